@@ -1,0 +1,203 @@
+"""Extractions: one walk over a query, from its plan to its end.
+
+Belongs here: the plan, the end and the list of extractions, as small JSON files beside the shards.
+Does not belong here: the shards (`shards.py`) and the walking (`pipeline/crawl.py`).
+
+An extraction is in exactly one state, told by the files in its folder: `open` (only the plan),
+`complete` (all pages are there and belong to one data version) or `superseded` (given up, with the
+reason; its pages must not be used).
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from ctg_assets.lake.storage import Storage
+
+_FOLDER = "extractions"
+_PLAN = "plan.json"
+_COMPLETION = "complete.json"
+_SUPERSESSION = "superseded.json"
+
+_Record = TypeVar("_Record")
+
+
+class ExtractionMode(StrEnum):
+    """How an extraction chose its studies."""
+
+    FULL = "full"
+    SCOPED = "scoped"
+    IMPORT = "import"
+
+
+class ExtractionState(StrEnum):
+    """Whether an extraction's pages can be used."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+    SUPERSEDED = "superseded"
+
+
+class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What an extraction set out to do; written once, never changed.
+
+    `data_timestamp` is the registry's (UTC, no offset). `expected_studies` and `planned_pages` are None
+    for an import, which learns them only at its end. `planned_at` is UTC.
+    """
+
+    extraction_id: str
+    mode: ExtractionMode
+    source: str
+    query: str
+    page_size: int
+    data_timestamp: str
+    planned_at: datetime
+    api_version: str | None = None
+    expected_studies: int | None = None
+    planned_pages: int | None = None
+
+    def page_key(self, page: int) -> str:
+        """The partition key of one of its pages (from 1)."""
+        return page_key(self.extraction_id, page)
+
+    def page_keys(self) -> list[str]:
+        """The partition keys of all its planned pages, in order."""
+        return [self.page_key(page) for page in range(1, (self.planned_pages or 0) + 1)]
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a complete extraction brought home. `completed_at` is UTC."""
+
+    pages: int
+    rows: int
+    distinct_studies: int
+    json_bytes: int
+    completed_at: datetime
+
+
+class Supersession(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an extraction was given up. `superseded_at` is UTC."""
+
+    reason: str
+    superseded_at: datetime
+
+
+def planned_pages(studies: int, page_size: int) -> int:
+    """How many pages a walk over `studies` takes.
+
+    A page that is exactly full carries a next token even when it is the last; the page after it is
+    then empty. So a multiple of the page size takes one page more than it seems to.
+    """
+    return studies // page_size + 1
+
+
+def page_key(extraction_id: str, page: int) -> str:
+    """The partition key of a page (from 1): `<extraction_id>-<page:05d>`."""
+    return f"{extraction_id}-{page:05d}"
+
+
+def parse_page_key(key: str) -> tuple[str, int]:
+    """The extraction id and page number in a partition key; raises ValueError when it is none."""
+    extraction_id, _, page = key.rpartition("-")
+    if not extraction_id or not page.isdigit():
+        message = f"not a page key: {key!r} (expected <extraction id>-<page number>)"
+        raise ValueError(message)
+    return extraction_id, int(page)
+
+
+def new_extraction_id(mode: ExtractionMode, now: datetime) -> str:
+    """A new id that sorts by time: `20261121T093015Z-full-1a2b3c`."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{mode}-{secrets.token_hex(3)}"
+
+
+class ExtractionStore:
+    """The extractions of one lake."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Keep extractions in `storage`."""
+        self._storage = storage
+
+    def create(self, plan: ExtractionPlan) -> None:
+        """Record a new extraction; it is open from now on."""
+        self._write(plan.extraction_id, _PLAN, plan)
+
+    def plan(self, extraction_id: str) -> ExtractionPlan:
+        """An extraction's plan; raises KeyError when there is no such extraction."""
+        try:
+            content = self._storage.read_bytes(_path(extraction_id, _PLAN))
+        except FileNotFoundError:
+            message = f"no extraction {extraction_id} in {self._storage.path(_FOLDER)}"
+            raise KeyError(message) from None
+        return msgspec.json.decode(content, type=ExtractionPlan)
+
+    def state(self, extraction_id: str) -> ExtractionState:
+        """The state of an existing extraction."""
+        if self._storage.exists(_path(extraction_id, _SUPERSESSION)):
+            return ExtractionState.SUPERSEDED
+        if self._storage.exists(_path(extraction_id, _COMPLETION)):
+            return ExtractionState.COMPLETE
+        return ExtractionState.OPEN
+
+    def plans(self) -> list[ExtractionPlan]:
+        """The plans of all extractions, oldest first."""
+        ids = self._storage.names(_FOLDER)
+        return [self.plan(id_) for id_ in ids if self._storage.exists(_path(id_, _PLAN))]
+
+    def latest(self, state: ExtractionState) -> ExtractionPlan | None:
+        """The plan of the newest extraction in a state, if there is one."""
+        matching = (
+            plan for plan in reversed(self.plans()) if self.state(plan.extraction_id) is state
+        )
+        return next(matching, None)
+
+    def open_crawls(self) -> list[ExtractionPlan]:
+        """The plans of the walks over a registry that are not finished, oldest first."""
+        return [
+            plan
+            for plan in self.plans()
+            if plan.mode is not ExtractionMode.IMPORT
+            and self.state(plan.extraction_id) is ExtractionState.OPEN
+        ]
+
+    def complete(self, extraction_id: str, completion: Completion) -> None:
+        """Mark an extraction complete."""
+        self._write(extraction_id, _COMPLETION, completion)
+
+    def completion(self, extraction_id: str) -> Completion | None:
+        """What a complete extraction brought home; None when it is not complete."""
+        return self._read(extraction_id, _COMPLETION, Completion)
+
+    def supersede(self, extraction_id: str, reason: str) -> None:
+        """Give an extraction up; its pages will not be used."""
+        supersession = Supersession(reason=reason, superseded_at=datetime.now(UTC))
+        self._write(extraction_id, _SUPERSESSION, supersession)
+
+    def supersession(self, extraction_id: str) -> Supersession | None:
+        """Why an extraction was given up; None when it was not."""
+        return self._read(extraction_id, _SUPERSESSION, Supersession)
+
+    def delete(self, extraction_id: str) -> None:
+        """Remove an extraction with all its shards."""
+        # The plan goes first: an extraction without one no longer exists, whatever a crash leaves.
+        self._storage.delete_file(_path(extraction_id, _PLAN))
+        self._storage.delete_folder(f"{_FOLDER}/{extraction_id}")
+
+    def _write(self, extraction_id: str, name: str, content: msgspec.Struct) -> None:
+        encoded = msgspec.json.format(msgspec.json.encode(content), indent=2)
+        self._storage.write_bytes(_path(extraction_id, name), encoded)
+
+    def _read(self, extraction_id: str, name: str, kind: type[_Record]) -> _Record | None:
+        try:
+            content = self._storage.read_bytes(_path(extraction_id, name))
+        except FileNotFoundError:
+            return None
+        return msgspec.json.decode(content, type=kind)
+
+
+def _path(extraction_id: str, name: str) -> str:
+    return f"{_FOLDER}/{extraction_id}/{name}"

@@ -1,0 +1,134 @@
+"""The one way to the lake's files: any Arrow filesystem, whole files only.
+
+Belongs here: reading, listing, removing and publishing files by their path within the lake. Does not
+belong here: what the files hold.
+
+A file becomes visible complete or not at all. On a local disk it is written under a temporary name,
+synced and renamed; object stores make an upload visible when it is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+_TEMPORARY_PREFIX = ".unfinished-"
+
+
+class StorageError(Exception):
+    """The lake's files cannot be read or written; the message names the path and the cause."""
+
+
+class Storage:
+    """Files below one root folder of an Arrow filesystem; all paths are relative to that root."""
+
+    def __init__(self, filesystem: pafs.FileSystem, root: str) -> None:
+        """Use `root` of `filesystem`; the folder is created when the first file is published."""
+        self.filesystem = filesystem
+        self.root = root.rstrip("/")
+        self._is_local = isinstance(filesystem, pafs.LocalFileSystem)
+
+    @classmethod
+    def local(cls, folder: Path) -> Storage:
+        """Storage in a folder of this machine."""
+        return cls(pafs.LocalFileSystem(), str(folder))
+
+    def path(self, relative: str) -> str:
+        """The full path of a file, as the filesystem understands it."""
+        return f"{self.root}/{relative}"
+
+    def exists(self, relative: str) -> bool:
+        """Whether a file is there."""
+        info = self.filesystem.get_file_info(self.path(relative))
+        return bool(info.type == pafs.FileType.File)
+
+    def size(self, relative: str) -> int:
+        """The size of a file in bytes."""
+        return int(self.filesystem.get_file_info(self.path(relative)).size)
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the published files and folders directly below `folder`, sorted."""
+        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
+        names = (info.base_name for info in self.filesystem.get_file_info(selector))
+        return sorted(name for name in names if not name.startswith(_TEMPORARY_PREFIX))
+
+    def read_bytes(self, relative: str) -> bytes:
+        """The whole content of a small file; raises FileNotFoundError when it is not there."""
+        with self.filesystem.open_input_stream(self.path(relative)) as stream:
+            return bytes(stream.read())
+
+    def open_input(self, relative: str) -> pa.NativeFile:
+        """A file opened for random reads."""
+        return self.filesystem.open_input_file(self.path(relative))
+
+    def write_bytes(self, relative: str, content: bytes) -> None:
+        """Publish a small file, replacing one of the same name."""
+        with self.publish(relative) as stream:
+            stream.write(content)
+
+    @contextlib.contextmanager
+    def publish(self, relative: str) -> Iterator[IO[bytes] | Any]:
+        """A stream to write a file to, which becomes visible under its name when the block ends well.
+
+        Raises StorageError when the file cannot be written; nothing is visible then.
+        """
+        target = self.path(relative)
+        folder, _, name = target.rpartition("/")
+        try:
+            self.filesystem.create_dir(folder, recursive=True)
+            if self._is_local:
+                with _renamed_into_place(folder, name) as stream:
+                    yield stream
+            else:
+                with self.filesystem.open_output_stream(target) as stream:
+                    yield stream
+        except OSError as error:
+            message = (
+                f"cannot write {target}: {error}; check that the folder can be written to, that the "
+                "disk has room, and CTG_DATA_DIR"
+            )
+            raise StorageError(message) from error
+
+    def delete_file(self, relative: str) -> None:
+        """Remove a file; nothing happens when it is not there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.path(relative))
+
+    def delete_folder(self, folder: str) -> None:
+        """Remove a folder with all it holds; nothing happens when it is not there."""
+        if self.filesystem.get_file_info(self.path(folder)).type != pafs.FileType.NotFound:
+            self.filesystem.delete_dir(self.path(folder))
+
+    def delete_unfinished(self, folder: str) -> None:
+        """Remove what killed writers left behind directly in `folder`."""
+        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
+        for info in self.filesystem.get_file_info(selector):
+            if info.base_name.startswith(_TEMPORARY_PREFIX):
+                self.filesystem.delete_file(info.path)
+
+
+@contextlib.contextmanager
+def _renamed_into_place(folder: str, name: str) -> Iterator[IO[bytes]]:
+    temporary = Path(folder) / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}"
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(Path(folder) / name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    # Without this the rename itself may be lost when the machine loses power.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,320 @@
+"""The registry's API v2 as typed calls.
+
+Belongs here: building requests, retrying what may heal, and turning every answer into a value or a
+typed failure. Does not belong here: walking from page to page (`pipeline/crawl.py`) and storage.
+
+What the API does is written down in its OpenAPI document 2.0.5; what it was seen to do beyond that
+(no documented 429, HTML error pages, 403 from the firewall for browser-like user agents) decides
+which failures count as transient.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import msgspec
+import stamina
+
+from ctg_assets.registry.errors import (
+    BadRequestError,
+    PageTokenRejectedError,
+    PermanentRegistryError,
+    RegistryError,
+    TransientRegistryError,
+)
+from ctg_assets.registry.rate_limit import RateLimit
+
+_CONNECT_TIMEOUT_SECONDS = 15.0
+_FIRST_RETRY_SECONDS = 0.5
+_LONGEST_RETRY_SECONDS = 60.0
+
+# A read time-out restarts with every byte, so a trickling answer would never end. No page of 1,000
+# studies (17 MB on average) has reason to take longer than this many read time-outs.
+_LONGEST_ANSWER_IN_READ_TIMEOUTS = 10
+
+# Pages of HTML with status 200 have been seen in outages; a wrong URL gives nothing else.
+_HTML_ANSWERS_BEFORE_GIVING_UP = 5
+
+_EXCERPT_CHARACTERS = 200
+_HTTP_TOO_MANY_REQUESTS = 429
+_HTTP_REQUEST_TIMEOUT = 408
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class RegistryVersion:
+    """The registry's answer to `/version`.
+
+    `data_timestamp` is the time of its last data refresh: ISO 8601 without an offset, UTC.
+    """
+
+    api_version: str
+    data_timestamp: str
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """What identifies one page of a walk.
+
+    `query` is an Essie expression, empty for every study; `token` is None for the first page.
+    """
+
+    query: str
+    page_size: int
+    token: str | None = None
+    count_total: bool = False
+
+    def parameters(self) -> dict[str, str]:
+        """The query parameters of this request to `/studies`."""
+        parameters = {"format": "json", "pageSize": str(self.page_size)}
+        if self.query:
+            parameters["query.term"] = self.query
+        if self.count_total:
+            parameters["countTotal"] = "true"
+        if self.token is not None:
+            parameters["pageToken"] = self.token
+        return parameters
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of studies: each study's JSON exactly as sent, and the token of the page after it.
+
+    `fetched_at` is timezone-aware, UTC, taken when the answer was complete.
+    """
+
+    studies: list[bytes] = field(repr=False)
+    next_token: str | None
+    total_count: int | None
+    fetched_at: datetime
+    seconds: float
+
+
+class _PageEnvelope(msgspec.Struct):
+    studies: list[msgspec.Raw]
+    nextPageToken: str | None = None  # noqa: N815 - the API's spelling
+    totalCount: int | None = None  # noqa: N815 - the API's spelling
+
+
+class _VersionAnswer(msgspec.Struct):
+    apiVersion: str  # noqa: N815 - the API's spelling
+    dataTimestamp: str  # noqa: N815 - the API's spelling
+
+
+class RegistryClient:
+    """Typed, rate-limited, retrying access to one registry."""
+
+    def __init__(
+        self,
+        api_url: str,
+        *,
+        rate_limit: RateLimit,
+        user_agent: str,
+        read_timeout_seconds: float,
+        retry_seconds: float,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Prepare a connection to `api_url`; nothing is sent yet.
+
+        `retry_seconds` bounds how long one call keeps retrying transient failures; `transport` is for
+        tests that answer without a network.
+        """
+        self.api_url = api_url
+        self._rate_limit = rate_limit
+        self._retry_seconds = retry_seconds
+        self._answer_seconds = read_timeout_seconds * _LONGEST_ANSWER_IN_READ_TIMEOUTS
+        self._http = httpx.Client(
+            headers={"User-Agent": user_agent, "Accept": "application/json"},
+            timeout=httpx.Timeout(read_timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
+            follow_redirects=True,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def version(self, retry_seconds: float | None = None) -> RegistryVersion:
+        """The API version and the time of the registry's last data refresh.
+
+        `retry_seconds` overrides the client's patience, for callers with somebody waiting.
+        """
+        answer = self._get("/version", {}, _VersionAnswer, retry_seconds)
+        return RegistryVersion(answer.apiVersion, answer.dataTimestamp)
+
+    def count(self, query: str) -> int:
+        """How many studies match an Essie expression (empty: all) at the current data version."""
+        request = PageRequest(query, page_size=1, count_total=True)
+        parameters = {**request.parameters(), "fields": "NCTId"}
+        envelope = self._get("/studies", parameters, _PageEnvelope)
+        if envelope.totalCount is None:
+            message = (
+                f"{self.api_url}/studies was asked with countTotal=true and answered without "
+                "totalCount; is this the API v2 of ClinicalTrials.gov?"
+            )
+            raise PermanentRegistryError(message)
+        return envelope.totalCount
+
+    def page(self, request: PageRequest) -> Page:
+        """One page of studies.
+
+        Raises PageTokenRejectedError when the registry does not accept the token (any more).
+        """
+        started = time.monotonic()
+        try:
+            envelope = self._get("/studies", request.parameters(), _PageEnvelope)
+        except BadRequestError as error:
+            if request.token is None:
+                raise
+            message = f"the registry no longer accepts page token {request.token!r}: {error}"
+            raise PageTokenRejectedError(message) from error
+        return Page(
+            studies=[bytes(raw) for raw in envelope.studies],
+            next_token=envelope.nextPageToken or None,
+            total_count=envelope.totalCount,
+            fetched_at=datetime.now(UTC),
+            seconds=time.monotonic() - started,
+        )
+
+    def _get(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        answer_type: type[_Answer],
+        retry_seconds: float | None = None,
+    ) -> _Answer:
+        patience = self._retry_seconds if retry_seconds is None else retry_seconds
+        pages_of_html = 0
+        for attempt in stamina.retry_context(
+            on=_backoff,
+            attempts=None if patience else 1,
+            timeout=patience or None,
+            wait_initial=_FIRST_RETRY_SECONDS,
+            wait_max=_LONGEST_RETRY_SECONDS,
+            wait_jitter=_FIRST_RETRY_SECONDS,
+        ):
+            with attempt:
+                body = self._send(path, parameters)
+                if body.lstrip()[:1] == b"<":
+                    pages_of_html += 1
+                    raise self._html_error(path, body, pages_of_html)
+                return self._decode(path, body, answer_type)
+        raise AssertionError  # pragma: no cover - stamina lets the last exception through
+
+    def _send(self, path: str, parameters: Mapping[str, str]) -> bytes:
+        """One attempt: the body of a 200 answer, or a typed failure."""
+        self._rate_limit.acquire()
+        deadline = time.monotonic() + self._answer_seconds
+        url = self.api_url + path
+        try:
+            with self._http.stream("GET", url, params=dict(parameters)) as response:
+                chunks = []
+                for chunk in response.iter_bytes():
+                    chunks.append(chunk)
+                    if time.monotonic() > deadline:
+                        message = f"{url} was still sending after {self._answer_seconds:.0f} s"
+                        raise TransientRegistryError(message)
+                body = b"".join(chunks)
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
+            message = f"{url} cannot be asked: {error}; check CTG_API_URL"
+            raise PermanentRegistryError(message) from error
+        except httpx.TransportError as error:
+            message = (
+                f"no usable answer from {url}: {type(error).__name__}: {error or 'no detail'}; "
+                "check the network and CTG_API_URL"
+            )
+            raise TransientRegistryError(message) from error
+        except httpx.DecodingError as error:
+            message = f"{url} sent a body that cannot be decompressed: {error}"
+            raise TransientRegistryError(message) from error
+        if response.status_code == httpx.codes.OK:
+            return body
+        raise _status_error(response, body)
+
+    def _decode(self, path: str, body: bytes, answer_type: type[_Answer]) -> _Answer:
+        try:
+            return msgspec.json.decode(body, type=answer_type)
+        except msgspec.ValidationError as error:
+            message = (
+                f"{self.api_url}{path} answered with JSON of another shape ({error}): "
+                f"{_excerpt(body)}; is CTG_API_URL the base URL of API v2?"
+            )
+            raise PermanentRegistryError(message) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message = f"{self.api_url}{path} answered with broken JSON ({error}): {_excerpt(body)}"
+            raise TransientRegistryError(message) from error
+
+    def _html_error(self, path: str, body: bytes, seen: int) -> RegistryError:
+        """A page of HTML where JSON belongs: an outage page now and then, a wrong URL every time."""
+        message = f"{self.api_url}{path} answered with HTML instead of JSON: {_excerpt(body)}"
+        if seen < _HTML_ANSWERS_BEFORE_GIVING_UP:
+            return TransientRegistryError(message)
+        return PermanentRegistryError(
+            f"{message}; seen {seen} times in a row. Is CTG_API_URL the base URL of API v2 "
+            "(it ends in /api/v2)?"
+        )
+
+
+def _backoff(error: Exception) -> bool | float:
+    """Whether, and if the registry said so after how many seconds, to try again."""
+    if not isinstance(error, TransientRegistryError):
+        return False
+    return True if error.retry_after is None else error.retry_after
+
+
+def _status_error(response: httpx.Response, body: bytes) -> RegistryError:
+    status = response.status_code
+    found = f"{response.request.url} answered {status} {response.reason_phrase}: {_excerpt(body)}"
+    if status == _HTTP_TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return TransientRegistryError(found, _retry_after_seconds(response))
+    if status == _HTTP_REQUEST_TIMEOUT:
+        return TransientRegistryError(found)
+    if status == httpx.codes.BAD_REQUEST:
+        return BadRequestError(found)
+    if status == httpx.codes.FORBIDDEN:
+        return PermanentRegistryError(
+            f"{found}; the registry's firewall refuses this client. Check CTG_USER_AGENT (it should say "
+            "honestly who you are, not claim to be a browser) and whether your network is blocked."
+        )
+    if status == httpx.codes.NOT_FOUND:
+        return PermanentRegistryError(
+            f"{found}; is CTG_API_URL the base URL of API v2 (it ends in /api/v2)?"
+        )
+    return PermanentRegistryError(found)
+
+
+def _retry_after_seconds(response: httpx.Response) -> float | None:
+    """The `Retry-After` header as seconds from now; None when absent or not understood."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    seconds: float = (when - datetime.now(when.tzinfo)).total_seconds()
+    return max(0.0, seconds)
+
+
+def _excerpt(body: bytes) -> str:
+    text = body[: 4 * _EXCERPT_CHARACTERS].decode("utf-8", errors="replace").strip()
+    return repr(text[:_EXCERPT_CHARACTERS]) if text else "(empty body)"

@@ -1,0 +1,34 @@
+"""What can go wrong between us and the registry.
+
+Belongs here: one class per cause that a caller treats differently. Does not belong here: deciding
+which answer is which failure (`client.py`).
+"""
+
+from __future__ import annotations
+
+
+class RegistryError(Exception):
+    """The registry could not be used; the message says what was tried, what was found and what to do."""
+
+
+class PermanentRegistryError(RegistryError):
+    """Asking again will not help: a refused or wrong request, or a URL that is not the API's."""
+
+
+class TransientRegistryError(RegistryError):
+    """Asking again later may help: overload, an outage, a broken connection, a mangled answer.
+
+    `retry_after` is the number of seconds the registry asked us to wait, if it did.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BadRequestError(PermanentRegistryError):
+    """The registry answered 400: a parameter, expression or token it does not accept."""
+
+
+class PageTokenRejectedError(PermanentRegistryError):
+    """The page token is no longer accepted: it expired, or the registry's data version moved."""

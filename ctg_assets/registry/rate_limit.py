@@ -1,0 +1,59 @@
+"""The sliding-window limit on requests, kept across processes and restarts.
+
+Belongs here: how long to wait before the next request may be sent. Does not belong here: what the
+request is, or where the window's record lies (`pipeline/services.py` says).
+
+The record is pyrate-limiter's SQLite bucket under a file lock: each permitted request is a row with
+its wall-clock time, so a restarted process still sees what the previous one sent.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Protocol
+
+from pyrate_limiter import Limiter, Rate, SQLiteBucket
+
+WINDOW_SECONDS = 60.0
+
+# The registry counts arrivals, we count departures. A request that left late in one window may arrive
+# early in the next; counting over a slightly longer window keeps every 60 s of arrivals within the limit
+# as long as transit times differ by less than this.
+_TRANSIT_SLACK_SECONDS = 2.0
+
+_POLL_SECONDS = 0.1
+
+
+class RateLimit(Protocol):
+    """Something that makes a caller wait until the next request may be sent."""
+
+    def acquire(self) -> None:
+        """Block until one more request is permitted, and count it."""
+
+
+class SharedRateLimit:
+    """At most `requests_per_minute` requests in any 60 s, over all processes that share `record`."""
+
+    def __init__(self, record: Path, requests_per_minute: int) -> None:
+        """Open the shared record, creating it when it does not exist yet."""
+        window_ms = round((WINDOW_SECONDS + _TRANSIT_SLACK_SECONDS) * 1000)
+        self._bucket = SQLiteBucket.init_from_file(
+            rates=[Rate(requests_per_minute, window_ms)],
+            db_path=str(record),
+            use_file_lock=True,
+        )
+        self._limiter = Limiter(self._bucket)
+
+    def acquire(self) -> None:
+        """Block until one more request is permitted, and count it.
+
+        The library's own blocking mode records the time at which it planned to wake, not the time at
+        which it did; a process that was suspended meanwhile would then overstep the limit.
+        """
+        while not self._limiter.try_acquire("registry", blocking=False):
+            time.sleep(_POLL_SECONDS)
+
+    def close(self) -> None:
+        """Release the record."""
+        self._limiter.close()
