@@ -1,0 +1,296 @@
+"""Compaction: the page shards of a complete extraction become one snapshot.
+
+Belongs here: choosing one row a study, sorting by NCT id within bounded memory, quarantine, and the
+snapshot's facts. Does not belong here: parsing JSON (`parsing.py`) and judging the result (checks).
+
+The registry hands studies out in no order. To sort 600,000 of them (10 GB of JSON) without holding
+them, the shards are read once and their rows dealt out to bucket files by NCT id range; each bucket
+is then sorted and parsed on its own. A small extraction is one bucket and touches no scratch file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ctg_assets.lake.extractions import ExtractionPlan, ExtractionStore
+from ctg_assets.lake.parsing import parse_studies
+from ctg_assets.lake.shards import SHARD_SCHEMA, ShardStore
+from ctg_assets.lake.snapshots import (
+    QUARANTINE_FILE,
+    QUARANTINE_SCHEMA,
+    STUDIES_FILE,
+    SnapshotManifest,
+    SnapshotStore,
+    snapshot_path,
+    snapshot_schema,
+)
+from ctg_assets.lake.storage import Storage
+
+# JSON held in memory at a time; parsed and being written it takes about three times as much.
+_BUCKET_JSON_BYTES = 256 << 20
+
+# A row group is what flattening takes at a time: about 70 MB of Arrow at the registry's average size.
+_ROW_GROUP_ROWS = 4000
+
+_COMPRESSION_LEVEL = 3
+_NCT_ID = re.compile(r"NCT\d{8}")
+_NO_NCT_ID = "no NCT id of the form NCT followed by eight digits"
+
+_BUCKET_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("page", pa.int32())])
+
+
+class IncompleteExtractionError(Exception):
+    """The extraction has pages missing; compacting it would lose studies."""
+
+
+@dataclass
+class _Tally:
+    """What is counted while the buckets go by."""
+
+    studies: int = 0
+    json_bytes: int = 0
+    fingerprint: hashlib._Hash = field(default_factory=hashlib.sha256)
+    quarantine_reasons: Counter[str] = field(default_factory=Counter)
+    unknown_fields: Counter[str] = field(default_factory=Counter)
+
+
+class Compactor:
+    """Makes snapshots of extractions."""
+
+    def __init__(self, storage: Storage, scratch: Path) -> None:
+        """Compact within `storage`; `scratch` is a local folder for temporary files."""
+        self._storage = storage
+        self._scratch = scratch
+        self._extractions = ExtractionStore(storage)
+        self._shards = ShardStore(storage)
+        self._snapshots = SnapshotStore(storage)
+
+    def compact(
+        self, extraction_id: str, progress: Callable[[int, int], None] | None = None
+    ) -> SnapshotManifest:
+        """Make the snapshot of a complete extraction; one that is there already is returned as it is.
+
+        `progress` is called with the studies done and their total. Raises IncompleteExtractionError
+        when the extraction is not complete.
+        """
+        existing = self._snapshots.manifest(extraction_id)
+        if existing is not None and existing.model_fingerprint == model_fingerprint():
+            return existing
+        plan = self._extractions.plan(extraction_id)
+        completion = self._extractions.completion(extraction_id)
+        if completion is None:
+            present = len(self._shards.pages(extraction_id))
+            message = (
+                f"extraction {extraction_id} has {present} of {plan.planned_pages} pages; materialize "
+                "the missing page_shards first"
+            )
+            raise IncompleteExtractionError(message)
+
+        chosen = self._choose_rows(extraction_id)
+        buckets = max(1, -(-completion.json_bytes // _BUCKET_JSON_BYTES))
+        tally = _Tally()
+        previous = self._previous(extraction_id)
+        with ExitStack() as stack:
+            studies = stack.enter_context(
+                self._storage.publish(snapshot_path(extraction_id, STUDIES_FILE))
+            )
+            quarantine = stack.enter_context(
+                self._storage.publish(snapshot_path(extraction_id, QUARANTINE_FILE))
+            )
+            writers = (
+                stack.enter_context(_writer(studies, snapshot_schema())),
+                stack.enter_context(_writer(quarantine, QUARANTINE_SCHEMA)),
+            )
+            for bucket in self._sorted_buckets(extraction_id, chosen, buckets):
+                for start in range(0, bucket.num_rows, _ROW_GROUP_ROWS):
+                    rows = bucket.slice(start, _ROW_GROUP_ROWS)
+                    self._write_rows(plan, rows, writers, tally)
+                    if progress is not None:
+                        progress(tally.studies, chosen.height)
+        manifest = SnapshotManifest(
+            snapshot_id=extraction_id,
+            extraction_id=extraction_id,
+            data_timestamp=plan.data_timestamp,
+            content_fingerprint=tally.fingerprint.hexdigest(),
+            model_fingerprint=model_fingerprint(),
+            studies=tally.studies,
+            distinct_ids=chosen["nct_id"].n_unique() - (chosen["nct_id"].null_count() > 0),
+            duplicate_rows=completion.rows - chosen.height,
+            quarantined=tally.quarantine_reasons.total(),
+            quarantine_reasons=dict(tally.quarantine_reasons),
+            unknown_fields=dict(sorted(tally.unknown_fields.items())),
+            json_bytes=tally.json_bytes,
+            file_bytes=self._storage.size(snapshot_path(extraction_id, STUDIES_FILE)),
+            created_at=datetime.now(UTC),
+            previous_studies=previous,
+        )
+        self._snapshots.write_manifest(manifest)
+        return manifest
+
+    def _previous(self, snapshot_id: str) -> int | None:
+        """The number of studies in the newest other snapshot."""
+        others = [m for m in self._snapshots.manifests() if m.snapshot_id != snapshot_id]
+        return others[-1].studies if others else None
+
+    def _choose_rows(self, extraction_id: str) -> pl.DataFrame:
+        """The rows to keep (page, row, nct_id), sorted by NCT id.
+
+        A study seen on two pages counts once; the one updated last wins, then the one seen last.
+        Rows without an NCT id cannot be told apart, so all of them are kept, for quarantine.
+        """
+        frames = []
+        for page in self._shards.pages(extraction_id):
+            facts = self._shards.read(extraction_id, page, ["nct_id", "last_update_post_date"])
+            frames.append(
+                pl.DataFrame(facts)
+                .with_row_index("row")
+                .with_columns(pl.lit(page, pl.Int32).alias("page"))
+            )
+        rows = pl.concat(frames)
+        identified = (
+            rows.filter(pl.col("nct_id").is_not_null())
+            .sort("nct_id", "last_update_post_date", "page", "row", nulls_last=False)
+            .unique("nct_id", keep="last", maintain_order=True)
+        )
+        nameless = rows.filter(pl.col("nct_id").is_null())
+        return pl.concat([nameless, identified]).select("page", "row", "nct_id")
+
+    def _sorted_buckets(
+        self, extraction_id: str, chosen: pl.DataFrame, buckets: int
+    ) -> Iterator[pa.Table]:
+        """The chosen rows in `_BUCKET_SCHEMA`, sorted by NCT id, one bucket of them at a time."""
+        per_bucket = max(1, -(-chosen.height // buckets))
+        dealt = chosen.with_columns((pl.int_range(pl.len()) // per_bucket).alias("bucket"))
+        by_page = dealt.partition_by("page", as_dict=True)
+        if buckets == 1:
+            parts = [
+                self._chosen_of_page(extraction_id, page, by_page[page,]).drop_columns("bucket")
+                for page in self._shards.pages(extraction_id)
+                if (page,) in by_page
+            ]
+            yield _sorted(parts)
+            return
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix="compact-") as folder:
+            files = [Path(folder) / f"{bucket}.arrow" for bucket in range(buckets)]
+            self._deal_out(extraction_id, by_page, files)
+            for file in files:
+                with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
+                    bucket_rows = reader.read_all()
+                file.unlink()
+                yield _sorted([bucket_rows])
+
+    def _deal_out(
+        self, extraction_id: str, by_page: dict[tuple[object, ...], pl.DataFrame], files: list[Path]
+    ) -> None:
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with ExitStack() as stack:
+            writers = [
+                stack.enter_context(
+                    pa.ipc.new_stream(
+                        stack.enter_context(pa.OSFile(str(file), "wb")),
+                        _BUCKET_SCHEMA,
+                        options=options,
+                    )
+                )
+                for file in files
+            ]
+            for page in self._shards.pages(extraction_id):
+                if (page,) not in by_page:
+                    continue
+                rows = self._chosen_of_page(extraction_id, page, by_page[page,])
+                buckets = rows["bucket"]
+                for bucket in pc.unique(buckets).to_pylist():
+                    part = rows.filter(pc.equal(buckets, bucket)).drop_columns("bucket")
+                    writers[bucket].write_table(part)
+
+    def _chosen_of_page(self, extraction_id: str, page: int, chosen: pl.DataFrame) -> pa.Table:
+        """The chosen rows of one shard, with their page and bucket."""
+        rows = self._shards.read(extraction_id, page).take(chosen["row"].to_arrow())
+        pages = pa.repeat(pa.scalar(page, pa.int32()), rows.num_rows)
+        return rows.append_column("page", pages).append_column(
+            "bucket", chosen["bucket"].to_arrow()
+        )
+
+    def _write_rows(
+        self,
+        plan: ExtractionPlan,
+        rows: pa.Table,
+        writers: tuple[pq.ParquetWriter, pq.ParquetWriter],
+        tally: _Tally,
+    ) -> None:
+        """Parse some rows and append them to the snapshot, or to its quarantine."""
+        studies_writer, quarantine_writer = writers
+        nct_ids = rows["nct_id"].to_pylist()
+        named = [i for i, nct_id in enumerate(nct_ids) if nct_id and _NCT_ID.fullmatch(nct_id)]
+        raw = rows["study"].to_pylist()
+        parsed = parse_studies([raw[i] for i in named])
+        reasons = {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
+        reasons.update(dict.fromkeys(set(range(len(raw))) - set(named), _NO_NCT_ID))
+
+        kept = rows.take(pa.array([named[i] for i in parsed.accepted], pa.int64()))
+        extraction = pa.repeat(plan.extraction_id, kept.num_rows)
+        facts = [kept["nct_id"], kept["content_hash"], kept["last_update_post_date"]]
+        columns = [*facts, extraction, kept["page"], *parsed.studies.columns]
+        typed = pa.Table.from_arrays(
+            [_single_chunk(column) for column in columns], schema=snapshot_schema()
+        )
+        studies_writer.write_table(typed, row_group_size=_ROW_GROUP_ROWS)
+
+        if reasons:
+            rejected = sorted(reasons)
+            quarantined = rows.take(pa.array(rejected, pa.int64()))
+            quarantine_writer.write_table(
+                pa.table(
+                    [
+                        quarantined["nct_id"],
+                        pa.repeat(plan.extraction_id, len(rejected)),
+                        quarantined["page"],
+                        [reasons[i] for i in rejected],
+                        quarantined["study"],
+                    ],
+                    schema=QUARANTINE_SCHEMA,
+                )
+            )
+
+        tally.studies += kept.num_rows
+        tally.json_bytes += sum(len(raw[named[i]]) for i in parsed.accepted)
+        tally.quarantine_reasons.update(reasons.values())
+        tally.unknown_fields.update(parsed.unknown_fields)
+        for nct_id, content_hash in zip(
+            kept["nct_id"].to_pylist(), kept["content_hash"].to_pylist(), strict=True
+        ):
+            tally.fingerprint.update(f"{nct_id} {content_hash}\n".encode())
+
+
+def model_fingerprint() -> str:
+    """A digest of the schema by which studies are typed."""
+    return hashlib.sha256(snapshot_schema().to_string().encode()).hexdigest()
+
+
+def _writer(stream: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        stream, schema, compression="zstd", compression_level=_COMPRESSION_LEVEL
+    )
+
+
+def _sorted(parts: list[pa.Table]) -> pa.Table:
+    rows = pa.concat_tables(parts) if parts else _BUCKET_SCHEMA.empty_table()
+    return rows.take(pc.sort_indices(rows, [("nct_id", "ascending", "at_start")]))
+
+
+def _single_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
