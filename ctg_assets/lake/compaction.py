@@ -39,8 +39,8 @@ from ctg_assets.lake.snapshots import (
 )
 from ctg_assets.lake.storage import Storage
 
-# JSON held in memory at a time; parsed and being written it takes about three times as much.
-_BUCKET_JSON_BYTES = 256 << 20
+# JSON held in memory at a time; parsed and being written it takes about eight times as much.
+_BUCKET_JSON_BYTES = 64 << 20
 
 # A row group is what flattening takes at a time: about 70 MB of Arrow at the registry's average size.
 _ROW_GROUP_ROWS = 4000
