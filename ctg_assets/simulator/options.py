@@ -1,0 +1,39 @@
+"""How a simulator behaves.
+
+Belongs here: the options that the command line and tests set. Does not belong here: the studies served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from ctg_assets.simulator import identity
+from ctg_assets.simulator.data_version import NextSource
+from ctg_assets.simulator.faults import Fault
+
+
+def _first_data_timestamp() -> datetime:
+    day = date.fromordinal(identity.FIRST_DATA_DAY)
+    # The real registry's timestamps say 09:00:05 too, without an offset.
+    return datetime(day.year, day.month, day.day, 9, 0, 5, tzinfo=UTC).replace(tzinfo=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorOptions:
+    """Everything that can be chosen about a simulator, besides its studies.
+
+    `requests_per_minute` None means no limit. `latency_seconds` precedes every API answer. `fault_seed`
+    decides the `chance` faults. `request_log` is a JSON Lines file that is appended to. `data_timestamp`
+    is that of the first data version, UTC; the default follows the generated studies' latest date and never
+    changes, so that tokens survive a restart. `next_source` makes the studies of each later version.
+    """
+
+    requests_per_minute: int | None = None
+    latency_seconds: float = 0.0
+    faults: tuple[Fault, ...] = ()
+    fault_seed: int = 0
+    request_log: Path | None = None
+    data_timestamp: datetime = field(default_factory=_first_data_timestamp)
+    next_source: NextSource | None = None

@@ -1,0 +1,165 @@
+"""Running a simulator: in the foreground for people, in a thread for tests.
+
+Belongs here: sockets, the server's life cycle, signals. Does not belong here: what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import uvicorn
+
+from ctg_assets.simulator.data_version import DataVersion
+from ctg_assets.simulator.faults import Fault
+from ctg_assets.simulator.options import SimulatorOptions
+from ctg_assets.simulator.request_log import RequestRecord
+from ctg_assets.simulator.server import Simulator
+from ctg_assets.simulator.source import StudySource
+from ctg_assets.simulator.wire import API_PREFIX, TransportExposingProtocol
+
+LOOPBACK = "127.0.0.1"
+
+# Long enough for an answer under way, short enough for a person pressing Ctrl-C.
+_SHUTDOWN_SECONDS = 2
+_START_SECONDS = 30.0
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that says when it accepts requests, and can be stopped from another thread."""
+
+    def __init__(self, simulator: Simulator, ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                simulator.wire,
+                http=TransportExposingProtocol,
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            )
+        )
+        self._simulator = simulator
+        self._ready = ready
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Silent answers would otherwise keep their connections, and the shutdown, waiting.
+        self._simulator.wire.stop()
+        await super().shutdown(sockets)
+
+
+def serve(
+    source: StudySource,
+    options: SimulatorOptions,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish answers under way and return.
+
+    Port 0 lets the system choose one. `ready` is called with the API's URL once requests are accepted.
+    To be called in the main thread. Raises OSError when the address cannot be used.
+    """
+    listener = _listen(host, port)
+    simulator = Simulator(source, options)
+    server = _Server(simulator, lambda: ready(_api_url(listener)))
+    # uvicorn raises the signals it was stopped by once more; what follows that is ours to decide.
+    handled = (signal.SIGINT, signal.SIGTERM)
+    former = {number: signal.signal(number, lambda *_: None) for number in handled}
+    try:
+        with simulator.log, listener:
+            server.run(sockets=[listener])
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+class RunningSimulator:
+    """A simulator being served by a thread of this process."""
+
+    def __init__(self, simulator: Simulator, api_url: str) -> None:
+        self._simulator = simulator
+        self.api_url = api_url
+        self.base_url = api_url.removesuffix(API_PREFIX)
+
+    @property
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """All API requests so far, in order of arrival."""
+        return self._simulator.log.records()
+
+    @property
+    def version(self) -> DataVersion:
+        """The present data version."""
+        return self._simulator.registry.current
+
+    def advance(self, source: StudySource | None = None) -> DataVersion:
+        """Publish the next data version, with these studies if given."""
+        return self._simulator.registry.advance(source)
+
+    def expire_tokens(self) -> None:
+        """Make the page tokens issued so far invalid."""
+        self._simulator.registry.expire_tokens()
+
+    def set_faults(self, *faults: Fault | str) -> None:
+        """Replace the fault plan by these faults, given as such or in FAULT_SYNTAX."""
+        self._simulator.set_faults(
+            Fault.parse(fault) if isinstance(fault, str) else fault for fault in faults
+        )
+
+
+@contextmanager
+def running_simulator(
+    source: StudySource, options: SimulatorOptions | None = None
+) -> Iterator[RunningSimulator]:
+    """Serve on a loopback port of the system's choice for as long as the context lasts."""
+    simulator = Simulator(source, options or SimulatorOptions())
+    listener = _listen(LOOPBACK, 0)
+    started: Future[None] = Future()
+    server = _Server(simulator, lambda: started.set_result(None))
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=run, name="simulator", daemon=True)
+    with simulator.log, listener:
+        api_url = _api_url(listener)
+        thread.start()
+        started.result(timeout=_START_SECONDS)
+        try:
+            yield RunningSimulator(simulator, api_url)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.create_server((host, port))
+    # Connections inherit this. asyncio sets it only on sockets made with an explicit protocol number, and
+    # without it every answer waits 40 ms for the client to acknowledge its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _api_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}{API_PREFIX}"
