@@ -163,10 +163,20 @@ class Source:
         return enclosing_lists(self.path)[-1]
 
     @property
+    def outer_lists(self) -> tuple[str, ...]:
+        """The lists whose items hold the rows, outermost first, after "" for the study."""
+        lists = enclosing_lists(self.path)
+        return lists[:-1] if self.is_list else lists
+
+    @property
     def certain_paths(self) -> frozenset[str | None]:
         """The full paths whose values are never NULL: plain items, and what rows are distinct by."""
-        paths = {self.path} if self.is_list else set()
-        return frozenset(paths | ({self.resolve(self.distinct)} if self.distinct else set()))
+        return frozenset({self.path if self.is_list else None, self.distinct_path} - {None})
+
+    @property
+    def distinct_path(self) -> str | None:
+        """The full registry path of what rows are distinct by, if they are."""
+        return None if self.distinct is None else self.resolve(self.distinct)
 
     def resolve(self, path: str) -> str | None:
         """The full registry path of a path relative to this source's rows; None where it has none."""
@@ -534,7 +544,7 @@ def _check_reference(table: Table, value: Parent | Lookup, known: Mapping[str, T
         message = f"refers to table {value.table!r}, which is not declared before it"
         raise DeclarationError(message)
     if isinstance(value, Parent):
-        enclosing = {path for source in table.sources for path in enclosing_lists(source.path)[:-1]}
+        enclosing = {path for source in table.sources for path in source.outer_lists}
         paths = [source.path for source in target.sources if source.path in enclosing]
         if not paths or len(set(paths)) != len(paths):
             message = f"no single source of {value.table!r} encloses a row"
@@ -543,9 +553,7 @@ def _check_reference(table: Table, value: Parent | Lookup, known: Mapping[str, T
             message = f"items of {value.table!r} may have no row, so none can refer to them"
             raise DeclarationError(message)
         outside = [
-            source.path
-            for source in table.sources
-            if not set(enclosing_lists(source.path)[:-1]) & set(paths)
+            source.path for source in table.sources if not set(source.outer_lists) & set(paths)
         ]
         if bool(outside) != value.optional:
             message = f"reference to {value.table!r}: optional={value.optional}, outside: {outside}"
