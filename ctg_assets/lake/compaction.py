@@ -102,7 +102,7 @@ class Compactor:
         chosen = self._choose_rows(extraction_id)
         buckets = max(1, -(-completion.json_bytes // _BUCKET_JSON_BYTES))
         tally = _Tally()
-        previous = self._previous(extraction_id)
+        previous = self._previous_studies(plan)
         with ExitStack() as stack:
             studies = stack.enter_context(
                 self._storage.publish(snapshot_path(extraction_id, STUDIES_FILE))
@@ -123,6 +123,8 @@ class Compactor:
         manifest = SnapshotManifest(
             snapshot_id=extraction_id,
             extraction_id=extraction_id,
+            source=plan.source,
+            query=plan.query,
             data_timestamp=plan.data_timestamp,
             content_fingerprint=tally.fingerprint.hexdigest(),
             model_fingerprint=model_fingerprint(),
@@ -140,9 +142,14 @@ class Compactor:
         self._snapshots.write_manifest(manifest)
         return manifest
 
-    def _previous(self, snapshot_id: str) -> int | None:
-        """The number of studies in the newest other snapshot."""
-        others = [m for m in self._snapshots.manifests() if m.snapshot_id != snapshot_id]
+    def _previous_studies(self, plan: ExtractionPlan) -> int | None:
+        """The number of studies in the newest other snapshot of the same source and query."""
+        others = [
+            manifest
+            for manifest in self._snapshots.manifests()
+            if manifest.snapshot_id != plan.extraction_id
+            and (manifest.source, manifest.query) == (plan.source, plan.query)
+        ]
         return others[-1].studies if others else None
 
     def _choose_rows(self, extraction_id: str) -> pl.DataFrame:

@@ -52,12 +52,14 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `content_fingerprint` depends on the ids and content hashes of its studies alone; `model_fingerprint`
     on the schema they were typed by. `distinct_ids` counts the NCT ids in the shards, quarantined ones
-    included; `previous_studies` are those of the snapshot before. `unknown_fields` maps the paths of
+    included; `previous_studies` are those of the snapshot before, of the same source and query. `unknown_fields` maps the paths of
     fields outside the model to their occurrences. `created_at` is UTC; `data_timestamp` the registry's.
     """
 
     snapshot_id: str
     extraction_id: str
+    source: str
+    query: str
     data_timestamp: str
     content_fingerprint: str
     model_fingerprint: str

@@ -1,0 +1,174 @@
+"""Assets of the extraction: the plan and the page shards, with the checks on them.
+
+Belongs here: how a walk shows in Dagster. Does not belong here: the walk (`pipeline/crawl.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import dagster as dg
+
+from ctg_assets.lake.extractions import ExtractionPlan, ExtractionState, page_key, parse_page_key
+from ctg_assets.lake.shards import ShardInfo
+from ctg_assets.orchestration.pages import PAGES, prune_pages, register_pages
+from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import mark_running_here
+from ctg_assets.orchestration.verdicts import check_result
+from ctg_assets.pipeline.checks import check_shards
+from ctg_assets.pipeline.crawl import CrawledPage, Crawler
+from ctg_assets.pipeline.services import Lake, exclusively, open_lake, open_registry
+from ctg_assets.registry.errors import PermanentRegistryError
+
+# One crawl at a time, whoever asks for it: the registry's limit is on us as a whole.
+REGISTRY_POOL = "registry"
+
+GROUP = "extraction"
+OWNERS = ["team:ctg-assets"]
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"json"},
+    owners=OWNERS,
+    pool=REGISTRY_POOL,
+)
+def extraction_plan(
+    context: dg.AssetExecutionContext, settings: SettingsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The walk to be done: query, data version, expected studies and pages.
+
+    Materializing it asks the registry for its data version and study count and registers one
+    `page_shards` partition for every page. An open plan at the same data version is continued.
+    """
+    configured = settings.load()
+    lake = open_lake(configured)
+    with open_registry(configured) as client:
+        plan = Crawler(client, lake.extractions, lake.shards).plan(
+            query=configured.query, page_size=configured.page_size
+        )
+    pruned = prune_pages(context.instance, lake)
+    register_pages(context.instance, plan)
+    context.log.info(
+        f"extraction {plan.extraction_id}: {plan.expected_studies} studies on {plan.planned_pages} "
+        f"pages at data version {plan.data_timestamp}; forgot {len(pruned)} stale pages"
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "extraction": plan.extraction_id,
+            "mode": plan.mode,
+            "query": plan.query or "(every study)",
+            "registry": plan.source,
+            "data timestamp (UTC)": plan.data_timestamp,
+            "expected studies": plan.expected_studies,
+            "pages": plan.planned_pages,
+            "page size": plan.page_size,
+            "first page": plan.page_key(1),
+            "last page": plan.page_keys()[-1],
+        }
+    )
+
+
+@dg.asset(
+    partitions_def=PAGES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[extraction_plan],
+    group_name=GROUP,
+    kinds={"parquet"},
+    owners=OWNERS,
+    pool=REGISTRY_POOL,
+)
+def page_shards(
+    context: dg.AssetExecutionContext, settings: SettingsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """One Parquet file per API page: every study's JSON as sent, its id, date and content hash.
+
+    A run takes a range of pages. Pages that are there already are not asked for again, and since a
+    page can be asked for only with the token of its predecessor, missing ones before the range are
+    walked too. After a crash, asking for the same range again goes on where the walk stopped.
+    """
+    configured = settings.load()
+    lake = open_lake(configured)
+    mark_running_here(context)
+    wanted = sorted(map(parse_page_key, context.partition_keys))
+    keys = set(context.partition_keys)
+    done: list[ShardInfo] = []
+    try:
+        with exclusively(configured, "extraction"), open_registry(configured) as client:
+            crawler = Crawler(client, lake.extractions, lake.shards)
+            for extraction_id, pages in groupby(wanted, key=lambda page: page[0]):
+                plan = lake.extractions.plan(extraction_id)
+                last_page = max(number for _, number in pages)
+                for page in crawler.walk(plan, last_page):
+                    done.append(page.shard)
+                    _log_page(context, plan, page)
+    except BaseException as error:
+        # What landed before the failure is there, so Dagster should know it.
+        _report(context, lake, done)
+        if isinstance(error, PermanentRegistryError):
+            raise dg.Failure(str(error), allow_retries=False) from error
+        raise
+    _report(context, lake, [shard for shard in done if _key(shard) not in keys])
+    for shard in done:
+        if _key(shard) in keys:
+            context.add_asset_metadata(_metadata(lake, shard), partition_key=_key(shard))
+    return dg.MaterializeResult(
+        metadata={
+            "pages": len(done),
+            "dagster/row_count": sum(shard.studies for shard in done),
+        }
+    )
+
+
+@dg.asset_check(asset=page_shards, blocking=True)
+def pages_are_complete_and_consistent(settings: SettingsResource) -> dg.AssetCheckResult:
+    """Row counts agree with the pages, NCT ids are unique, and the total is what the registry said."""
+    lake = open_lake(settings.load())
+    plans = [
+        plan
+        for state in (ExtractionState.OPEN, ExtractionState.COMPLETE)
+        if (plan := lake.extractions.latest(state)) is not None
+    ]
+    if not plans:
+        return dg.AssetCheckResult(passed=True, description="No extraction has been planned yet.")
+    verdict = check_shards(lake, plans[0])
+    return check_result(verdict)
+
+
+def _log_page(context: dg.AssetExecutionContext, plan: ExtractionPlan, page: CrawledPage) -> None:
+    shard = page.shard
+    how = f"fetched in {shard.seconds:.1f} s" if page.fresh else "was there"
+    context.log.debug(f"page {shard.page} of {plan.planned_pages}: {shard.studies} studies, {how}")
+
+
+def _report(context: dg.AssetExecutionContext, lake: Lake, shards: Sequence[ShardInfo]) -> None:
+    """Tell Dagster of pages that are there and that it does not know to be.
+
+    Those are the pages of this run if it fails, pages before its range, and pages of a run that was
+    killed before it could tell.
+    """
+    known = context.instance.get_materialized_partitions(context.asset_key)
+    for shard in shards:
+        if _key(shard) not in known:
+            context.log_event(
+                dg.AssetMaterialization(
+                    context.asset_key, partition=_key(shard), metadata=_metadata(lake, shard)
+                )
+            )
+
+
+def _metadata(lake: Lake, shard: ShardInfo) -> dict[str, Any]:
+    return {
+        "dagster/row_count": shard.studies,
+        "JSON MB": round(shard.json_bytes / 1e6, 3),
+        "file MB": round(lake.shards.file_size(shard.extraction_id, shard.page) / 1e6, 3),
+        "request seconds": round(shard.seconds, 3),
+        "fetched at": dg.MetadataValue.timestamp(shard.fetched_at),
+        "next token": shard.next_token or "(last page)",
+    }
+
+
+def _key(shard: ShardInfo) -> str:
+    return page_key(shard.extraction_id, shard.page)

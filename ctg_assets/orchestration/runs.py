@@ -1,0 +1,55 @@
+"""Runs that died without a word.
+
+Belongs here: noticing that the process of a run is gone and telling Dagster. Does not belong here:
+starting runs.
+
+Dagster's default launcher has no health check: a run whose process was killed together with the code
+server, or that was executed in process by the command line, stays STARTED for ever and keeps its
+pool slot (dagster#32560). Each of our runs therefore notes host and process in its tags, and whoever
+wants to run next buries the dead of its own host first.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import dagster as dg
+import psutil
+
+_PROCESS_TAG = "ctg/process"
+
+
+def process_tags() -> dict[str, str]:
+    """The tags by which a run of this process can be told dead or alive."""
+    started = psutil.Process().create_time()
+    return {_PROCESS_TAG: f"{socket.gethostname()}/{os.getpid()}/{started:.2f}"}
+
+
+def mark_running_here(context: dg.AssetExecutionContext) -> None:
+    """Note in the run's tags that this process executes it."""
+    context.instance.add_run_tags(context.run_id, process_tags())
+
+
+def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Report runs whose process is gone as failed and free their pool slots; returns their ids."""
+    active = instance.get_runs(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+    )
+    dead = [run for run in active if _is_dead(run.tags.get(_PROCESS_TAG))]
+    for run in dead:
+        instance.report_run_failed(run, "The process that executed this run is gone.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return [run.run_id for run in dead]
+
+
+def _is_dead(process: str | None) -> bool:
+    if process is None:
+        return False
+    host, pid, started = process.split("/")
+    if host != socket.gethostname():
+        return False
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,146 @@
+"""What must be true of shards and snapshots before going on.
+
+Belongs here: judging extractions and snapshots. Does not belong here: showing the verdicts (Dagster
+asset checks do) and judging the database (`warehouse/`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from ctg_assets.lake.extractions import ExtractionPlan
+from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.pipeline.services import Lake
+from ctg_assets.settings import Settings
+
+# The registry's count and its pages come from one index, so they should agree to the study. A handful
+# too few is told; more than this share missing stops the way downstream.
+_TOLERATED_MISSING_FRACTION = 0.001
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a check: `fatal` failures must stop what comes after."""
+
+    passed: bool
+    description: str
+    fatal: bool = True
+    facts: dict[str, int | float | str] = field(default_factory=dict)
+
+
+def check_shards(lake: Lake, plan: ExtractionPlan) -> Verdict:
+    """Whether an extraction's shards are whole: rows as counted, ids unique, total as expected."""
+    ids: list[pl.Series] = []
+    wrong_counts = []
+    for info in lake.shards.infos(plan.extraction_id):
+        page_ids = lake.shards.read(plan.extraction_id, info.page, ["nct_id"])["nct_id"]
+        if len(page_ids) != info.studies:
+            wrong_counts.append(info.page)
+        ids.append(pl.Series(page_ids.drop_null(), dtype=pl.String))
+    all_ids = pl.concat(ids) if ids else pl.Series(dtype=pl.String)
+    distinct = all_ids.n_unique()
+    facts: dict[str, int | float | str] = {
+        "extraction": plan.extraction_id,
+        "pages": len(ids),
+        "rows": len(all_ids),
+        "distinct NCT ids": distinct,
+        "rows of a study seen before": len(all_ids) - distinct,
+    }
+    if plan.planned_pages is not None:
+        facts["planned pages"] = plan.planned_pages
+    if plan.expected_studies is not None:
+        facts["expected studies"] = plan.expected_studies
+
+    if wrong_counts:
+        return Verdict(
+            False, f"row counts of pages {wrong_counts} are not as recorded", facts=facts
+        )
+    if plan.planned_pages is not None and len(ids) < plan.planned_pages:
+        here = f"{len(ids)} of {plan.planned_pages} pages are there; what is there is sound"
+        return Verdict(True, here, facts=facts)
+    expected = plan.expected_studies
+    if expected is not None and distinct != expected:
+        fatal = distinct < expected * (1 - _TOLERATED_MISSING_FRACTION)
+        found = f"the registry counted {expected} studies, its pages held {distinct}"
+        return Verdict(False, found, fatal=fatal, facts=facts)
+    if len(all_ids) != distinct:
+        seen = f"{len(all_ids) - distinct} rows repeat a study; compaction keeps the newest"
+        return Verdict(False, seen, fatal=False, facts=facts)
+    return Verdict(True, f"all pages are there with {distinct} distinct studies", facts=facts)
+
+
+def check_snapshot_count(manifest: SnapshotManifest) -> Verdict:
+    """Whether every NCT id of the shards is in the snapshot or in its quarantine."""
+    facts: dict[str, int | float | str] = {
+        "studies": manifest.studies,
+        "quarantined": manifest.quarantined,
+        "distinct NCT ids in the shards": manifest.distinct_ids,
+    }
+    accounted = manifest.studies + manifest.quarantined
+    # Rows without an NCT id are quarantined too, but are no id of the shards.
+    passed = manifest.studies <= manifest.distinct_ids <= accounted
+    return Verdict(
+        passed,
+        f"{manifest.studies} studies and {manifest.quarantined} in quarantine account for "
+        f"{manifest.distinct_ids} distinct NCT ids",
+        facts=facts,
+    )
+
+
+def check_quarantine(manifest: SnapshotManifest, settings: Settings) -> Verdict:
+    """Whether few enough studies could not be typed."""
+    limit = settings.max_quarantine_fraction
+    share = manifest.quarantined / max(1, manifest.studies + manifest.quarantined)
+    facts: dict[str, int | float | str] = {"quarantined": manifest.quarantined, "share": share}
+    if share > limit:
+        return Verdict(
+            False,
+            f"{share:.1%} of the studies could not be typed, more than {limit:.1%}: the registry's "
+            "format has probably changed. `ctg-assets status` lists the reasons; "
+            "CTG_MAX_QUARANTINE_FRACTION sets the bound.",
+            facts=facts,
+        )
+    described = f"{manifest.quarantined} studies are in quarantine"
+    return Verdict(manifest.quarantined == 0, described, fatal=False, facts=facts)
+
+
+def check_shrink(manifest: SnapshotManifest, settings: Settings) -> Verdict:
+    """Whether the snapshot has about as many studies as the one before."""
+    previous = manifest.previous_studies
+    facts: dict[str, int | float | str] = {"studies": manifest.studies}
+    if previous is None:
+        return Verdict(True, "there is no earlier snapshot to compare with", facts=facts)
+    facts["studies before"] = previous
+    shrink = (previous - manifest.studies) / max(1, previous)
+    limit = settings.max_shrink_fraction
+    if shrink > limit:
+        return Verdict(
+            False,
+            f"{previous - manifest.studies} of {previous} studies are gone ({shrink:.1%}, bound "
+            f"{limit:.1%}); the tables keep the older state. If this is real, set "
+            "CTG_MAX_SHRINK_FRACTION for one refresh.",
+            facts=facts,
+        )
+    return Verdict(True, f"{previous} studies before, {manifest.studies} now", facts=facts)
+
+
+def check_drift(manifest: SnapshotManifest) -> Verdict:
+    """Whether studies hold only fields that the model knows."""
+    unknown = manifest.unknown_fields
+    facts: dict[str, int | float | str] = dict(unknown)
+    if unknown:
+        described = f"{len(unknown)} fields are not in the model: {', '.join(unknown)}"
+        return Verdict(False, described, fatal=False, facts=facts)
+    return Verdict(True, "every field is in the model", facts=facts)
+
+
+def snapshot_verdicts(manifest: SnapshotManifest, settings: Settings) -> dict[str, Verdict]:
+    """All verdicts on a snapshot, by the name of the check."""
+    return {
+        "every_study_is_accounted_for": check_snapshot_count(manifest),
+        "few_studies_in_quarantine": check_quarantine(manifest, settings),
+        "no_mass_disappearance": check_shrink(manifest, settings),
+        "no_unknown_fields": check_drift(manifest),
+    }
