@@ -1,0 +1,126 @@
+"""SQL statements for tables declared as `TableShape`.
+
+Belongs here: how a table, key, index and comment is spelled in Postgres, and what constraints and
+indexes are called. Does not belong here: when statements run (`loader.py`), and any particular table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from ctg_assets.model.spec import ColumnType, ForeignKey, TableShape
+
+_TYPES: dict[ColumnType, sql.SQL] = {
+    ColumnType.TEXT: sql.SQL("text"),
+    ColumnType.BOOLEAN: sql.SQL("boolean"),
+    ColumnType.INTEGER: sql.SQL("integer"),
+    ColumnType.BIGINT: sql.SQL("bigint"),
+    ColumnType.DOUBLE: sql.SQL("double precision"),
+    ColumnType.DATE: sql.SQL("date"),
+    ColumnType.TIMESTAMP: sql.SQL("timestamp with time zone"),
+}
+
+_NAME_BYTES = 63  # Postgres cuts longer names, silently and not always to different ones
+
+
+def object_name(*words: str) -> str:
+    """A name for a constraint or index: the words joined by `_`, the same on every machine.
+
+    A name too long for Postgres keeps its beginning and gets a digest of the whole.
+    """
+    name = "_".join(words)
+    if len(name.encode()) <= _NAME_BYTES:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    kept = name.encode()[: _NAME_BYTES - 9].decode(errors="ignore")
+    return f"{kept}_{digest}"
+
+
+def foreign_key_name(shape: TableShape, key: ForeignKey) -> str:
+    """The name of the constraint for one of the shape's foreign keys."""
+    return object_name(shape.name, *key.columns, "fkey")
+
+
+def create_table(shape: TableShape, schema: str) -> sql.Composed:
+    """`CREATE TABLE` with types and NOT NULL only; keys are faster to build on loaded rows."""
+    columns = [
+        sql.SQL("{} {}{}").format(
+            sql.Identifier(column.name),
+            _TYPES[column.type],
+            sql.SQL("") if column.nullable else sql.SQL(" NOT NULL"),
+        )
+        for column in shape.columns
+    ]
+    return sql.SQL("CREATE TABLE {} ({})").format(
+        sql.Identifier(schema, shape.name), sql.SQL(", ").join(columns)
+    )
+
+
+def copy_rows(shape: TableShape, schema: str) -> sql.Composed:
+    """`COPY` in binary format; FREEZE, so only in the transaction that created the table."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
+        sql.Identifier(schema, shape.name), _names(tuple(column.name for column in shape.columns))
+    )
+
+
+def create_primary_key(shape: TableShape, schema: str) -> sql.Composed:
+    """`ALTER TABLE ... ADD PRIMARY KEY`."""
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(
+        sql.Identifier(schema, shape.name),
+        sql.Identifier(object_name(shape.name, "pkey")),
+        _names(shape.primary_key),
+    )
+
+
+def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
+    """One `CREATE INDEX` for each of the shape's indexes."""
+    for columns in shape.indexes:
+        yield sql.SQL("CREATE INDEX {} ON {} ({})").format(
+            sql.Identifier(object_name(shape.name, *columns, "idx")),
+            sql.Identifier(schema, shape.name),
+            _names(columns),
+        )
+
+
+def add_foreign_key(
+    shape: TableShape, key: ForeignKey, schema: str, referenced_schema: str
+) -> sql.Composed:
+    """`ALTER TABLE ... ADD FOREIGN KEY ... NOT VALID`: takes effect without reading the rows."""
+    return sql.SQL(
+        "ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} NOT VALID"
+    ).format(
+        sql.Identifier(schema, shape.name),
+        sql.Identifier(foreign_key_name(shape, key)),
+        _names(key.columns),
+        sql.Identifier(referenced_schema, key.table),
+    )
+
+
+def validate_constraint(schema: str, table: str, constraint: str) -> sql.Composed:
+    """`ALTER TABLE ... VALIDATE CONSTRAINT`: reads the rows, and blocks neither readers nor writers."""
+    return sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
+        sql.Identifier(schema, table), sql.Identifier(constraint)
+    )
+
+
+def comments(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
+    """`COMMENT ON` the table and each column: description, source paths, AACT equivalent."""
+    yield sql.SQL("COMMENT ON TABLE {} IS {}").format(
+        sql.Identifier(schema, shape.name), sql.Literal(shape.description)
+    )
+    for column in shape.columns:
+        lines = [column.description]
+        if column.sources:
+            lines.append("Source: " + ", ".join(column.sources))
+        if column.aact is not None:
+            lines.append(f"AACT: {column.aact}")
+        yield sql.SQL("COMMENT ON COLUMN {} IS {}").format(
+            sql.Identifier(schema, shape.name, column.name), sql.Literal("\n".join(lines))
+        )
+
+
+def _names(columns: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
