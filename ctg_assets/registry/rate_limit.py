@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from pyrate_limiter import Limiter, Rate, SQLiteBucket
+from pyrate_limiter import Rate, RateItem, SQLiteBucket
 
 WINDOW_SECONDS = 60.0
 
@@ -43,17 +43,20 @@ class SharedRateLimit:
             db_path=str(record),
             use_file_lock=True,
         )
-        self._limiter = Limiter(self._bucket)
 
     def acquire(self) -> None:
         """Block until one more request is permitted, and count it.
 
-        The library's own blocking mode records the time at which it planned to wake, not the time at
-        which it did; a process that was suspended meanwhile would then overstep the limit.
+        The bucket is asked directly: the library's Limiter records the time at which it planned to
+        wake, not the time at which it did, so a process suspended meanwhile would overstep the limit.
         """
-        while not self._limiter.try_acquire("registry", blocking=False):
+        while True:
+            now = time.time_ns() // 1_000_000
+            self._bucket.leak(now)
+            if self._bucket.put(RateItem("registry", now)):
+                return
             time.sleep(_POLL_SECONDS)
 
     def close(self) -> None:
         """Release the record."""
-        self._limiter.close()
+        self._bucket.close()  # type: ignore[no-untyped-call]
