@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from ctg_assets.model.tables.declaration import DeclarationError, Table, check
+from ctg_assets.model.tables.consistency import check
+from ctg_assets.model.tables.declaration import DeclarationError, Table
 from ctg_assets.model.tables.derived import derived_tables
 from ctg_assets.model.tables.protocol import protocol_tables
 

@@ -1,8 +1,8 @@
 """The language in which staging tables are declared: where rows come from and how columns are read.
 
-Belongs here: the declarative classes, the short functions that make columns, and the check that a
-declaration agrees with the registry's field tree. Does not belong here: the tables themselves (the
-other modules of this package) and the computing of rows (`flatten.py`).
+Belongs here: the declarative classes and the short functions that make columns. Does not belong
+here: the tables themselves (`protocol.py`, `derived.py`), the check of a declaration against the
+registry's field tree (`consistency.py`), and the computing of rows (`flatten.py`).
 
 A table's rows come from one or more sources, each a node of the field tree: the study itself (path
 ""), an object (one row where it is present), or a list (one row per item). Columns name their value
@@ -24,9 +24,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
-import pyarrow as pa
-
-from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
 
 SAME_AS_AACT = "="
@@ -51,12 +48,6 @@ class Reading(Enum):
     CONTAINS = "whether a list contains the argument"
     COUNT = "number of items of a list"
     PART = "the part of a composite leaf (GeoPoint) that the argument names"
-
-
-_LIST_READINGS = frozenset({Reading.JOINED, Reading.CONTAINS, Reading.COUNT})
-_TEXT_READINGS = frozenset(
-    {Reading.LOWER, Reading.FIRST_DAY, Reading.LAST_DAY, Reading.PRECISION, Reading.YEARS}
-)
 
 
 @dataclass(frozen=True)
@@ -447,120 +438,3 @@ def lookup(
 def columns(*items: Field | tuple[Field, ...]) -> tuple[Field, ...]:
     """One flat tuple of columns from single columns and groups of them."""
     return tuple(one for item in items for one in ((item,) if isinstance(item, Field) else item))
-
-
-def check(tables: tuple[Table, ...]) -> None:
-    """Raise DeclarationError where a table contradicts the field tree, itself or an earlier table."""
-    known: dict[str, Table] = {}
-    for table in tables:
-        if table.name in known:
-            message = f"table {table.name!r} is declared twice"
-            raise DeclarationError(message)
-        try:
-            _check_table(table, known)
-        except DeclarationError as error:
-            message = f"table {table.name!r}: {error}"
-            raise DeclarationError(message) from error
-        known[table.name] = table
-
-
-def _check_table(table: Table, known: Mapping[str, Table]) -> None:
-    names = [item.name for item in table.fields]
-    if len(set(names)) != len(names):
-        message = f"column names are not unique: {sorted(names)}"
-        raise DeclarationError(message)
-    unknown = {name for index in table.indexes for name in index} - set(names)
-    if unknown:
-        message = f"indexes name columns that do not exist: {sorted(unknown)}"
-        raise DeclarationError(message)
-    constants = {item.name for item in table.fields if isinstance(item.value, Constant)}
-    used = {item.value.path for item in table.fields if isinstance(item.value, Read)}
-    for source in table.sources:
-        if source.path and source.path not in nodes_by_path():
-            message = f"source {source.path!r} is not in the field tree"
-            raise DeclarationError(message)
-        if set(source.constants) != constants:
-            message = f"source {source.path!r} must state exactly {sorted(constants)}"
-            raise DeclarationError(message)
-        if stale := set(source.paths) - used:
-            message = f"source {source.path!r} maps paths that no column uses: {sorted(stale)}"
-            raise DeclarationError(message)
-    for item in table.fields:
-        if isinstance(item.value, Read):
-            _check_read(table, item, item.value)
-        elif isinstance(item.value, Parent | Lookup):
-            _check_reference(table, item.value, known)
-
-
-def _check_read(table: Table, item: Field, value: Read) -> None:
-    resolved = 0
-    for source in table.sources:
-        path = source.resolve(value.path)
-        if path is None:
-            continue
-        resolved += 1
-        _check_path(source, path, item, value)
-        if value.when is not None:
-            condition = source.resolve(value.when.path)
-            _check_path(source, condition or "", item, Read(value.when.path, Reading.LOWER))
-    if not resolved:
-        message = f"column {item.name!r} has no value in any source"
-        raise DeclarationError(message)
-
-
-def _check_path(source: Source, path: str, item: Field, value: Read) -> None:
-    node = nodes_by_path().get(path)
-    if node is None:
-        message = f"column {item.name!r}: {path!r} is not in the field tree"
-        raise DeclarationError(message)
-    lists = enclosing_lists(path)
-    own = enclosing_lists(source.path)
-    is_list = node.is_list and path not in own
-    around = lists[:-1] if is_list else lists
-    if own[: len(around)] != around:
-        message = f"column {item.name!r}: {path!r} has many values for a row of {source.path!r}"
-        raise DeclarationError(message)
-    if is_list != (value.reading in _LIST_READINGS):
-        message = f"column {item.name!r}: {path!r} cannot be read as {value.reading.value!r}"
-        raise DeclarationError(message)
-    arrow = node.arrow_type()
-    if node.is_list:
-        arrow = arrow.value_type
-    if value.reading is Reading.AS_SENT and arrow != item.type.arrow:
-        message = f"column {item.name!r} is {item.type.value} but {path!r} holds {arrow}"
-        raise DeclarationError(message)
-    if value.reading is Reading.PART and not pa.types.is_struct(arrow):
-        message = f"column {item.name!r}: {path!r} has no parts"
-        raise DeclarationError(message)
-    needs_text = value.reading in _TEXT_READINGS | {Reading.JOINED, Reading.CONTAINS}
-    if needs_text and arrow != pa.string():
-        message = f"column {item.name!r}: {path!r} is not text and cannot be read as such"
-        raise DeclarationError(message)
-
-
-def _check_reference(table: Table, value: Parent | Lookup, known: Mapping[str, Table]) -> None:
-    target = known.get(value.table)
-    if target is None:
-        message = f"refers to table {value.table!r}, which is not declared before it"
-        raise DeclarationError(message)
-    if isinstance(value, Parent):
-        enclosing = {path for source in table.sources for path in source.outer_lists}
-        paths = [source.path for source in target.sources if source.path in enclosing]
-        if not paths or len(set(paths)) != len(paths):
-            message = f"no single source of {value.table!r} encloses a row"
-            raise DeclarationError(message)
-        if any(source.distinct for source in target.sources):
-            message = f"items of {value.table!r} may have no row, so none can refer to them"
-            raise DeclarationError(message)
-        outside = [
-            source.path for source in table.sources if not set(source.outer_lists) & set(paths)
-        ]
-        if bool(outside) != value.optional:
-            message = f"reference to {value.table!r}: optional={value.optional}, outside: {outside}"
-            raise DeclarationError(message)
-        return
-    missing = {*value.on, *value.where} - {item.name for item in target.fields}
-    missing |= set(value.on.values()) - {item.name for item in table.fields}
-    if missing:
-        message = f"looks up by columns that do not exist: {sorted(missing)}"
-        raise DeclarationError(message)

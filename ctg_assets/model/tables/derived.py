@@ -32,7 +32,7 @@ def _mesh_terms(name: str, module: str, subject: str) -> Table:
             lower("downcase_mesh_term", "term", "MeSH heading of the term in lower case."),
             constant(
                 "mesh_type",
-                "mesh-list for a term assigned to the study, mesh-ancestor for one above it.",
+                "Whether the term was assigned (mesh-list) or stands above one that was (mesh-ancestor).",
             ),
         ),
         indexes=(("mesh_term",), ("downcase_mesh_term",), ("mesh_id",)),

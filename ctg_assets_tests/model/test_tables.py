@@ -1,0 +1,304 @@
+"""The declared tables: agreement with the field tree, with AACT, and what bad declarations say."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ctg_assets.model.fields import nodes_by_path
+from ctg_assets.model.spec import Column, ColumnType
+from ctg_assets.model.tables import DeclarationError, Table, staging_tables
+from ctg_assets.model.tables.consistency import check
+from ctg_assets.model.tables.declaration import (
+    Condition,
+    Field,
+    Source,
+    boolean,
+    constant,
+    count,
+    enclosing_lists,
+    equals,
+    integer,
+    joined,
+    lookup,
+    lower,
+    parent,
+    part,
+    text,
+)
+from ctg_assets_tests.shared_material import shared_path
+
+FIRST_SET = {
+    "design_groups",
+    "browse_conditions",
+    "detailed_descriptions",
+    "keywords",
+    "countries",
+    "designs",
+    "eligibilities",
+    "design_outcomes",
+    "interventions",
+    "sponsors",
+    "intervention_other_names",
+    "conditions",
+    "design_group_interventions",
+    "id_information",
+    "browse_interventions",
+    "brief_summaries",
+    "studies",
+    "facilities",
+}
+
+AACT_COLUMNS_LEFT_OUT = {
+    "studies.created_at": "AACT's load time; rows here depend on the study alone",
+    "studies.updated_at": "AACT's load time; rows here depend on the study alone",
+    "studies.nlm_download_date_description": "always NULL in AACT",
+    "design_outcomes.population": "always NULL in AACT; the API has no such field",
+}
+
+ALL_COLUMNS = [
+    pytest.param(table, column, id=f"{table.name}.{column.name}")
+    for table in staging_tables()
+    for column in table.shape.columns
+]
+
+
+def _aact_columns() -> set[str]:
+    """Every `table.column` that the AACT notes list."""
+    found = set()
+    table = ""
+    for line in shared_path("reference/aact_schema.md").read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"#### (\w+)", line):
+            table = heading[1]
+        elif table and (row := re.match(r"\| (\w+) \| ", line)) and row[1] != "column":
+            found.add(f"{table}.{row[1]}")
+    return found
+
+
+def _columns_by_aact_name() -> dict[str, Column]:
+    return {
+        f"{table.name}.{column.name}": column
+        for table in staging_tables()
+        for column in table.shape.columns
+    }
+
+
+def test_first_set_is_declared() -> None:
+    """The tables of the first set are there, each after those that it refers to."""
+    assert {table.name for table in staging_tables()} >= FIRST_SET
+    seen: set[str] = set()
+    for table in staging_tables():
+        assert {key.table for key in table.shape.foreign_keys} <= seen
+        seen.add(table.name)
+
+
+@pytest.mark.parametrize(("table", "column"), ALL_COLUMNS)
+def test_column_is_described(table: Table, column: Column) -> None:
+    """Every table and column has one sentence of its own, and sources that the registry has."""
+    for sentence in (table.description, column.description):
+        assert re.fullmatch(r"[A-Z].{6,}[^.]\.", sentence), sentence
+    assert re.fullmatch("[a-z][a-z0-9_]{0,62}", column.name)
+    assert set(column.sources) <= set(nodes_by_path())
+
+
+def test_descriptions_within_a_table_differ() -> None:
+    """No two columns of a table share a description: one of them would be wrong."""
+    for table in staging_tables():
+        descriptions = [column.description for column in table.shape.columns]
+        assert len(set(descriptions)) == len(descriptions), table.name
+
+
+def test_keys_of_every_table() -> None:
+    """Every table but studies has a bigint id as its key and refers to studies by an indexed nct_id."""
+    for table in staging_tables():
+        shape = table.shape
+        by_name = {column.name: column for column in shape.columns}
+        if table.name == "studies":
+            assert (shape.primary_key, shape.foreign_keys) == (("nct_id",), ())
+            continue
+        assert shape.primary_key == ("id",)
+        assert (by_name["id"].type, by_name["id"].nullable) == (ColumnType.BIGINT, False)
+        assert (shape.foreign_keys[0].columns, shape.foreign_keys[0].table) == (
+            ("nct_id",),
+            "studies",
+        )
+        assert {key.columns for key in shape.foreign_keys} <= set(shape.indexes)
+        assert len(set(shape.indexes)) == len(shape.indexes)
+
+
+def test_arrow_schema_follows_the_columns() -> None:
+    """The Arrow schema has the shape's columns, types and nullability, in their order."""
+    for table in staging_tables():
+        fields = [(one.name, one.type, one.nullable) for one in table.shape.arrow_schema]
+        columns = [(one.name, one.type.arrow, one.nullable) for one in table.shape.columns]
+        assert fields == columns
+
+
+def test_aact_columns_are_all_there() -> None:
+    """Each column that AACT has in these tables is here, or is left out for a stated reason."""
+    ours = _columns_by_aact_name()
+    theirs = {name for name in _aact_columns() if name.partition(".")[0] in FIRST_SET}
+    assert len(theirs) > 150
+    assert theirs - set(ours) == set(AACT_COLUMNS_LEFT_OUT)
+
+
+def test_columns_said_to_be_aact_are_aact() -> None:
+    """A column that names an AACT equivalent names one that exists."""
+    theirs = _aact_columns()
+    named = {column.aact for column in _columns_by_aact_name().values() if column.aact}
+    assert named <= theirs
+
+
+def test_columns_read_what_aact_reads() -> None:
+    """Where a registry field goes to an AACT column of these tables, it goes to ours of that name."""
+    ours = _columns_by_aact_name()
+    checked = 0
+    with shared_path("spec/api_v2_fields.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for name in filter(None, row["aact_columns"].split(";")):
+                if name in ours:
+                    checked += 1
+                    assert row["path"] in ours[name].sources, name
+    assert checked > 130
+
+
+def test_enclosing_lists_of_a_path() -> None:
+    """A path runs through the study and each of its lists, its own included."""
+    assert enclosing_lists("a.b") == ("",)
+    assert enclosing_lists("a.b[]") == ("", "a.b[]")
+    assert enclosing_lists("a[].b.c[].d") == ("", "a[]", "a[].b.c[]")
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "resolved"),
+    [
+        ("", "a.b", "a.b"),
+        ("a.b[]", ".", "a.b[]"),
+        ("a.b[]", "c", "a.b[].c"),
+        ("a.b[]", "^.hasResults", "hasResults"),
+        ("a[].b[].c[]", "^.d", "a[].b[].d"),
+        ("a[].b[].c[]", "^^.d.e", "a[].d.e"),
+        ("a[].b[].c[]", "^^^.d", "d"),
+        ("a[].b", "^.d", "a[].d"),
+        ("a.b", "c", "a.b.c"),
+        ("a.b", "^.c", "c"),
+    ],
+)
+def test_relative_paths_resolve(source: str, path: str, resolved: str) -> None:
+    """A path is relative to the row, each ^ climbs to what holds it."""
+    assert Source(source).resolve(path) == resolved
+
+
+def test_path_above_the_study_is_refused() -> None:
+    """Nothing holds a study, so a path cannot climb above it."""
+    with pytest.raises(DeclarationError, match="climbs above the study"):
+        Source("a[]").resolve("^^.b")
+
+
+_LOCATIONS = "protocolSection.contactsLocationsModule.locations[]"
+_ARMS = "protocolSection.armsInterventionsModule.armGroups[]"
+
+
+def _table(*declared: Field, source: str | Source = _LOCATIONS, name: str = "rows") -> Table:
+    source = Source(source) if isinstance(source, str) else source
+    return Table(name, "Rows of something.", (source,), declared)
+
+
+_CITY = text("city", "city", "City of the site.")
+_WRONG: dict[str, tuple[Callable[[], tuple[Table, ...]], str]] = {
+    "unknown source": (lambda: (_table(source="protocolSection.arms[]"),), "not in the field tree"),
+    "unknown path": (lambda: (_table(text("town", "town", "T.")),), "not in the field tree"),
+    "table twice": (lambda: (_table(_CITY), _table(_CITY)), "declared twice"),
+    "column twice": (lambda: (_table(_CITY, _CITY),), "not unique"),
+    "key column redeclared": (lambda: (_table(text("id", "city", "C.")),), "not unique"),
+    "wrong type": (lambda: (_table(integer("city", "city", "C.")),), "is bigint but"),
+    "boolean of text": (lambda: (_table(boolean("city", "city", "C.")),), "is boolean but"),
+    "lower of a number": (
+        lambda: (_table(lower("has", "hasResults", "H."), source=""),),
+        "not text",
+    ),
+    "list as one value": (lambda: (_table(text("c", "contacts[]", "C.")),), "cannot be read as"),
+    "one value as list": (lambda: (_table(joined("c", "city", "C.")),), "cannot be read as"),
+    "many values": (
+        lambda: (_table(text("c", "contacts[].name", "C.")),),
+        "many values for a row",
+    ),
+    "other list": (
+        lambda: (_table(text("c", "^." + _ARMS + ".label", "C.")),),
+        "many values for a row",
+    ),
+    "constant of another type": (
+        lambda: (_table(constant("kind", "K."), source=Source(_LOCATIONS, {"kind": True})),),
+        "is text but source",
+    ),
+    "comparison of text": (lambda: (_table(equals("c", "city", 1, "C.")),), "not a whole number"),
+    "part that is not there": (
+        lambda: (_table(part("lat", "geoPoint", "latitude", "L.")),),
+        "no part 'latitude'",
+    ),
+    "part of text": (lambda: (_table(part("lat", "city", "lat", "L.")),), "no part 'lat'"),
+    "no source has it": (
+        lambda: (_table(_CITY, source=Source(_LOCATIONS, paths={"city": None})),),
+        "no value in any source",
+    ),
+    "stale spelling": (
+        lambda: (_table(_CITY, source=Source(_LOCATIONS, paths={"town": "city"})),),
+        "that no column uses",
+    ),
+    "constant not stated": (lambda: (_table(constant("kind", "K.")),), "must state exactly"),
+    "constant not declared": (
+        lambda: (_table(_CITY, source=Source(_LOCATIONS, {"kind": "x"})),),
+        "must state exactly",
+    ),
+    "index on nothing": (
+        lambda: (replace(_table(_CITY), indexes=(("town",),)),),
+        "columns that do not exist",
+    ),
+    "condition on nothing": (
+        lambda: (_table(count("n", "contacts[]", "N.", when=Condition("town", "x"))),),
+        "not in the field tree",
+    ),
+    "parent not declared": (lambda: (_table(parent("p", "sites", "P.")),), "not declared before"),
+    "parent elsewhere": (
+        lambda: (_table(_CITY, name="sites"), _table(parent("p", "sites", "P."), source=_ARMS)),
+        "no single source",
+    ),
+    "parent may be missing": (
+        lambda: (
+            _table(_CITY, name="sites", source=Source(_LOCATIONS, distinct="city")),
+            _table(parent("p", "sites", "P."), source=f"{_LOCATIONS}.contacts[]"),
+        ),
+        "may have no row",
+    ),
+    "parent never missing": (
+        lambda: (
+            _table(_CITY, name="sites"),
+            _table(parent("p", "sites", "P.", optional=True), source=f"{_LOCATIONS}.contacts[]"),
+        ),
+        "optional=True",
+    ),
+    "lookup by nothing": (
+        lambda: (_table(_CITY, name="sites"), _table(lookup("s", "sites", {"town": "x"}, "S."))),
+        r"\['town', 'x'\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tables", "message"), _WRONG.values(), ids=_WRONG.keys())
+def test_wrong_declaration_is_refused(
+    tables: Callable[[], tuple[Table, ...]], message: str
+) -> None:
+    """A declaration that contradicts the field tree or itself is refused with what is wrong."""
+    with pytest.raises(DeclarationError, match=message):
+        check(tables())
+
+
+def test_declared_tables_pass_the_check() -> None:
+    """The check that staging_tables makes accepts them, and reports by table name what it does not."""
+    check(staging_tables())
+    with pytest.raises(DeclarationError, match="table 'rows': "):
+        check((_table(text("town", "town", "T.")),))
