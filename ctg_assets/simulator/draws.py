@@ -77,6 +77,10 @@ class Draw:
             found.extend(values[: length - len(found)])
         return found
 
+    def several(self, values: Sequence[T], most: int) -> list[T]:
+        """One to `most` different values; all of them in a complete study."""
+        return self.run(values, len(values) if self.complete else self.between(1, most))
+
     def heavy(self, typical: float, most: int) -> int:
         """A count of at least 1 with a heavy (Pareto) tail, cut off at `most`; half are below `typical`."""
         return min(most, int(1 + (typical - 1) * (1 / (1 - self.random()) - 1) ** 0.9))

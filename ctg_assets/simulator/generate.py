@@ -3,8 +3,8 @@
 Belongs here: a whole study from its parts, what the registry itself adds to a record, and revisions. Does not belong
 here: NCT ids and posting dates (`identity.py`), what sponsors write (`protocol.py`, `results.py`).
 
-Texts repeat between studies more than in the registry, so
-generated studies compress better than real ones.
+Generated studies are about as large as the registry's (18 KB on average, half below 10 KB, the largest of
+600,000 some megabytes) and compress about as well (a thousand with zstd: 9 to 1, real ones 8 to 1).
 """
 
 from __future__ import annotations
@@ -128,9 +128,7 @@ def _annotations(facts: Outline) -> Json | None:
                     "releaseDate": iso(found + 30 * step - 2),
                     "postedDate": iso(found + 30 * step + 1),
                 }
-                for step, type_ in enumerate(
-                    draw.run(enum("ViolationEventType").values, draw.between(1, 2))
-                )
+                for step, type_ in enumerate(draw.several(enum("ViolationEventType").values, 2))
             ]
         }
     if unposted is None and violation is None:
@@ -163,7 +161,7 @@ def _documents(facts: Outline) -> Json | None:
             "size": draw.between(40_000, 9_000_000),
         }
         for place, (abbreviation, label, protocol, plan, consent) in enumerate(
-            draw.run(kinds, draw.between(1, 3))
+            draw.several(kinds, 3)
         )
     ]
     module = {"noSap": True if draw.maybe(0.01) else None, "largeDocs": documents}

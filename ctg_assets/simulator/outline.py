@@ -124,8 +124,10 @@ def _set_days(facts: Outline) -> None:
         facts.start = facts.last_update + draw.between(1, 200)
         facts.completion = facts.start + duration
     elif facts.status == "UNKNOWN":
+        # Unknown means: it should have ended by now, but nobody said so for two years.
         facts.start = facts.first_submit + draw.between(-300, 120)
-        facts.completion = facts.start + duration
+        latest = identity.FIRST_DATA_DAY - 60
+        facts.completion = max(facts.start + 30, min(facts.start + duration, latest))
     else:
         facts.start = facts.first_submit + draw.between(-300, 120)
         facts.completion = max(facts.start + 30, facts.last_update + draw.between(30, 1500))

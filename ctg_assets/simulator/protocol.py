@@ -303,7 +303,9 @@ def _design(facts: Outline, enrolled: int | None) -> Json:
     count = draw.pick(vocabulary.ENROLLMENTS) + draw.below(3) if enrolled is None else enrolled
     if facts.status == "WITHDRAWN":
         count = 0
-    elif enrolled is None and draw.random() < 0.0005:
+    elif enrolled is None and (
+        draw.random() < 0.0002 or (draw.complete and facts.status == "UNKNOWN")
+    ):
         count = vocabulary.UNKNOWN_ENROLLMENT
     enrollment = {
         "count": count,
@@ -359,7 +361,7 @@ def _design(facts: Outline, enrolled: int | None) -> Json:
                     {
                         "masking": masking,
                         "maskingDescription": prose(draw, 1) if draw.maybe(0.1) else None,
-                        "whoMasked": draw.run(enum("WhoMasked").values, draw.between(1, 4))
+                        "whoMasked": draw.several(enum("WhoMasked").values, 4)
                         if masking != "NONE" or draw.complete
                         else None,
                     }
@@ -606,7 +608,7 @@ def _ipd_sharing(draw: Draw) -> Json:
     return {
         "ipdSharing": sharing,
         "description": prose(draw, 2),
-        "infoTypes": draw.run(enum("IpdSharingInfoType").values, draw.between(1, 5)),
+        "infoTypes": draw.several(enum("IpdSharingInfoType").values, 5),
         "timeFrame": prose(draw, 1),
         "accessCriteria": prose(draw, 1),
         "url": "https://data.example.org/access",

@@ -32,11 +32,14 @@ from ctg_assets.simulator.vocabulary import enum
 
 COHORTS = 32
 _COHORT_SIZES = Weighted({1: 22, 2: 45, 3: 18, 4: 9, 6: 4, 12: 2})
+_CATEGORIES = Weighted({1: 8, 2: 2, 5: 1})
 _PRIMARY_POOL = 24
 _OTHER_POOL = 72
 _BASELINE_POOL = 24
 _STATS_POOL = 96
 _TERM_POOL = 2400
+# Of the studies with results, those that report thousands of adverse events and reach several megabytes.
+_VAST = 0.002
 
 # Numbers as sponsors type them. Some of these are no numbers, which is the point.
 _ODD_VALUES = ("1,234", "<0.001", "NA", "12.5 (3)", ">99", "0", "-0.4", "1.2E3", "\u22645", "N/A")
@@ -359,7 +362,7 @@ def cohort(number: int) -> Cohort:
 def _classes(draw: Draw, number: int, groups: list[Any], denoms: list[Json]) -> list[Json]:
     """Classes of a measure; most have one class of one category, a few have dozens."""
     classes = min(60, int(1 / (1 - draw.random()) ** 0.6)) if number else 3
-    categories = draw.weighted(Weighted({1: 8, 2: 2, 5: 1})) if number else 2
+    categories = draw.weighted(_CATEGORIES) if number else 2
     limits = _chance(draw, number, 3)
     spread = not limits or number == 0
     return [
@@ -474,6 +477,9 @@ def _adverse_events(draw: Draw, people: Cohort) -> Json:
         stats = draw.run(people.stats, count)
         return [msgspec.Raw(term + stat) for term, stat in zip(terms, stats, strict=True)]
 
+    serious, others = draw.heavy(6, 2000), draw.heavy(12, 700)
+    if draw.random() < _VAST:
+        serious, others = draw.between(1000, _TERM_POOL), draw.between(1000, _TERM_POOL)
     groups = []
     for group, size in zip(people.groups("EG"), people.sizes, strict=True):
         affected = [draw.below(size + 1) for _ in range(3)]
@@ -495,8 +501,8 @@ def _adverse_events(draw: Draw, people: Cohort) -> Json:
             "description": prose(draw, 2) if draw.maybe(0.5) else None,
             "allCauseMortalityComment": prose(draw, 1) if draw.maybe(0.02) else None,
             "eventGroups": groups,
-            "seriousEvents": events(draw.heavy(6, 2000)) if draw.maybe(0.7) else None,
-            "otherEvents": events(draw.heavy(12, 700)) if draw.maybe(0.82) else None,
+            "seriousEvents": events(serious) if draw.maybe(0.7) else None,
+            "otherEvents": events(others) if draw.maybe(0.82) else None,
         }
     )
 

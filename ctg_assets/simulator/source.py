@@ -23,6 +23,7 @@ _NCT_ID = re.compile(r"NCT\d{8}", re.ASCII)
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _JSON_SPACE = b" \t\r\n"
+_NOT_SPACE = re.compile(rb"[^ \t\r\n]")
 
 
 class StudySource(Protocol):
@@ -152,16 +153,17 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror or error}"
         raise SourceError(message) from error
-    return content.removeprefix(_UTF8_MARK).strip(_JSON_SPACE)
+    return content.removeprefix(_UTF8_MARK)
 
 
 def _studies(path: Path) -> Iterator[tuple[str, bytes]]:
     """Each study of the file with its place in it, in file order."""
     content = _content(path)
-    if not content:
+    beginning = _NOT_SPACE.search(content)
+    if beginning is None:
         message = f"{path}: holds no studies; expected JSON Lines or a JSON array of studies"
         raise SourceError(message)
-    if content.startswith(b"["):
+    if beginning.group() == b"[":
         try:
             items = msgspec.json.decode(content, type=list[msgspec.Raw])
         except msgspec.DecodeError as error:
@@ -178,15 +180,18 @@ def _studies(path: Path) -> Iterator[tuple[str, bytes]]:
 class GeneratedSource:
     """`studies` generated studies: a pure function of the seed, holding nothing in memory.
 
+    `data_day` (an ordinal) is the registry's day, which every study bears as its `versionHolder`.
+
     Raises SourceError for a number of studies that the generator cannot number.
     """
 
-    def __init__(self, studies: int, seed: int) -> None:
+    def __init__(self, studies: int, seed: int, data_day: int = identity.FIRST_DATA_DAY) -> None:
         if not 0 <= studies <= identity.MAX_STUDIES:
             message = f"can generate 0 to {identity.MAX_STUDIES} studies, not {studies}"
             raise SourceError(message)
         self._count = studies
         self._seed = seed
+        self._data_day = data_day
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self._count:
@@ -208,7 +213,7 @@ class GeneratedSource:
 
     def raw(self, index: int) -> bytes:
         """The study's JSON object, compact, on one line."""
-        return study_json(self._seed, self._checked(index))
+        return study_json(self._seed, self._checked(index), data_day=self._data_day)
 
     def index_of(self, nct_id: str) -> int | None:
         """The index of the study with this NCT id, or None."""
