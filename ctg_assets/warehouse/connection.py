@@ -26,6 +26,8 @@ from ctg_assets.warehouse.errors import (
     ServerUnavailableError,
 )
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+
 
 @dataclass(frozen=True)
 class PostgresAddress:
@@ -93,9 +95,7 @@ def psql_path() -> Path:
     return Path(found)
 
 
-def connect(
-    address: PostgresAddress, *, application_name: str = "ctg-assets"
-) -> psycopg.Connection[tuple[Any, ...]]:
+def connect(address: PostgresAddress, *, application_name: str = "ctg-assets") -> Connection:
     """Open an autocommit connection; use `with connection.transaction():` for more than one step.
 
     Raises ServerUnavailableError or ServerSetupError.
@@ -103,9 +103,7 @@ def connect(
     return connect_url(address.url, shown=address.public_url, application_name=application_name)
 
 
-def connect_url(
-    url: str, *, shown: str, application_name: str = "ctg-assets"
-) -> psycopg.Connection[tuple[Any, ...]]:
+def connect_url(url: str, *, shown: str, application_name: str = "ctg-assets") -> Connection:
     """As `connect`, from a libpq URL; `shown` stands for it in messages."""
     with postgres_errors(f"connecting to {shown}"):
         return psycopg.connect(

@@ -80,7 +80,7 @@ def _fixed_width(name: str, column: pa.Array) -> tuple[int, pa.Array]:
     kind = column.type
     if pa.types.is_boolean(kind):
         yes, no = pa.scalar(b"\1", _BINARY), pa.scalar(b"\0", _BINARY)
-        return 1, pc.if_else(column.fill_null(value=False), yes, no)
+        return 1, pc.if_else(column.fill_null(fill_value=False), yes, no)
     if pa.types.is_int32(kind):
         return 4, _big_endian(column.fill_null(0), "i")
     if pa.types.is_int64(kind):

@@ -13,6 +13,9 @@ from psycopg import sql
 
 from ctg_assets.model.spec import ColumnType, ForeignKey, TableShape
 
+STAGING = "staging"
+STAGING_NEXT = "staging_next"  # where a load prepares the tables that will replace those in staging
+
 _TYPES: dict[ColumnType, sql.SQL] = {
     ColumnType.TEXT: sql.SQL("text"),
     ColumnType.BOOLEAN: sql.SQL("boolean"),

@@ -1,0 +1,197 @@
+"""What the database says about its own content: which snapshot it was loaded from, what was built.
+
+Belongs here: `ctg_meta.builds` (one row per staging table or mart: what it was last built from) and
+`staging.load_info` (one row for people and dbt). Does not belong here: deciding what is out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg.rows import class_row
+
+from ctg_assets.model.spec import Column, ColumnType, TableShape
+from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
+from ctg_assets.warehouse.errors import PermanentWarehouseError
+
+LOAD_INFO = TableShape(
+    name="load_info",
+    description="One row: the snapshot that the staging tables were loaded from.",
+    columns=(
+        Column("snapshot_id", ColumnType.TEXT, "Snapshot of the last load.", nullable=False),
+        Column(
+            "content_fingerprint",
+            ColumnType.TEXT,
+            "Digest of the ids and contents of the snapshot's studies.",
+            nullable=False,
+        ),
+        Column(
+            "model_fingerprint",
+            ColumnType.TEXT,
+            "Digest of the data model by which the tables were made.",
+            nullable=False,
+        ),
+        Column(
+            "data_timestamp",
+            ColumnType.TIMESTAMP,
+            "When the registry last published data that this content agrees with (UTC).",
+        ),
+        Column("studies", ColumnType.BIGINT, "Studies in the snapshot.", nullable=False),
+        Column(
+            "every_table",
+            ColumnType.BOOLEAN,
+            "Whether all staging tables come from this content and model; false after a subset of "
+            "them was loaded from newer ones.",
+            nullable=False,
+        ),
+        Column("loaded_at", ColumnType.TIMESTAMP, "When the load ended (UTC).", nullable=False),
+    ),
+    primary_key=("snapshot_id",),
+)
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """What a load is made from; `data_timestamp` (aware) is the registry's."""
+
+    snapshot_id: str
+    content_fingerprint: str
+    model_fingerprint: str
+    data_timestamp: datetime | None
+    studies: int
+
+    @property
+    def fingerprint(self) -> str:
+        """One text that changes when content or model does."""
+        return f"{self.content_fingerprint}/{self.model_fingerprint}"
+
+
+@dataclass(frozen=True)
+class LoadInfo(BuildRecord):
+    """The row of `staging.load_info`."""
+
+    every_table: bool
+    loaded_at: datetime
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a table or model of a stage (`staging`, `marts`, ...) was last built from, and when."""
+
+    stage: str
+    name: str
+    fingerprint: str
+    rows: int | None
+    built_at: datetime
+
+
+_BUILD_COLUMNS = "stage, name, fingerprint, rows, built_at"
+
+
+def ensure_builds(connection: Connection) -> None:
+    """Create the schema and table of builds unless they are there."""
+    if _has_builds(connection):
+        return
+    with connection.transaction():
+        # Two sessions running CREATE ... IF NOT EXISTS at once can still collide.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('ctg_assets builds'))")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS ctg_meta")
+        connection.execute(
+            """
+            CREATE TABLE IF NOT EXISTS ctg_meta.builds (
+                stage text NOT NULL,
+                name text NOT NULL,
+                fingerprint text NOT NULL,
+                rows bigint,
+                built_at timestamp with time zone NOT NULL DEFAULT now(),
+                PRIMARY KEY (stage, name)
+            )
+            """
+        )
+        connection.execute(
+            "COMMENT ON TABLE ctg_meta.builds IS"
+            " 'What each staging table and each model was last built from.'"
+        )
+
+
+def write_builds(
+    connection: Connection,
+    stage: str,
+    fingerprint: str,
+    rows: Iterable[tuple[str, int | None]],
+) -> None:
+    """Record, in the caller's transaction, that tables or models of a stage were built just now."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO ctg_meta.builds (stage, name, fingerprint, rows) VALUES (%s, %s, %s, %s)
+            ON CONFLICT (stage, name) DO UPDATE
+            SET fingerprint = excluded.fingerprint, rows = excluded.rows, built_at = excluded.built_at
+            """,
+            [(stage, name, fingerprint, count) for name, count in rows],
+        )
+
+
+def record_build(
+    address: PostgresAddress, stage: str, name: str, fingerprint: str, rows: int | None = None
+) -> None:
+    """Record that `name` of `stage` was built just now from what `fingerprint` stands for."""
+    doing = f"recording the build of {stage} {name}"
+    with connect(address) as connection, postgres_errors(doing):
+        ensure_builds(connection)
+        write_builds(connection, stage, fingerprint, [(name, rows)])
+
+
+def last_build(address: PostgresAddress, stage: str, name: str) -> Build | None:
+    """The last build of `name`, or None if it was never built here."""
+    return next((build for build in builds(address, stage) if build.name == name), None)
+
+
+def builds(address: PostgresAddress, stage: str) -> list[Build]:
+    """The last build of everything in a stage, by name."""
+    with connect(address) as connection, postgres_errors(f"reading the builds of {stage}"):
+        if not _has_builds(connection):
+            return []
+        with connection.cursor(row_factory=class_row(Build)) as cursor:
+            return cursor.execute(
+                f"SELECT {_BUILD_COLUMNS} FROM ctg_meta.builds WHERE stage = %s ORDER BY name",  # noqa: S608
+                [stage],
+            ).fetchall()
+
+
+def _has_builds(connection: Connection) -> bool:
+    found = connection.execute("SELECT to_regclass('ctg_meta.builds') IS NOT NULL").fetchone()
+    return found == (True,)
+
+
+def load_info(address: PostgresAddress) -> LoadInfo | None:
+    """The snapshot that the staging tables come from, or None if nothing is loaded."""
+    with connect(address) as connection, postgres_errors("reading staging.load_info"):
+        try:
+            with connection.cursor(row_factory=class_row(LoadInfo)) as cursor:
+                return cursor.execute("SELECT * FROM staging.load_info").fetchone()
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            return None
+
+
+def update_load_info(
+    address: PostgresAddress, *, snapshot_id: str, data_timestamp: datetime
+) -> None:
+    """Say that a newer snapshot has the same content, so that nothing had to be loaded.
+
+    Raises PermanentWarehouseError when nothing is loaded yet.
+    """
+    with connect(address) as connection, postgres_errors("updating staging.load_info"):
+        try:
+            updated = connection.execute(
+                "UPDATE staging.load_info SET snapshot_id = %s, data_timestamp = %s",
+                [snapshot_id, data_timestamp.astimezone(UTC)],
+            ).rowcount
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            updated = 0
+    if updated == 0:
+        message = "nothing is loaded in schema staging yet; load the staging tables first"
+        raise PermanentWarehouseError(message)

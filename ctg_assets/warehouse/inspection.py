@@ -1,0 +1,103 @@
+"""Looking at what is in a schema: for checks and for people.
+
+Belongs here: read-only questions about tables of a schema. Does not belong here: judging the answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
+
+
+@dataclass(frozen=True)
+class ForeignKeyState:
+    """A foreign key of a table; `validated` says that Postgres vouches for every row."""
+
+    table: str
+    name: str
+    definition: str
+    validated: bool
+
+
+@dataclass(frozen=True)
+class TableSize:
+    """Bytes on disk of a table, its indexes apart, and its rows as last estimated by ANALYZE."""
+
+    table: str
+    table_bytes: int
+    index_bytes: int
+    estimated_rows: int
+
+
+def row_counts(address: PostgresAddress, schema: str) -> dict[str, int]:
+    """The exact number of rows of every table of a schema, at one moment; empty if there is none."""
+    with connect(address) as connection, postgres_errors(f"counting the rows of {schema}"):
+        tables = _tables(connection, schema)
+        if not tables:
+            return {}
+        # One statement, so that a load in between cannot mix old and new.
+        counts = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {}, count(*) FROM {}").format(
+                sql.Literal(table), sql.Identifier(schema, table)
+            )
+            for table in tables
+        )
+        return dict(connection.execute(counts).fetchall())
+
+
+def foreign_keys(address: PostgresAddress, schema: str) -> list[ForeignKeyState]:
+    """All foreign keys of the tables of a schema."""
+    with (
+        postgres_errors(f"reading the foreign keys of {schema}"),
+        connect(address) as connection,
+        connection.cursor(row_factory=class_row(ForeignKeyState)) as cursor,
+    ):
+        return cursor.execute(
+            """
+            SELECT
+                c.relname AS table, k.conname AS name, pg_get_constraintdef(k.oid) AS definition,
+                k.convalidated AS validated
+            FROM pg_constraint AS k
+            JOIN pg_class AS c ON c.oid = k.conrelid
+            JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE k.contype = 'f' AND n.nspname = %s
+            ORDER BY c.relname, k.conname
+            """,
+            [schema],
+        ).fetchall()
+
+
+def table_sizes(address: PostgresAddress, schema: str) -> list[TableSize]:
+    """The size of every table of a schema, largest first."""
+    with (
+        postgres_errors(f"reading the sizes of {schema}"),
+        connect(address) as connection,
+        connection.cursor(row_factory=class_row(TableSize)) as cursor,
+    ):
+        return cursor.execute(
+            """
+            SELECT
+                c.relname AS table, pg_table_size(c.oid) AS table_bytes,
+                pg_indexes_size(c.oid) AS index_bytes,
+                greatest(c.reltuples, 0)::bigint AS estimated_rows
+            FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE n.nspname = %s AND c.relkind = 'r'
+            ORDER BY pg_total_relation_size(c.oid) DESC, c.relname
+            """,
+            [schema],
+        ).fetchall()
+
+
+def _tables(connection: Connection, schema: str) -> list[str]:
+    found = connection.execute(
+        """
+        SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relkind = 'r' ORDER BY c.relname
+        """,
+        [schema],
+    ).fetchall()
+    return [name for (name,) in found]

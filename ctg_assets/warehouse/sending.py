@@ -1,0 +1,146 @@
+"""Sending rows into new tables of `staging_next`.
+
+Belongs here: spreading tables over connections, and holding memory and transactions together while
+batches come in. Does not belong here: the bytes (`copy_format.py`), and what happens to the tables
+afterwards (`loader.py`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ctg_assets.model.spec import TableShape
+from ctg_assets.warehouse import ddl
+from ctg_assets.warehouse.connection import Connection, postgres_errors
+from ctg_assets.warehouse.copy_format import HEADER, TRAILER, UnencodableError, encode_rows
+from ctg_assets.warehouse.ddl import STAGING, STAGING_NEXT
+from ctg_assets.warehouse.errors import LoadRejectedError
+
+# Small batches of many tables would cost a COPY each; what is gathered and what is being sent bounds
+# memory at about tables * 4 MB + 64 MB beside the caller's batch.
+_GATHER_BYTES = 4 << 20
+_UNSENT_BYTES = 64 << 20
+
+
+class Sender:
+    """Creates tables in `staging_next` and sends their rows, over several connections at once.
+
+    Each connection has one transaction, in which it creates and fills the tables assigned to it: only
+    so can COPY freeze rows and, under wal_level=minimal, skip the WAL.
+    """
+
+    def __init__(
+        self,
+        connections: Sequence[Connection],
+        shapes: Mapping[str, TableShape],
+        copied_bytes: dict[str, int],
+    ) -> None:
+        self._connections = connections
+        self._shapes = shapes
+        self._copied_bytes = copied_bytes
+        self._threads = [ThreadPoolExecutor(1) for _ in connections]
+        self._assigned_bytes = [0] * len(connections)
+        self._lane: dict[str, int] = {}
+        self._gathered: dict[str, list[pa.Table]] = {name: [] for name in shapes}
+        self._gathered_bytes = dict.fromkeys(shapes, 0)
+        self._unsent: deque[tuple[Future[None], int]] = deque()
+        self._unsent_bytes = 0
+
+    def __enter__(self) -> Sender:
+        for connection in self._connections:
+            connection.execute("BEGIN")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for threads in self._threads:
+            threads.shutdown(cancel_futures=True)
+
+    def add(self, name: str, rows: pa.Table) -> None:
+        """Take rows of a table.
+
+        Raises LoadRejectedError for rows that are not the table's, and what went wrong with rows
+        taken earlier.
+        """
+        rows = _conform(self._shapes[name], rows)
+        self._gathered[name].append(rows)
+        self._gathered_bytes[name] += rows.nbytes
+        if self._gathered_bytes[name] >= _GATHER_BYTES:
+            self._send(name)
+
+    def finish(self) -> None:
+        """Send what is left, create tables that got no rows, and commit."""
+        for name in sorted(self._shapes, key=lambda name: -self._gathered_bytes[name]):
+            self._send(name)
+        self._wait(until_bytes=-1)
+        for connection in self._connections:
+            with postgres_errors("committing the rows"):
+                connection.execute("COMMIT")
+
+    def _send(self, name: str) -> None:
+        size = self._gathered_bytes[name]
+        self._wait(until_bytes=_UNSENT_BYTES - size)
+        is_new = name not in self._lane
+        lane = self._lane.setdefault(name, self._assigned_bytes.index(min(self._assigned_bytes)))
+        self._assigned_bytes[lane] += size
+        task = _SendOf(self._shapes[name], tuple(self._gathered[name]), is_new, self._copied_bytes)
+        self._unsent.append((self._threads[lane].submit(task, self._connections[lane]), size))
+        self._unsent_bytes += size
+        self._gathered[name] = []
+        self._gathered_bytes[name] = 0
+
+    def _wait(self, *, until_bytes: int) -> None:
+        while self._unsent and (self._unsent_bytes > until_bytes or self._unsent[0][0].done()):
+            future, size = self._unsent.popleft()
+            self._unsent_bytes -= size
+            future.result()
+
+
+@dataclass(frozen=True)
+class _SendOf:
+    """One COPY of some rows of a table, which it creates first if they are its first."""
+
+    shape: TableShape
+    rows: tuple[pa.Table, ...]
+    is_new: bool
+    copied_bytes: dict[str, int]
+
+    def __call__(self, connection: Connection) -> None:
+        doing = f"copying rows into {STAGING}.{self.shape.name}"
+        try:
+            with postgres_errors(doing):
+                if self.is_new:
+                    connection.execute(ddl.create_table(self.shape, STAGING_NEXT))
+                if not any(rows.num_rows for rows in self.rows):
+                    return
+                statement = ddl.copy_rows(self.shape, STAGING_NEXT)
+                with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                    copy.write(HEADER)
+                    for rows in self.rows:
+                        for piece in encode_rows(rows):
+                            copy.write(piece)
+                            self.copied_bytes[self.shape.name] += len(piece)
+                    copy.write(TRAILER)
+        except UnencodableError as error:
+            message = f"{doing}: {error}"
+            raise LoadRejectedError(message) from error
+
+
+def _conform(shape: TableShape, rows: pa.Table) -> pa.Table:
+    """The rows with exactly the shape's columns; raises LoadRejectedError if they are not its own."""
+    names = [column.name for column in shape.columns]
+    if sorted(names) != sorted(rows.column_names):
+        odd = sorted(set(names) ^ set(rows.column_names))
+        message = f"rows for {STAGING}.{shape.name} do not have its columns; they differ in {odd}"
+        raise LoadRejectedError(message)
+    # NOT NULL is left to Postgres, whose message shows the row.
+    schema = pa.schema([pa.field(column.name, column.type.arrow) for column in shape.columns])
+    try:
+        return rows.select(names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        message = f"rows for {STAGING}.{shape.name} do not have its types: {error}"
+        raise LoadRejectedError(message) from error
