@@ -9,7 +9,7 @@ without a manifest there is no snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -112,12 +112,16 @@ class SnapshotStore:
         """Where the Parquet file of a snapshot's studies lies."""
         return self._storage.path(snapshot_path(snapshot_id, STUDIES_FILE))
 
-    def batches(self, snapshot_id: str) -> Iterator[pa.Table]:
-        """A snapshot's studies, a row group at a time, sorted by NCT id."""
+    def batches(self, snapshot_id: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """A snapshot's studies, a row group at a time, sorted by NCT id.
+
+        `columns` are dotted paths; only those are read, though what encloses them is there too.
+        """
+        wanted = None if columns is None else list(columns)
         with self._storage.open_input(snapshot_path(snapshot_id, STUDIES_FILE)) as stream:
             file = pq.ParquetFile(stream)
             for group in range(file.num_row_groups):
-                yield file.read_row_group(group)
+                yield file.read_row_group(group, columns=wanted)
 
     def quarantine(self, snapshot_id: str, *, with_studies: bool = False) -> pa.Table:
         """The studies a snapshot could not type (QUARANTINE_SCHEMA; the JSON only if asked for)."""

@@ -19,6 +19,17 @@ import psutil
 
 _PROCESS_TAG = "ctg/process"
 
+# The UI materializes single assets through Dagster's own implicit job.
+OUR_JOBS = {"plan_extraction", "extract_pages", "build_warehouse", "__ASSET_JOB"}
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
 
 def process_tags() -> dict[str, str]:
     """The tags by which a run of this process can be told dead or alive."""
@@ -41,6 +52,18 @@ def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         instance.report_run_failed(run, "The process that executed this run is gone.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return [run.run_id for run in dead]
+
+
+def run_under_way(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
+    """A run of our jobs, or of single assets started from the UI, that has not ended yet."""
+    return next(
+        (
+            run
+            for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
+            if run.job_name in OUR_JOBS
+        ),
+        None,
+    )
 
 
 def _is_dead(process: str | None) -> bool:

@@ -6,6 +6,7 @@ asset checks do) and judging the database (`warehouse/`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -144,3 +145,20 @@ def snapshot_verdicts(manifest: SnapshotManifest, settings: Settings) -> dict[st
         "no_mass_disappearance": check_shrink(manifest, settings),
         "no_unknown_fields": check_drift(manifest),
     }
+
+
+def check_study_rows(manifest: SnapshotManifest, rows: int | None) -> Verdict:
+    """Whether the table `studies` was loaded whole; `rows` is None when it was not loaded just now."""
+    facts: dict[str, int | float | str] = {"studies in the snapshot": manifest.studies}
+    if rows is None:
+        return Verdict(True, "the table studies was not part of this load", facts=facts)
+    facts["rows"] = rows
+    described = f"{rows} rows for {manifest.studies} studies"
+    return Verdict(rows == manifest.studies, described, facts=facts)
+
+
+def check_foreign_keys(broken: Collection[str]) -> Verdict:
+    """Whether all foreign keys between staging tables are there and validated."""
+    if broken:
+        return Verdict(False, f"missing or not validated: {', '.join(sorted(broken))}")
+    return Verdict(True, "every declared foreign key is there and was validated by Postgres")

@@ -32,7 +32,7 @@ _PAGES_BETWEEN_VERSION_CHECKS = 50
 
 # Planning is the first contact. A wrong URL or a registry that is down should be said soon, not after
 # the ten minutes a page of a running crawl is worth.
-_PLANNING_PATIENCE_SECONDS = 30.0
+PLANNING_PATIENCE_SECONDS = 30.0
 
 
 class ExtractionSupersededError(Exception):
@@ -68,7 +68,7 @@ class Crawler:
         An open extraction of the same query, page size, registry and data version is continued
         rather than planned again; any other open one is superseded.
         """
-        version = self._client.version(retry_seconds=_PLANNING_PATIENCE_SECONDS)
+        version = self._client.version(retry_seconds=PLANNING_PATIENCE_SECONDS)
         for plan in self._extractions.open_crawls():
             if self._continues(plan, version, query, page_size):
                 return plan

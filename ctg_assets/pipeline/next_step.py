@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from ctg_assets.lake.compaction import model_fingerprint
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, ExtractionState
 from ctg_assets.lake.shards import first_missing_page
@@ -30,11 +32,11 @@ class Stage(StrEnum):
     MARTS = "marts"
 
 
-@dataclass(frozen=True)
-class WarehouseState:
-    """What the database was last loaded with; None where it never was.
+class WarehouseState(msgspec.Struct, frozen=True):
+    """What the database holds, or should hold; None where it was never loaded.
 
-    `data_timestamp` is the registry's; the fingerprints are those that `pipeline/load.py` records.
+    `staging_fingerprint` depends on the studies' content and the tables' declaration, and
+    `marts_fingerprint` on that, the dbt project and the month; `data_timestamp` is the registry's.
     """
 
     staging_fingerprint: str | None = None
@@ -46,39 +48,43 @@ class WarehouseState:
 class Step:
     """The next thing to do, and why.
 
-    `stage` is None when there is nothing to do (or nothing that may be done: then `blocked`).
-    `extraction` is the plan concerned; `first_page` and `last_page` say which pages are wanted.
+    `extraction` is the plan concerned, if there is one; `first_page` and `last_page` say which of its
+    pages are wanted.
     """
 
-    stage: Stage | None
+    stage: Stage
     reason: str
     extraction: ExtractionPlan | None = None
     first_page: int = 0
     last_page: int = 0
-    blocked: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tells this step from others, for counting attempts."""
+        extraction = self.extraction.extraction_id if self.extraction else ""
+        return f"{self.stage}/{extraction}/{self.first_page}"
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What the warehouse should hold, by the fingerprints that `WarehouseState` compares with."""
+class Rest:
+    """Nothing to do, and why; or, if `blocked`, nothing that may be done before a person looked."""
 
-    staging_fingerprint: str
-    data_timestamp: str
-    marts_fingerprint: str
+    reason: str
+    blocked: bool = False
 
 
 def next_step(
     settings: Settings,
     lake: Lake,
     *,
-    warehouse: Callable[[], WarehouseState],
-    goal: Callable[[SnapshotManifest], Goal],
+    warehouse: Callable[[WarehouseState], WarehouseState],
+    goal: Callable[[SnapshotManifest], WarehouseState],
     registry_timestamp: Callable[[], str],
-) -> Step:
+) -> Step | Rest:
     """The next step towards a warehouse that holds the registry's present data.
 
     Callables are asked only when their answer matters: `registry_timestamp` costs a request,
-    `warehouse` a connection.
+    `warehouse` (given what it should hold) a connection.
     """
     crawls = [plan for plan in lake.extractions.open_crawls() if _is_wanted(plan, settings)]
     if crawls:
@@ -91,8 +97,8 @@ def next_step(
     latest = lake.extractions.latest(ExtractionState.COMPLETE)
     held_back = None
     if latest is not None:
-        step = _towards_marts(settings, lake, latest, warehouse, goal)
-        if step.stage is not None:
+        step = next_build_step(settings, lake, latest, warehouse=warehouse, goal=goal)
+        if isinstance(step, Step):
             return step
         held_back = step if step.blocked else None
 
@@ -101,7 +107,7 @@ def next_step(
         return Step(Stage.PLAN, f"nothing has been extracted from {settings.api_url} yet")
     if now != latest.data_timestamp:
         return Step(Stage.PLAN, f"the registry's data moved from {latest.data_timestamp} to {now}")
-    return held_back or Step(None, f"everything is as of the registry's data version {now}")
+    return held_back or Rest(f"everything is as of the registry's data version {now}")
 
 
 def _is_wanted(plan: ExtractionPlan, settings: Settings) -> bool:
@@ -112,37 +118,41 @@ def _is_wanted(plan: ExtractionPlan, settings: Settings) -> bool:
     )
 
 
-def _towards_marts(
+def next_build_step(
     settings: Settings,
     lake: Lake,
     latest: ExtractionPlan,
-    warehouse: Callable[[], WarehouseState],
-    goal: Callable[[SnapshotManifest], Goal],
-) -> Step:
+    *,
+    warehouse: Callable[[WarehouseState], WarehouseState],
+    goal: Callable[[SnapshotManifest], WarehouseState],
+) -> Step | Rest:
     """The next step from a complete extraction to the marts, if one is needed and allowed."""
     extraction_id = latest.extraction_id
     manifest = lake.snapshots.manifest(extraction_id)
     if manifest is None or manifest.model_fingerprint != model_fingerprint():
         shards = check_shards(lake, latest)
         if not shards.passed and shards.fatal:
-            return Step(None, f"not compacted: {shards.description}", latest, blocked=True)
+            return Rest(f"not compacted: {shards.description}", blocked=True)
         return Step(Stage.SNAPSHOT, f"extraction {extraction_id} is not compacted yet", latest)
 
-    state, wanted = warehouse(), goal(manifest)
+    wanted = goal(manifest)
+    state = warehouse(wanted)
     if state.staging_fingerprint != wanted.staging_fingerprint:
         for name, verdict in snapshot_verdicts(manifest, settings).items():
             if not verdict.passed and verdict.fatal:
                 reason = f"not loaded, check {name} failed: {verdict.description}"
-                return Step(None, reason, latest, blocked=True)
+                return Rest(reason, blocked=True)
         reason = f"the tables do not hold snapshot {extraction_id} yet"
         return Step(Stage.STAGING, reason, latest)
     return _after_staging(latest, state, wanted)
 
 
-def _after_staging(latest: ExtractionPlan, state: WarehouseState, wanted: Goal) -> Step:
+def _after_staging(
+    latest: ExtractionPlan, state: WarehouseState, wanted: WarehouseState
+) -> Step | Rest:
     if state.data_timestamp != wanted.data_timestamp:
         reason = "the studies did not change, only the data version"
         return Step(Stage.LOAD_INFO, reason, latest)
     if state.marts_fingerprint != wanted.marts_fingerprint:
         return Step(Stage.MARTS, "the marts are not built from the tables yet", latest)
-    return Step(None, "the marts are up to date", latest)
+    return Rest("the marts are up to date")

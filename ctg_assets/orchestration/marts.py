@@ -1,0 +1,106 @@
+"""The marts: dbt models as assets, dbt tests as asset checks.
+
+Belongs here: how Dagster runs the dbt project and what it makes of it. Does not belong here: SQL
+(`dbt_project/`) and the staging tables it reads (`staging.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliResource,
+    DbtProject,
+    dbt_assets,
+)
+from filelock import FileLock
+
+from ctg_assets.orchestration.extraction import OWNERS
+from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import mark_running_here
+from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
+from ctg_assets.pipeline.load import record_marts
+from ctg_assets.warehouse.server import open_postgres
+
+GROUP = "marts"
+
+_FINGERPRINT_FILE = "manifest.fingerprint"
+
+
+class _Translator(DagsterDbtTranslator):
+    """Puts models under `marts/` and into their group; sources name their own asset keys."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        if dbt_resource_props["resource_type"] == "model":
+            return dg.AssetKey([GROUP, dbt_resource_props["name"]])
+        return super().get_asset_key(dbt_resource_props)
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        del dbt_resource_props
+        return GROUP
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        del dbt_resource_props
+        return OWNERS
+
+
+def dbt_project() -> DbtProject:
+    """The dbt project with a manifest that is current; parses it (no database needed) if it is not."""
+    project = DbtProject(project_dir=PROJECT_DIR, profiles_dir=PROJECT_DIR)
+    target = project.manifest_path.parent
+    target.mkdir(exist_ok=True)
+    recorded = target / _FINGERPRINT_FILE
+    # Several processes load the definitions at once: web server, code server, run workers.
+    with FileLock(target / "manifest.lock"):
+        current = project_fingerprint()
+        known = recorded.read_text() if recorded.exists() and project.manifest_path.exists() else ""
+        if known != current:
+            project.preparer.prepare(project)
+            recorded.write_text(current)
+    return project
+
+
+def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
+    """One asset for each model of the dbt project, one check for each of its tests."""
+
+    @dbt_assets(
+        manifest=project.manifest_path,
+        project=project,
+        name="marts",
+        dagster_dbt_translator=_Translator(
+            DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True)
+        ),
+    )
+    def marts(
+        context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: SettingsResource
+    ) -> Iterator[Any]:
+        mark_running_here(context)
+        with open_postgres(settings.load()) as address:
+            with _environment(profile_environment(address)):
+                invocation = dbt.cli(["build"], context=context)
+                yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+            if not context.is_subset:
+                record_marts(address)
+
+    return marts
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, which is how dbt's profile wants to be told, for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

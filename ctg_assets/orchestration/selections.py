@@ -1,0 +1,66 @@
+"""Jobs: which assets each stage of the way materializes.
+
+Belongs here: the mapping from stages to jobs and asset selections. Does not belong here: when they
+run (`sensors.py`, `refresh.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+
+from ctg_assets.orchestration.extraction import extraction_plan, page_shards
+from ctg_assets.orchestration.pages import PAGES
+from ctg_assets.pipeline.next_step import Stage
+
+STAGING_PREFIX = "staging"
+MARTS_PREFIX = "marts"
+
+_STAGING = dg.AssetSelection.key_prefixes(STAGING_PREFIX)
+_LOAD_INFO = dg.AssetSelection.assets(dg.AssetKey([STAGING_PREFIX, "load_info"]))
+_SNAPSHOT = dg.AssetSelection.assets("studies")
+_MARTS = _STAGING.downstream(include_self=False)
+
+# What each stage materializes; checks on these assets run with them.
+STAGE_SELECTIONS: Mapping[Stage, dg.AssetSelection] = {
+    Stage.PLAN: dg.AssetSelection.assets(extraction_plan),
+    Stage.PAGES: dg.AssetSelection.assets(page_shards),
+    Stage.SNAPSHOT: _SNAPSHOT,
+    Stage.STAGING: _STAGING | _MARTS,
+    Stage.LOAD_INFO: _LOAD_INFO,
+    Stage.MARTS: _MARTS,
+}
+
+plan_extraction = dg.define_asset_job(
+    "plan_extraction",
+    selection=STAGE_SELECTIONS[Stage.PLAN],
+    description="Ask the registry how much there is and register its pages.",
+)
+extract_pages = dg.define_asset_job(
+    "extract_pages",
+    selection=STAGE_SELECTIONS[Stage.PAGES],
+    partitions_def=PAGES,
+    description="Walk a range of the registry's pages into Parquet shards.",
+)
+build_warehouse = dg.define_asset_job(
+    "build_warehouse",
+    selection=_SNAPSHOT | _STAGING | _MARTS,
+    description="Compact the newest complete extraction, load the tables, build the marts.",
+)
+
+STAGE_JOBS = {
+    Stage.PLAN: plan_extraction,
+    Stage.PAGES: extract_pages,
+    Stage.SNAPSHOT: build_warehouse,
+    Stage.STAGING: build_warehouse,
+    Stage.LOAD_INFO: build_warehouse,
+    Stage.MARTS: build_warehouse,
+}
+
+
+def stage_assets(stage: Stage, graph: BaseAssetGraph[Any]) -> list[dg.AssetKey]:
+    """The assets that a stage materializes."""
+    return sorted(STAGE_SELECTIONS[stage].resolve(graph), key=str)

@@ -1,0 +1,157 @@
+"""The sensor that keeps everything up to date with nobody touching it.
+
+Belongs here: turning the next step into run requests, and the cursor. Does not belong here: deciding
+what the next step is (`pipeline/next_step.py`).
+
+The cursor holds only what saves work or paces it (attempts, when the registry was last asked, what
+the database was last seen to hold). Losing it loses nothing: the lake and the database are the truth.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import dagster as dg
+import msgspec
+
+from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.orchestration.pages import range_tags, register_pages
+from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import bury_dead_runs, run_under_way
+from ctg_assets.orchestration.selections import (
+    STAGE_JOBS,
+    build_warehouse,
+    extract_pages,
+    plan_extraction,
+    stage_assets,
+)
+from ctg_assets.pipeline.attempts import Attempts
+from ctg_assets.pipeline.load import wanted_state, warehouse_state
+from ctg_assets.pipeline.next_step import Rest, Stage, Step, WarehouseState, next_step
+from ctg_assets.pipeline.services import Lake, open_lake, open_registry
+from ctg_assets.registry.errors import TransientRegistryError
+from ctg_assets.settings import Settings
+from ctg_assets.warehouse.errors import TransientWarehouseError
+
+ATTEMPT_TAG = "ctg/attempt"
+_INTERVAL_SECONDS = 30
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sensor remembers from tick to tick; every field may be lost without harm."""
+
+    attempts: Attempts = Attempts()
+    asked_registry_at: float = 0.0
+    registry_timestamp: str = ""
+    warehouse: WarehouseState = WarehouseState()
+
+
+def parse_cursor(text: str | None) -> Cursor:
+    """The cursor in its stored form; one that cannot be read counts as none."""
+    try:
+        return msgspec.json.decode(text or "{}", type=Cursor)
+    except msgspec.DecodeError:
+        return Cursor()
+
+
+@dg.sensor(
+    jobs=[plan_extraction, extract_pages, build_warehouse],
+    minimum_interval_seconds=_INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def registry_refresh(
+    context: dg.SensorEvaluationContext, settings: SettingsResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for whatever is next: a plan, a range of pages, the snapshot, the tables, the marts.
+
+    Does nothing while one of its runs is under way. After a failure the same work is requested again
+    with an attempt number, after a pause that doubles each time up to half an hour.
+    """
+    configured = settings.load()
+    buried = bury_dead_runs(context.instance)
+    for run_id in buried:
+        context.log.warning(f"run {run_id} was reported failed: its process is gone")
+    under_way = run_under_way(context.instance)
+    if under_way is not None:
+        return dg.SkipReason(f"run {under_way.run_id} ({under_way.job_name}) is under way")
+
+    memory = _Memory(parse_cursor(context.cursor), configured, open_lake(configured), time.time())
+    outcome = _decide(memory)
+    context.update_cursor(msgspec.json.encode(memory.cursor).decode())
+    if isinstance(outcome, dg.SkipReason):
+        return outcome
+    return dg.SensorResult(run_requests=[_request(context, outcome, memory.cursor.attempts.count)])
+
+
+class _Memory:
+    """The cursor while a tick changes it, and the questions whose answers it keeps."""
+
+    def __init__(self, cursor: Cursor, settings: Settings, lake: Lake, now: float) -> None:
+        self.cursor = cursor
+        self.settings = settings
+        self.lake = lake
+        self.now = now
+
+    def registry_timestamp(self) -> str:
+        """The registry's data timestamp; asked anew once the poll interval is over or a walk began."""
+        newest = self.lake.extractions.latest(ExtractionState.COMPLETE)
+        planned_at = newest.planned_at.timestamp() if newest is not None else 0.0
+        cursor = self.cursor
+        fresh = self.now - cursor.asked_registry_at < self.settings.poll_seconds
+        if not cursor.registry_timestamp or not fresh or cursor.asked_registry_at < planned_at:
+            with open_registry(self.settings) as client:
+                answer = client.version(retry_seconds=0).data_timestamp
+            self.cursor = msgspec.structs.replace(
+                cursor, registry_timestamp=answer, asked_registry_at=self.now
+            )
+        return self.cursor.registry_timestamp
+
+    def warehouse(self, wanted: WarehouseState) -> WarehouseState:
+        """What the database holds; it is looked at only if it was not last seen holding the wanted."""
+        if self.cursor.warehouse != wanted:
+            seen = warehouse_state(self.settings)
+            self.cursor = msgspec.structs.replace(self.cursor, warehouse=seen)
+        return self.cursor.warehouse
+
+
+def _decide(memory: _Memory) -> Step | dg.SkipReason:
+    """The step to request now, or why there is none; counts the attempt."""
+    try:
+        step = next_step(
+            memory.settings,
+            memory.lake,
+            warehouse=memory.warehouse,
+            goal=wanted_state,
+            registry_timestamp=memory.registry_timestamp,
+        )
+    except (TransientRegistryError, TransientWarehouseError) as error:
+        return dg.SkipReason(f"trying again later: {error}")
+    if isinstance(step, Rest):
+        asked = datetime.fromtimestamp(memory.cursor.asked_registry_at, UTC)
+        return dg.SkipReason(f"{step.reason} (asked {asked:%H:%M:%S} UTC)")
+    attempts = memory.cursor.attempts
+    pause = attempts.pause_left(step.name, memory.now)
+    if pause > 0:
+        tried = f"tried {attempts.count} times without success"
+        return dg.SkipReason(f"{step.reason}; {tried}, next attempt in {pause:.0f} s")
+    memory.cursor = msgspec.structs.replace(
+        memory.cursor, attempts=attempts.next(step.name, memory.now)
+    )
+    return step
+
+
+def _request(context: dg.SensorEvaluationContext, step: Step, attempt: int) -> dg.RunRequest:
+    tags = {ATTEMPT_TAG: str(attempt)}
+    if step.stage is Stage.PAGES and step.extraction is not None:
+        # An instance that lost its storage, or a plan made elsewhere, does not know the pages.
+        register_pages(context.instance, step.extraction)
+        tags |= range_tags(step.extraction, step.first_page, step.last_page)
+    if context.repository_def is None:
+        message = "the sensor was evaluated without its repository, so its assets are not known"
+        raise dg.DagsterInvariantViolationError(message)
+    return dg.RunRequest(
+        job_name=STAGE_JOBS[step.stage].name,
+        asset_selection=stage_assets(step.stage, context.repository_def.asset_graph),
+        tags=tags,
+    )

@@ -1,0 +1,178 @@
+"""The staging tables: one asset each, loaded together.
+
+Belongs here: how the load shows in Dagster. Does not belong here: the load (`pipeline/load.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from ctg_assets.lake.compaction import IncompleteExtractionError
+from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.model.spec import TableShape
+from ctg_assets.model.tables import staging_tables
+from ctg_assets.orchestration.extraction import OWNERS
+from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import mark_running_here
+from ctg_assets.orchestration.snapshot import studies
+from ctg_assets.orchestration.verdicts import check_result
+from ctg_assets.pipeline.checks import check_foreign_keys, check_study_rows
+from ctg_assets.pipeline.load import load_staging, parse_data_timestamp
+from ctg_assets.pipeline.services import open_lake
+from ctg_assets.warehouse.builds import LOAD_INFO, update_load_info
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.ddl import STAGING, foreign_key_name
+from ctg_assets.warehouse.inspection import foreign_keys, table_sizes
+from ctg_assets.warehouse.loader import LoadProgress, LoadReport
+from ctg_assets.warehouse.server import open_postgres
+
+GROUP = "staging"
+
+_LOAD_INFO_KEY = dg.AssetKey([STAGING, LOAD_INFO.name])
+_STUDIES_KEY = dg.AssetKey([STAGING, "studies"])
+_ROWS_CHECK = "one_row_per_study_of_the_snapshot"
+_KEYS_CHECK = "foreign_keys_hold"
+
+
+def _column_schema(shape: TableShape) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type.value,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, unique=shape.primary_key == (column.name,)
+                ),
+            )
+            for column in shape.columns
+        ]
+    )
+
+
+def _spec(shape: TableShape) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        [STAGING, shape.name],
+        deps=[studies],
+        description=shape.description,
+        group_name=GROUP,
+        kinds={"postgres"},
+        owners=OWNERS,
+        skippable=True,
+        metadata={
+            "dagster/column_schema": _column_schema(shape),
+            "dagster/table_name": f"{STAGING}.{shape.name}",
+        },
+    )
+
+
+def build_staging_assets() -> dg.AssetsDefinition:
+    """One multi-asset with an asset for each staging table."""
+    shapes = [table.shape for table in staging_tables()]
+
+    @dg.multi_asset(
+        name="staging_tables",
+        specs=[_spec(shape) for shape in (*shapes, LOAD_INFO)],
+        can_subset=True,
+        check_specs=[
+            dg.AssetCheckSpec(
+                _ROWS_CHECK,
+                asset=_STUDIES_KEY,
+                blocking=True,
+                description="The table studies has as many rows as the snapshot has studies.",
+            ),
+            dg.AssetCheckSpec(
+                _KEYS_CHECK,
+                asset=_STUDIES_KEY,
+                blocking=True,
+                description="Every foreign key between the staging tables is there and validated.",
+            ),
+        ],
+    )
+    def load(
+        context: dg.AssetExecutionContext, settings: SettingsResource
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
+        """Replace the selected tables by the rows of the newest snapshot, in one swap."""
+        configured = settings.load()
+        lake = open_lake(configured)
+        mark_running_here(context)
+        manifest = lake.snapshots.latest()
+        if manifest is None:
+            message = "there is no snapshot yet; materialize studies first"
+            raise IncompleteExtractionError(message)
+        names = {key.path[-1] for key in context.selected_asset_keys}
+        tables = names - {LOAD_INFO.name}
+
+        with open_postgres(configured) as address:
+            if not tables:
+                update_load_info(
+                    address,
+                    snapshot_id=manifest.snapshot_id,
+                    data_timestamp=parse_data_timestamp(manifest.data_timestamp),
+                )
+                yield dg.MaterializeResult(_LOAD_INFO_KEY, metadata=_load_info_metadata(manifest))
+                return
+            report = load_staging(address, lake, manifest, tables, _progress_log(context))
+            context.log.info(f"loaded {sum(report.rows.values())} rows in {report.seconds}")
+            yield from _results(address, manifest, report, names)
+            if context.selected_asset_check_keys:
+                verdicts = {
+                    _ROWS_CHECK: check_study_rows(manifest, report.rows.get("studies")),
+                    _KEYS_CHECK: check_foreign_keys(_broken_keys(address, shapes)),
+                }
+                for check in context.selected_asset_check_keys:
+                    yield check_result(verdicts[check.name], check.name)
+
+    return load
+
+
+def _broken_keys(address: PostgresAddress, shapes: Sequence[TableShape]) -> set[str]:
+    """The declared foreign keys that are missing in the database or not validated."""
+    held = {key.name for key in foreign_keys(address, STAGING) if key.validated}
+    declared = {foreign_key_name(shape, key) for shape in shapes for key in shape.foreign_keys}
+    return declared - held
+
+
+def _progress_log(context: dg.AssetExecutionContext) -> Any:
+    def log(progress: LoadProgress) -> None:
+        of_total = "" if progress.total is None else f" of {progress.total}"
+        context.log.debug(f"{progress.phase}: {progress.done}{of_total}")
+
+    return log
+
+
+def _results(
+    address: PostgresAddress, manifest: SnapshotManifest, report: LoadReport, names: set[str]
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    sizes = {
+        size.table: size.table_bytes + size.index_bytes for size in table_sizes(address, STAGING)
+    }
+    version = dg.DataVersion(manifest.content_fingerprint)
+    for table in staging_tables():
+        if table.name in names:
+            yield dg.MaterializeResult(
+                [STAGING, table.name],
+                data_version=version,
+                metadata={
+                    "dagster/row_count": report.rows[table.name],
+                    "size MB (with indexes)": round(sizes[table.name] / 1e6, 3),
+                    "snapshot": manifest.snapshot_id,
+                },
+            )
+    if LOAD_INFO.name in names:
+        metadata = _load_info_metadata(manifest)
+        metadata |= {f"{phase} seconds": round(s, 2) for phase, s in report.seconds.items()}
+        metadata["copied MB"] = round(report.copied_bytes / 1e6, 1)
+        yield dg.MaterializeResult(_LOAD_INFO_KEY, data_version=version, metadata=metadata)
+
+
+def _load_info_metadata(manifest: SnapshotManifest) -> dict[str, Any]:
+    return {
+        "dagster/row_count": 1,
+        "snapshot": manifest.snapshot_id,
+        "data timestamp (UTC)": manifest.data_timestamp,
+        "studies": manifest.studies,
+    }

@@ -1,0 +1,41 @@
+"""The dbt project: where it is, what state it is in, how it learns of the database.
+
+Belongs here: the folder, its fingerprint, the environment variables of its profile. Does not belong
+here: running dbt (Dagster does, see `orchestration/marts.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ctg_assets.warehouse.connection import PostgresAddress
+
+PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
+
+# What dbt itself writes, and no source of anything.
+_WRITTEN_BY_DBT = {"target", "logs", "dbt_packages"}
+_SOURCE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md"}
+
+
+def project_fingerprint() -> str:
+    """A digest of the project's sources."""
+    digest = hashlib.sha256()
+    for path in sorted(PROJECT_DIR.rglob("*")):
+        relative = path.relative_to(PROJECT_DIR)
+        if relative.parts[0] in _WRITTEN_BY_DBT or path.suffix not in _SOURCE_SUFFIXES:
+            continue
+        digest.update(f"{relative.as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def profile_environment(address: PostgresAddress) -> dict[str, str]:
+    """The environment variables by which `profiles.yml` finds the database."""
+    return {
+        "CTG_DBT_HOST": address.host,
+        "CTG_DBT_PORT": str(address.port),
+        "CTG_DBT_USER": address.user,
+        "CTG_DBT_PASSWORD": address.password or "",
+        "CTG_DBT_DBNAME": address.dbname,
+    }
