@@ -320,7 +320,7 @@ class _BatchFlattener:
     def _nct_number(self) -> pl.Series:
         nct_id = self.level("").read("nct_id")
         right = pc.fill_null(pc.match_substring_regex(nct_id, "^NCT[0-9]{8}$"), False)
-        if not pc.all(right).as_py():
+        if not pc.all(right, min_count=0).as_py():
             example = nct_id.filter(pc.invert(right))[0].as_py()
             message = f"the snapshot has NCT id {example!r}; expected NCT and eight digits"
             raise FlattenError(message)

@@ -632,6 +632,21 @@ NESTED_TABLES = (
         ),
     ),
     Table(
+        "baseline_counts",
+        "People counted at baseline.",
+        (Source("resultsSection.baselineCharacteristicsModule.denoms[].counts[]"),),
+        (
+            text("ctgov_group_code", "groupId", "Code of the group."),
+            lookup(
+                "result_group_id",
+                "result_groups",
+                {"ctgov_group_code": "ctgov_group_code"},
+                "Group counted.",
+                where={"result_type": "Baseline"},
+            ),
+        ),
+    ),
+    Table(
         "outcome_measurements",
         "Measured values.",
         (Source(f"{_MEASURES}.classes[].categories[].measurements[]"),),
@@ -655,7 +670,13 @@ NESTED_TABLES = (
 """Results tables in small: lists four deep, and group codes that start anew in every outcome."""
 
 
-@given(_studies(f"{_MEASURES}", "resultsSection.baselineCharacteristicsModule.groups[]"))
+@given(
+    _studies(
+        _MEASURES,
+        "resultsSection.baselineCharacteristicsModule.groups[]",
+        "resultsSection.baselineCharacteristicsModule.denoms[]",
+    )
+)
 @_FEWER
 def test_deep_lists_agree_with_reference(studies: list[Study]) -> None:
     """Lists four deep, values of enclosing items and references by group code per outcome agree."""
@@ -677,12 +698,21 @@ def test_group_codes_are_looked_up_within_their_outcome() -> None:
         }
 
     results = {"outcomeMeasuresModule": {"outcomeMeasures": [outcome("x"), outcome("y")]}}
-    results["baselineCharacteristicsModule"] = {"groups": [{"id": "OG000"}]}
+    counts = [{"groupId": "OG000"}, {"groupId": "BG000"}]
+    results["baselineCharacteristicsModule"] = {
+        "groups": [{"id": "BG000"}],
+        "denoms": [{"counts": counts}],
+    }
     found = flatten_tables(snapshot({"resultsSection": results}), NESTED_TABLES)
     rows = found["outcome_measurements"].to_pylist()
     assert picked(rows, "outcome_id", "result_group_id", "title", "category") == [
         (1_000_000_001, 1_000_000_002, "x", "cat"),
         (1_000_000_002, 1_000_000_003, "y", "cat"),
+    ]
+    rows = found["baseline_counts"].to_pylist()
+    assert picked(rows, "ctgov_group_code", "result_group_id") == [
+        ("OG000", None),
+        ("BG000", 1_000_000_001),
     ]
 
 
@@ -697,8 +727,10 @@ FULL_STUDY = protocol(
 )
 
 
-def test_batches_do_not_show() -> None:
-    """Flattening the whole equals flattening its parts, and doing it twice changes nothing."""
+@pytest.mark.parametrize("join_bytes", [1, 2**20])
+def test_batches_do_not_show(join_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flattening the whole equals flattening its parts, joined or not, and twice is as once."""
+    monkeypatch.setattr("ctg_assets.model.flatten._JOIN_BYTES", join_bytes)
     whole = snapshot(ARMS, {}, FULL_STUDY, ARMS, FULL_STUDY)
     expected = flatten(whole)
     assert flatten(whole) == expected
