@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
 
 from ctg_assets.orchestration.extraction import (
     extraction_plan,
     page_shards,
     pages_are_complete_and_consistent,
 )
-from ctg_assets.orchestration.marts import build_marts_assets, dbt_project
+from ctg_assets.orchestration.marts import build_marts_assets, dbt_cli, dbt_project
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.selections import build_warehouse, extract_pages, plan_extraction
 from ctg_assets.orchestration.sensors import registry_refresh
@@ -25,21 +24,20 @@ from ctg_assets.orchestration.staging import build_staging_assets
 
 def build_definitions(**overrides: Any) -> dg.Definitions:
     """Fresh definitions; `overrides` are settings that win over the environment."""
-    project = dbt_project()
     return dg.Definitions(
         assets=[
             extraction_plan,
             page_shards,
             studies,
             build_staging_assets(),
-            build_marts_assets(project),
+            build_marts_assets(dbt_project()),
         ],
         asset_checks=[pages_are_complete_and_consistent],
         jobs=[plan_extraction, extract_pages, build_warehouse],
         sensors=[registry_refresh],
         resources={
             "settings": SettingsResource(overrides=overrides),
-            "dbt": DbtCliResource(project_dir=project),
+            "dbt": dbt_cli(),
         },
         # Steps are few and long, and what is parallel in them is parallel inside.
         executor=dg.in_process_executor,

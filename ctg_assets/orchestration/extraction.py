@@ -3,8 +3,6 @@
 Belongs here: how a walk shows in Dagster. Does not belong here: the walk (`pipeline/crawl.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any

@@ -4,11 +4,11 @@ Belongs here: how Dagster runs the dbt project and what it makes of it. Does not
 (`dbt_project/`) and the staging tables it reads (`staging.py`).
 """
 
-from __future__ import annotations
-
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -50,6 +50,16 @@ class _Translator(DagsterDbtTranslator):
         return OWNERS
 
 
+def dbt_cli() -> DbtCliResource:
+    """The dbt that is installed beside the running Python, whether or not that is on PATH."""
+    beside = Path(sys.executable).parent / "dbt"
+    return DbtCliResource(
+        project_dir=str(PROJECT_DIR),
+        profiles_dir=str(PROJECT_DIR),
+        dbt_executable=str(beside) if beside.exists() else "dbt",
+    )
+
+
 def dbt_project() -> DbtProject:
     """The dbt project with a manifest that is current; parses it (no database needed) if it is not."""
     project = DbtProject(project_dir=PROJECT_DIR, profiles_dir=PROJECT_DIR)
@@ -61,7 +71,7 @@ def dbt_project() -> DbtProject:
         current = project_fingerprint()
         known = recorded.read_text() if recorded.exists() and project.manifest_path.exists() else ""
         if known != current:
-            project.preparer.prepare(project)
+            dbt_cli().cli(["parse", "--quiet"], manifest={}, target_path=target).wait()
             recorded.write_text(current)
     return project
 

@@ -3,8 +3,6 @@
 Belongs here: the resources that `definitions.py` binds. Does not belong here: the settings themselves.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg

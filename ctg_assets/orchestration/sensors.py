@@ -7,8 +7,6 @@ The cursor holds only what saves work or paces it (attempts, when the registry w
 the database was last seen to hold). Losing it loses nothing: the lake and the database are the truth.
 """
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime
 

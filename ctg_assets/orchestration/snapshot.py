@@ -4,8 +4,6 @@ Belongs here: how compaction shows in Dagster. Does not belong here: compaction 
 and the rules of the checks (`pipeline/checks.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -3,8 +3,6 @@
 Belongs here: how the load shows in Dagster. Does not belong here: the load (`pipeline/load.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 
