@@ -91,8 +91,9 @@ def flatten_tables(
 def snapshot_columns(tables: Collection[str] | None = None) -> tuple[str, ...]:
     """The snapshot columns that flattening these staging tables (or all) reads, as Parquet names them.
 
-    Dotted paths of leaves and of whole lists, for `columns=` of a Parquet reader: the first tables
-    need a small part of `resultsSection`, which holds most of a study's bytes.
+    Dotted paths of leaves, objects and whole lists, for `columns=` of `pyarrow.parquet.ParquetFile`
+    (`read_table` and datasets would give each nested column as one of its own): the first tables
+    need little of `resultsSection`, which holds half of a snapshot's bytes.
     """
     by_name = {table.name: table for table in staging_tables()}
     paths: dict[str, None] = {"nct_id": None}
@@ -155,15 +156,21 @@ class _Level:
         self,
         path: str,
         items: pa.Array,
-        parent: _Level | None = None,
-        parent_index: pl.Series | None = None,
-        position: pl.Series | None = None,
+        parent: _Level | None,
+        parent_index: pl.Series,
+        position: pl.Series,
     ) -> None:
         self.path = path
         self.parent = parent
-        self.parent_index = _range(len(items)) if parent_index is None else parent_index
-        self.position = _range(len(items)) if position is None else position
+        self.parent_index = parent_index
+        self.position = position
         self._fields: dict[str, pa.Array] = {"": items}
+
+    @classmethod
+    def of_studies(cls, batch: pa.RecordBatch) -> _Level:
+        """The root level: its items are the batch's rows."""
+        each = _range(batch.num_rows)
+        return cls("", batch.to_struct_array(), None, parent_index=each, position=each + 1)
 
     def __len__(self) -> int:
         return len(self.parent_index)
@@ -180,7 +187,8 @@ class _Level:
             holder = self.read(outer)
             if holder.type.get_field_index(name) < 0:
                 where = ".".join(part for part in (self.path, field) if part)
-                message = f"the snapshot rows have no {where!r}; present beside it: {holder.type}"
+                present = [one.name for one in holder.type]
+                message = f"the snapshot rows have no {where!r}; present in its place: {present}"
                 raise FlattenError(message)
             # struct_field applies the struct's own nulls and slice; StructArray.field does not.
             found = self._fields[field] = pc.struct_field(holder, name)
@@ -296,7 +304,7 @@ class _BatchFlattener:
 
     def __init__(self, batch: pa.RecordBatch, by_name: Mapping[str, Table]) -> None:
         self._by_name = by_name
-        self._levels = {"": _Level("", batch.to_struct_array())}
+        self._levels = {"": _Level.of_studies(batch)}
         self._rows: dict[str, list[_Rows]] = {}
         self._orders: dict[str, _Order] = {}
         self._tables: dict[str, pa.Table] = {}
