@@ -1,0 +1,45 @@
+{{ config(indexes=[
+    {"columns": ["intervention_key"], "unique": true},
+    {"columns": ["intervention_type"]},
+    {"columns": ["mesh_id"]},
+]) }}
+
+with
+
+spellings as (
+    select
+        intervention_type,
+        intervention_name,
+        count(*) as uses
+    from {{ ref("stg_interventions") }}
+    group by intervention_type, intervention_name
+),
+
+keyed as (
+    select
+        {{ intervention_key() }} as intervention_key,
+        spellings.*
+    from spellings
+),
+
+names as (
+    select distinct on (intervention_key)
+        intervention_key,
+        intervention_type,
+        intervention_name
+    from keyed
+    order by intervention_key asc, uses desc, intervention_name collate "C" asc
+),
+
+headings as (
+    {{ mesh_headings(ref("stg_browse_interventions")) }}
+)
+
+select
+    names.intervention_key,
+    names.intervention_type,
+    names.intervention_name,
+    headings.mesh_id,
+    headings.mesh_term
+from names
+left join headings on {{ normalised(["names.intervention_name"]) }} = headings.normalised_term

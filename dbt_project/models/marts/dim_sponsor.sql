@@ -1,0 +1,64 @@
+{{ config(indexes=[
+    {"columns": ["sponsor_key"], "unique": true},
+    {"columns": ["sponsor_name"]},
+]) }}
+
+with
+
+spellings as (
+    select
+        sponsor_name,
+        agency_class,
+        count(*) as uses
+    from {{ ref("stg_sponsors") }}
+    group by sponsor_name, agency_class
+),
+
+keyed as (
+    select
+        {{ sponsor_key() }} as sponsor_key,
+        spellings.*
+    from spellings
+),
+
+-- Spelling and class are chosen each by itself: the commonest class may go with a rarer spelling.
+name_uses as (
+    select
+        sponsor_key,
+        sponsor_name,
+        sum(uses) as uses
+    from keyed
+    group by sponsor_key, sponsor_name
+),
+
+names as (
+    select distinct on (sponsor_key)
+        sponsor_key,
+        sponsor_name
+    from name_uses
+    order by sponsor_key asc, uses desc, sponsor_name collate "C" asc
+),
+
+class_uses as (
+    select
+        sponsor_key,
+        agency_class,
+        sum(uses) as uses
+    from keyed
+    group by sponsor_key, agency_class
+),
+
+classes as (
+    select distinct on (sponsor_key)
+        sponsor_key,
+        agency_class
+    from class_uses
+    order by sponsor_key asc, uses desc, agency_class collate "C" asc
+)
+
+select
+    names.sponsor_key,
+    names.sponsor_name,
+    classes.agency_class
+from names
+inner join classes on names.sponsor_key = classes.sponsor_key

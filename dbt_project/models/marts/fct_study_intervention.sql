@@ -1,0 +1,12 @@
+{{ config(indexes=[
+    {"columns": ["study_intervention_id"], "unique": true},
+    {"columns": ["nct_id"]},
+    {"columns": ["intervention_key"]},
+]) }}
+
+select
+    study_intervention_id,
+    nct_id,
+    {{ intervention_key() }} as intervention_key,
+    position
+from {{ ref("stg_interventions") }}

@@ -1,0 +1,13 @@
+{{ config(indexes=[
+    {"columns": ["study_site_id"], "unique": true},
+    {"columns": ["nct_id"]},
+    {"columns": ["site_key"]},
+]) }}
+
+select
+    study_site_id,
+    nct_id,
+    {{ site_key() }} as site_key,
+    site_status,
+    position
+from {{ ref("stg_facilities") }}

@@ -1,0 +1,14 @@
+{{ config(indexes=[
+    {"columns": ["study_sponsor_id"], "unique": true},
+    {"columns": ["nct_id"]},
+    {"columns": ["sponsor_key"]},
+]) }}
+
+select
+    study_sponsor_id,
+    nct_id,
+    {{ sponsor_key() }} as sponsor_key,
+    sponsor_role,
+    position,
+    agency_class
+from {{ ref("stg_sponsors") }}

@@ -1,0 +1,9 @@
+{#- Rows are unique by these columns together. -#}
+{% test unique_combination(model, columns) %}
+    select
+        {{ columns | join(", ") }},
+        count(*) as row_count
+    from {{ model }}
+    group by {{ columns | join(", ") }}
+    having count(*) > 1
+{% endtest %}
