@@ -37,22 +37,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fault", action="append", default=[], help="see below; repeatable")
     parser.add_argument("--request-log", type=Path, help="JSON Lines file to append requests to")
     given = parser.parse_args(arguments)
-    options = SimulatorOptions(
-        requests_per_minute=given.requests_per_minute,
-        latency_seconds=given.latency,
-        faults=parse_faults(given.fault),
-        fault_seed=given.seed,
-        request_log=given.request_log,
-    )
-    source: StudySource = (
-        FileSource(given.file) if given.file else GeneratedSource(given.studies, given.seed)
-    )
 
     def announce(api_url: str) -> None:
         sys.stdout.write(f"{api_url}\n")
         sys.stdout.flush()
 
-    serve(source, options, host=given.host, port=given.port, ready=announce)
+    try:
+        options = SimulatorOptions(
+            requests_per_minute=given.requests_per_minute,
+            latency_seconds=given.latency,
+            faults=parse_faults(given.fault),
+            fault_seed=given.seed,
+            request_log=given.request_log,
+        )
+        source: StudySource = (
+            FileSource(given.file) if given.file else GeneratedSource(given.studies, given.seed)
+        )
+        serve(source, options, host=given.host, port=given.port, ready=announce)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

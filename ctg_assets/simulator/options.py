@@ -28,6 +28,7 @@ class SimulatorOptions:
     decides the `chance` faults. `request_log` is a JSON Lines file that is appended to. `data_timestamp`
     is that of the first data version, UTC; the default follows the generated studies' latest date and never
     changes, so that tokens survive a restart. `next_source` makes the studies of each later version.
+    Raises ValueError for a limit below 1 and a negative latency.
     """
 
     requests_per_minute: int | None = None
@@ -37,3 +38,11 @@ class SimulatorOptions:
     request_log: Path | None = None
     data_timestamp: datetime = field(default_factory=_first_data_timestamp)
     next_source: NextSource | None = None
+
+    def __post_init__(self) -> None:
+        if self.requests_per_minute is not None and self.requests_per_minute < 1:
+            message = f"requests per minute: expected 1 or more, not {self.requests_per_minute}"
+            raise ValueError(message)
+        if self.latency_seconds < 0:
+            message = f"latency: expected 0 or more seconds, not {self.latency_seconds:g}"
+            raise ValueError(message)

@@ -21,7 +21,8 @@ class RequestRecord:
     """One request to the API.
 
     `arrived_ns` is wall-clock time in nanoseconds since the epoch, comparable across processes; `status`
-    is the one sent, None while there is none or when the fault left the client without one.
+    is the one sent, None when a fault left the client without one. Both it and `fault` are known once the
+    request is `settled`, which is before the client sees anything of the answer.
     """
 
     number: int
@@ -32,13 +33,13 @@ class RequestRecord:
     data_timestamp: str
     status: int | None = None
     fault: str | None = None
-    done: bool = False
+    settled: bool = False
 
 
 class RequestLog:
     """The requests of one simulator in order of arrival, in memory and optionally as JSON Lines.
 
-    The file is appended to, a line when a request is done with, so that several runs may share it.
+    The file is appended to, a line when a request is settled, so that several runs may share it.
     Safe to use from several threads.
     """
 
@@ -68,10 +69,10 @@ class RequestLog:
             )
             return number
 
-    def done(self, number: int, status: int | None, fault: str | None) -> None:
-        """Note how a request ended."""
+    def settled(self, number: int, status: int | None, fault: str | None) -> None:
+        """Note what becomes of a request."""
         with self._lock:
-            record = replace(self._records[number - 1], status=status, fault=fault, done=True)
+            record = replace(self._records[number - 1], status=status, fault=fault, settled=True)
             self._records[number - 1] = record
             if self._file is not None:
                 self._file.write(msgspec.json.encode(asdict(record)) + b"\n")

@@ -73,17 +73,16 @@ def serve(
     """Serve until SIGINT or SIGTERM, then finish answers under way and return.
 
     Port 0 lets the system choose one. `ready` is called with the API's URL once requests are accepted.
-    To be called in the main thread. Raises OSError when the address cannot be used.
+    To be called in the main thread. Raises OSError when the address or the request log cannot be used.
     """
-    listener = _listen(host, port)
     simulator = Simulator(source, options)
-    server = _Server(simulator, lambda: ready(_api_url(listener)))
     # uvicorn raises the signals it was stopped by once more; what follows that is ours to decide.
     handled = (signal.SIGINT, signal.SIGTERM)
     former = {number: signal.signal(number, lambda *_: None) for number in handled}
     try:
-        with simulator.log, listener:
-            server.run(sockets=[listener])
+        with simulator.log, _listen(host, port) as listener:
+            api_url = _api_url(listener)
+            _Server(simulator, lambda: ready(api_url)).run(sockets=[listener])
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -128,11 +127,10 @@ def running_simulator(
 ) -> Iterator[RunningSimulator]:
     """Serve on a loopback port of the system's choice for as long as the context lasts."""
     simulator = Simulator(source, options or SimulatorOptions())
-    listener = _listen(LOOPBACK, 0)
     started: Future[None] = Future()
     server = _Server(simulator, lambda: started.set_result(None))
 
-    def run() -> None:
+    def run(listener: socket.socket) -> None:
         try:
             server.run(sockets=[listener])
         except BaseException as error:
@@ -140,8 +138,8 @@ def running_simulator(
                 raise
             started.set_exception(error)
 
-    thread = threading.Thread(target=run, name="simulator", daemon=True)
-    with simulator.log, listener:
+    with simulator.log, _listen(LOOPBACK, 0) as listener:
+        thread = threading.Thread(target=run, args=(listener,), name="simulator", daemon=True)
         api_url = _api_url(listener)
         thread.start()
         started.result(timeout=_START_SECONDS)

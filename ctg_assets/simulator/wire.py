@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import socket
 import struct
 import time
@@ -29,6 +30,7 @@ from ctg_assets.simulator.request_log import RequestLog
 API_PREFIX = "/api/v2"
 
 _TRANSPORT = "simulator.transport"
+_ACCEPTED_GZIP = re.compile(r"gzip(;q=(1(\.0*)?|0\.\d*[1-9]\d*))?", re.ASCII)
 _SMALLEST_COMPRESSED = 500
 # Level 1 costs a third of the default's time for a tenth more bytes; the simulator shall be fast.
 _COMPRESSION_LEVEL = 1
@@ -70,8 +72,7 @@ class _Answer:
 
     def with_body(self, body: bytes, *headers: tuple[bytes, bytes]) -> _Answer:
         """The same answer with another body, and with these headers besides."""
-        kept = (pair for pair in self.headers if pair[0] != b"content-length")
-        return replace(self, body=body, headers=(*kept, *headers))
+        return replace(self, body=body, headers=(*self.headers, *headers))
 
     def start(self) -> Message:
         length = (b"content-length", b"%d" % len(self.body))
@@ -118,18 +119,18 @@ class Wire:
         number = self._log.arrived(
             scope["method"], scope["path"], query, self._registry.current.data_timestamp
         )
-        exchange = _Exchange(scope, receive, send)
-        fault: Fault | None = None
-        try:
-            refused = self._rate_limited()
-            if refused is not None:
-                await exchange.complete(refused)
-            else:
-                fault = self._next_fault(scope, query)
-                await asyncio.sleep(self._latency_seconds)
-                await self._carry(exchange, fault)
-        finally:
-            self._log.done(number, exchange.status, None if fault is None else str(fault))
+        refused = self._rate_limited()
+        fault = None if refused else self._next_fault(scope, query)
+
+        def settle(status: int | None) -> None:
+            self._log.settled(number, status, None if fault is None else str(fault))
+
+        exchange = _Exchange(scope, receive, send, settle)
+        if refused is not None:
+            await exchange.complete(refused)
+        else:
+            await asyncio.sleep(self._latency_seconds)
+            await self._carry(exchange, fault)
 
     def _rate_limited(self) -> _Answer | None:
         wait = self._window.seconds_to_wait(time.monotonic()) if self._window else 0
@@ -191,6 +192,7 @@ class Wire:
 
     async def _silence(self, exchange: _Exchange, seconds: float) -> None:
         """Send nothing until the client gives up, the time is over or the server stops."""
+        exchange.settle(None)
         waits = {
             asyncio.ensure_future(exchange.client_gone()),
             asyncio.ensure_future(self._stopping.wait()),
@@ -203,17 +205,30 @@ class Wire:
 
 
 class _Exchange:
-    """One request and what is sent for it."""
+    """One request and what is sent for it.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    What becomes of it is settled before the client can see it, so that whoever has an answer finds it in
+    the log.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, settle: Callable[[int | None], None]
+    ) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self.status: int | None = None
+        self._settle = settle
+        self._settled = False
+
+    def settle(self, status: int | None) -> None:
+        """Note the status to be sent, None for none; what was noted first stays."""
+        if not self._settled:
+            self._settled = True
+            self._settle(status)
 
     def accepts_gzip(self) -> bool:
         accepted = Headers(scope=self._scope).get("accept-encoding", "").replace(" ", "").split(",")
-        return any(coding == "gzip" or coding.startswith("gzip;q=0.") for coding in accepted)
+        return any(_ACCEPTED_GZIP.fullmatch(coding) for coding in accepted)
 
     async def ask(self, app: ASGIApp) -> _Answer:
         """The whole answer of an application, unsent."""
@@ -246,11 +261,12 @@ class _Exchange:
         await self._send(_chunk(b"", more=False))
 
     async def _begin(self, answer: _Answer) -> None:
-        self.status = answer.status
+        self.settle(answer.status)
         await self._send(answer.start())
 
     async def reset(self) -> None:
         """Break the connection so that the client's system reports a reset, not an orderly end."""
+        self.settle(None)
         # Without lingering, closing a socket sends RST instead of FIN.
         no_linger = struct.pack("ii", 1, 0)
         transport = self._transport()
