@@ -3,3 +3,10 @@
 Belongs here: what Dagster needs to know to run, show and repeat our steps. Does not belong here:
 how a step is done.
 """
+
+import warnings
+
+import dagster as dg
+
+# A range of pages in one run needs a backfill policy, which Dagster 1.13 still calls beta.
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)

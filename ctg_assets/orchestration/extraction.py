@@ -56,7 +56,7 @@ def extraction_plan(
     return dg.MaterializeResult(
         metadata={
             "extraction": plan.extraction_id,
-            "mode": plan.mode,
+            "mode": str(plan.mode),
             "query": plan.query or "(every study)",
             "registry": plan.source,
             "data timestamp (UTC)": plan.data_timestamp,

@@ -6,10 +6,12 @@ goes. Does not belong here: what is next (`pipeline/next_step.py`) and how it is
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import dagster as dg
@@ -21,8 +23,12 @@ from ctg_assets.orchestration.selections import STAGE_JOBS, stage_assets
 from ctg_assets.pipeline.crawl import PLANNING_PATIENCE_SECONDS
 from ctg_assets.pipeline.load import wanted_state, warehouse_state
 from ctg_assets.pipeline.next_step import Rest, Stage, Step, next_build_step, next_step
-from ctg_assets.pipeline.services import BusyError, Lake, open_lake, open_registry
+from ctg_assets.pipeline.services import BusyError, Lake, data_folder, open_lake, open_registry
 from ctg_assets.settings import Settings
+
+_LOGS = "logs"
+_INSTANCE_FILE = "dagster.yaml"
+_PROJECT_DIR = Path(__file__).resolve().parents[2]
 
 # The registry publishes once a day and a walk takes minutes, so a walk that is overtaken is rare and
 # one overtaken time and again means that something is wrong.
@@ -35,30 +41,42 @@ class Listener(Protocol):
     def stage_started(self, step: Step) -> None:
         """A stage begins."""
 
-    def asset_materialized(self, key: dg.AssetKey, rows: int | None) -> None:
+    def asset_materialized(self, asset: str, rows: int | None) -> None:
         """An asset of the stage is done."""
 
-    def check_evaluated(self, evaluation: dg.AssetCheckEvaluation) -> None:
-        """A check was evaluated."""
+    def check_failed(self, check: str, description: str, *, warning: bool) -> None:
+        """A check did not pass; unless it is a warning, what depends on its asset will not run."""
 
-    def stage_finished(self, step: Step) -> None:
-        """The stage ended well."""
+    def stage_finished(self) -> None:
+        """The stage ended."""
 
 
-@dataclass(frozen=True)
 class StageFailedError(Exception):
-    """A stage failed; `reason` is the innermost cause, `run_id` where Dagster kept the rest."""
+    """A stage failed; `reason` is the innermost cause, `run_id` and `log`
+    lead to the rest."""
 
-    stage: Stage
-    reason: str
-    run_id: str
-
-    def __str__(self) -> str:
-        return f"{self.stage} failed: {self.reason}"
+    def __init__(self, stage: Stage, reason: str, run_id: str, log: Path) -> None:
+        super().__init__(f"{stage} failed: {reason}")
+        self.stage = stage
+        self.reason = reason
+        self.run_id = run_id
+        self.log = log
 
 
 class RefreshBlockedError(Exception):
     """A check forbids to go on; the message says which, and how a person lets it pass."""
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The Dagster instance of DAGSTER_HOME; unset, that of `dagster.yaml` here or in the project.
+
+    Its paths are relative to that file, so the working directory changes to its folder.
+    """
+    if not os.environ.get("DAGSTER_HOME"):
+        home = Path.cwd() if (Path.cwd() / _INSTANCE_FILE).exists() else _PROJECT_DIR
+        os.chdir(home)
+        os.environ["DAGSTER_HOME"] = str(home)
+    return dg.DagsterInstance.get()
 
 
 def refresh(
@@ -91,7 +109,7 @@ def refresh(
             registry_timestamp=registry_timestamp,
         )
 
-    return _Runner(lake, definitions, instance, listener).run_all(following, first)
+    return _Runner(settings, lake, definitions, instance, listener).run_all(following, first)
 
 
 def build_extraction(
@@ -113,13 +131,14 @@ def build_extraction(
             goal=wanted_state,
         )
 
-    return _Runner(lake, definitions, instance, listener).run_all(following)
+    return _Runner(settings, lake, definitions, instance, listener).run_all(following)
 
 
 @dataclass(frozen=True)
 class _Runner:
     """Runs stages in this process."""
 
+    settings: Settings
     lake: Lake
     definitions: dg.Definitions
     instance: dg.DagsterInstance
@@ -143,7 +162,7 @@ class _Runner:
                 superseded += 1
             else:
                 done.append(step.stage)
-            self.listener.stage_finished(step)
+            self.listener.stage_finished()
             step = following()
         if step.blocked:
             raise RefreshBlockedError(step.reason)
@@ -173,7 +192,8 @@ class _Runner:
             register_pages(self.instance, step.extraction)
             tags |= range_tags(step.extraction, step.first_page, step.last_page)
         run_id = str(uuid.uuid4())
-        with self._listening(run_id):
+        log = data_folder(self.settings, _LOGS) / f"{run_id}.log"
+        with self._listening(run_id), log.open("w") as file, redirect_stdout(file):
             result = job.execute_in_process(
                 instance=self.instance,
                 run_id=run_id,
@@ -183,7 +203,15 @@ class _Runner:
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         if not result.success:
-            raise StageFailedError(step.stage, _failure_reason(result), run_id)
+            raise StageFailedError(step.stage, _failure_reason(result), run_id, log)
+
+    def _tell_of_check(self, evaluation: dg.AssetCheckEvaluation) -> None:
+        if not evaluation.passed:
+            self.listener.check_failed(
+                f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}",
+                evaluation.description or "",
+                warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
+            )
 
     @contextmanager
     def _listening(self, run_id: str) -> Iterator[None]:
@@ -195,11 +223,11 @@ class _Runner:
                 materialization = event.step_materialization_data.materialization
                 rows = materialization.metadata.get("dagster/row_count")
                 self.listener.asset_materialized(
-                    materialization.asset_key,
+                    materialization.asset_key.to_user_string(),
                     rows.value if isinstance(rows, dg.IntMetadataValue) else None,
                 )
             elif event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                self.listener.check_evaluated(event.asset_check_evaluation_data)
+                self._tell_of_check(event.asset_check_evaluation_data)
 
         self.instance.add_event_listener(run_id, on_event)
         yield

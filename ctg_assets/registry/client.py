@@ -11,6 +11,7 @@ which failures count as transient.
 from __future__ import annotations
 
 import email.utils
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from typing import Self, TypeVar
 import httpx
 import msgspec
 import stamina
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from ctg_assets.registry.errors import (
     BadRequestError,
@@ -30,6 +32,8 @@ from ctg_assets.registry.errors import (
     TransientRegistryError,
 )
 from ctg_assets.registry.rate_limit import RateLimit
+
+_log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_SECONDS = 15.0
 _FIRST_RETRY_SECONDS = 0.5
@@ -131,6 +135,7 @@ class RegistryClient:
         self._rate_limit = rate_limit
         self._retry_seconds = retry_seconds
         self._answer_seconds = read_timeout_seconds * _LONGEST_ANSWER_IN_READ_TIMEOUTS
+        set_on_retry_hooks((_log_retry,))
         self._http = httpx.Client(
             headers={"User-Agent": user_agent, "Accept": "application/json"},
             timeout=httpx.Timeout(read_timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
@@ -279,6 +284,10 @@ def _backoff(error: Exception) -> bool | float:
     if not isinstance(error, TransientRegistryError):
         return False
     return True if error.retry_after is None else error.retry_after
+
+
+def _log_retry(details: RetryDetails) -> None:
+    _log.warning("%s; trying again in %.1f s", details.caused_by, details.wait_for)
 
 
 def _status_error(response: httpx.Response, body: bytes) -> RegistryError:

@@ -1,0 +1,405 @@
+"""`ctg-assets`: the commands for people.
+
+Belongs here: arguments, exit codes, what is printed. Does not belong here: anything an asset does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from ctg_assets import __version__
+from ctg_assets.console import (
+    RefreshDisplay,
+    extraction_table,
+    facts_table,
+    rows_table,
+    snapshot_table,
+    warehouse_table,
+)
+from ctg_assets.lake.bulk_file import BulkFileError
+from ctg_assets.lake.shards import ShardInfo
+from ctg_assets.lake.storage import StorageError
+from ctg_assets.pipeline.import_file import import_file as bring_in
+from ctg_assets.pipeline.services import BusyError, DataFolderError, exclusively, open_lake
+from ctg_assets.pipeline.status import (
+    extraction_statuses,
+    quarantine_reasons,
+    warehouse_status,
+)
+from ctg_assets.registry.errors import RegistryError
+from ctg_assets.settings import Settings, SettingsError, load_settings
+from ctg_assets.warehouse.connection import psql_path
+from ctg_assets.warehouse.errors import WarehouseError
+from ctg_assets.warehouse.server import open_postgres
+
+app = typer.Typer(
+    help="The whole of ClinicalTrials.gov as Dagster assets: page shards, Parquet, Postgres, marts.\n\n"
+    "Start with [bold]refresh[/]; look with [bold]status[/] and [bold]psql[/]. Settings are "
+    "environment variables named CTG_…; the README lists them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class ExitCode(IntEnum):
+    """What the exit code of a command means."""
+
+    FAILED = 1
+    UNUSABLE_SETTINGS = 2
+    BLOCKED_BY_CHECK = 3
+    BUSY = 4
+    INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+def refresh(
+    again: Annotated[
+        bool, typer.Option("--again", help="Walk the registry even if its data did not move.")
+    ] = False,
+) -> None:
+    """Bring everything up to date: registry → page shards → snapshot → tables → marts.
+
+    Does only what is left to do, so it can be repeated at will, and goes on where a walk was
+    interrupted, whoever had begun it. The same assets run as in the UI, and show there.
+
+    Exit codes: 0 done, 1 failed, 2 unusable settings, 3 a check forbids to go on, 4 another run is
+    under way.
+    """
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        _run_refresh(settings, plan_anew=again)
+
+
+@app.command()
+def status() -> None:
+    """What is there, how fresh it is, and what is running or unfinished."""
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        _print_status(settings)
+
+
+@app.command("import-file")
+def import_file(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON array (the site's bulk download), JSON Lines, either gzipped, or a zip of one "
+            "JSON file a study."
+        ),
+    ],
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(help="When the file was made (UTC); its time of modification if not given."),
+    ] = None,
+) -> None:
+    """Bring in a bulk download instead of walking the API, and build everything from it.
+
+    Files of many gigabytes are streamed. A broken file changes nothing.
+    """
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        lake = open_lake(settings)
+        studies = 0
+
+        def show(shard: ShardInfo) -> None:
+            nonlocal studies
+            studies += shard.studies
+            live.update(f"reading {escape(str(file))}: {studies:,} studies")
+
+        with (
+            exclusively(settings, "extraction"),
+            out.status(f"reading {escape(str(file))}") as live,
+        ):
+            plan = bring_in(
+                lake,
+                file,
+                page_size=settings.page_size,
+                data_timestamp=None if as_of is None else as_of.replace(tzinfo=UTC),
+                progress=show,
+            )
+        out.print(f"{studies:,} studies from {escape(str(file))}")
+        _run_build(settings, plan.extraction_id)
+
+
+@app.command()
+def simulate(
+    studies: Annotated[int, typer.Option(help="How many generated studies to serve.")] = 3000,
+    seed: Annotated[
+        int, typer.Option(help="Which generated studies: same seed, same studies.")
+    ] = 1,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Serve the real studies of a file instead: JSON Lines or array, also gzipped.",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 lets the system choose.")] = 8765,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="Answer 429 above this rate.")
+    ] = None,
+    latency: Annotated[float, typer.Option(help="Seconds before every answer.")] = 0.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A fault to play, WHEN[@ENDPOINT]:KIND[=VALUE][xTIMES]; may be repeated."
+        ),
+    ] = None,
+    request_log: Annotated[
+        Path | None, typer.Option(help="JSON Lines file to which every request is appended.")
+    ] = None,
+    explain_faults: Annotated[
+        bool,
+        typer.Option("--explain-faults", help="Describe the faults that can be played, and stop."),
+    ] = False,
+) -> None:
+    """Serve a stand-in registry that speaks API v2, for trying things out with no network.
+
+    Point CTG_API_URL at the address it prints. Faults can be played to see how a refresh gets over
+    them, for instance: --fault page=3:500 --fault every=7:reset
+    """
+    from ctg_assets.simulator.faults import FAULT_SYNTAX, Fault, FaultSyntaxError
+    from ctg_assets.simulator.options import SimulatorOptions
+    from ctg_assets.simulator.serving import serve
+    from ctg_assets.simulator.source import FileSource, GeneratedSource, SourceError
+
+    if explain_faults:
+        out.print(FAULT_SYNTAX, markup=False)
+        return
+    try:
+        faults = tuple(Fault.parse(text) for text in fault or ())
+        source = FileSource(from_file) if from_file else GeneratedSource(studies, seed)
+    except (FaultSyntaxError, SourceError) as error:
+        raise typer.BadParameter(str(error)) from error
+    options = SimulatorOptions(
+        requests_per_minute=requests_per_minute,
+        latency_seconds=latency,
+        faults=faults,
+        fault_seed=seed,
+        request_log=request_log,
+    )
+
+    def announce(api_url: str) -> None:
+        out.print(f"serving {len(source):,} studies; stop with Ctrl-C")
+        out.print(f"export CTG_API_URL={api_url}")
+
+    with _errors_as_exit_codes():
+        serve(source, options, host=host, port=port, ready=announce)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def psql(context: typer.Context) -> None:
+    """Open a SQL shell on the database; further arguments go to psql (as in: psql -c 'select 1')."""
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        with open_postgres(settings) as address:
+            # Ctrl-C belongs to the shell: it cancels a query there.
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                done = subprocess.run(
+                    [psql_path(), address.url, *context.args],
+                    env={**os.environ, "PGOPTIONS": "-c search_path=marts,staging,public"},
+                    check=False,
+                )
+            finally:
+                signal.signal(signal.SIGINT, before)
+        raise typer.Exit(done.returncode)
+
+
+@app.command("db-url")
+def db_url() -> None:
+    """Print the database's URL for other clients, and keep the embedded server up until Ctrl-C.
+
+    With CTG_POSTGRES_URL set there is no embedded server: the URL is checked and printed.
+    """
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        with open_postgres(settings) as address:
+            print(address.url, flush=True)
+            if address.embedded:
+                err.print("the server stays up while this runs; stop with Ctrl-C", style="dim")
+                signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Take the options that come before any command."""
+    if version:
+        out.print(f"ctg-assets {__version__}")
+        raise typer.Exit
+
+
+def _run_refresh(settings: Settings, *, plan_anew: bool) -> None:
+    from ctg_assets.orchestration.refresh import refresh as run
+
+    with _stages(settings) as (definitions, instance, display):
+        done = run(settings, definitions, instance, display, plan_anew=plan_anew)
+    _print_outcome(settings, changed=bool(done))
+
+
+def _run_build(settings: Settings, extraction_id: str) -> None:
+    from ctg_assets.orchestration.refresh import build_extraction
+
+    plan = open_lake(settings).extractions.plan(extraction_id)
+    with _stages(settings) as (definitions, instance, display):
+        done = build_extraction(settings, definitions, instance, display, plan)
+    _print_outcome(settings, changed=bool(done))
+
+
+@contextmanager
+def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
+    """Dagster's definitions and instance, and a live display, for running stages in this process."""
+    import dagster as dg
+
+    from ctg_assets.definitions import build_definitions
+    from ctg_assets.orchestration.refresh import (
+        RefreshBlockedError,
+        StageFailedError,
+        open_instance,
+    )
+
+    # Bound to this stdout: while a stage runs, what Dagster and dbt print goes to a file.
+    screen = Console(file=sys.stdout, highlight=False)
+    # Warnings of ours (retries, waits) appear above the live display rather than through it.
+    logging.getLogger("ctg_assets").addHandler(
+        RichHandler(console=screen, show_path=False, show_time=False)
+    )
+    display = RefreshDisplay(screen, open_lake(settings))
+    with screen.status("starting"), _quiet_dagster():
+        definitions = build_definitions(data_dir=str(settings.data_dir))
+        instance: dg.DagsterInstance = open_instance()
+    try:
+        with instance, display.live():
+            yield definitions, instance, display
+    except StageFailedError as error:
+        err.print(f"[red]{error.stage} failed[/]: {escape(error.reason)}")
+        err.print(
+            f"The last good data are untouched. Details: {error.log}, and run {error.run_id} in the "
+            "Dagster UI (make dev). Running refresh again goes on from here.",
+            style="dim",
+        )
+        raise typer.Exit(ExitCode.FAILED) from error
+    except RefreshBlockedError as error:
+        err.print(f"[yellow]stopped[/]: {escape(str(error))}")
+        raise typer.Exit(ExitCode.BLOCKED_BY_CHECK) from error
+    finally:
+        display.close()
+
+
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
+    """Turn the failures we know into a message and an exit code; others keep their traceback."""
+    try:
+        yield
+    except SettingsError as error:
+        err.print(escape(str(error)), style="red")
+        raise typer.Exit(ExitCode.UNUSABLE_SETTINGS) from error
+    except BusyError as error:
+        err.print(escape(str(error)), style="yellow")
+        raise typer.Exit(ExitCode.BUSY) from error
+    except (
+        BulkFileError,
+        DataFolderError,
+        OSError,
+        RegistryError,
+        StorageError,
+        WarehouseError,
+    ) as error:
+        err.print(escape(str(error)), style="red")
+        raise typer.Exit(ExitCode.FAILED) from error
+    except KeyboardInterrupt:
+        err.print("interrupted; what is finished stays, refresh goes on from here", style="yellow")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _print_status(settings: Settings) -> None:
+    lake = open_lake(settings)
+    out.print(
+        facts_table([("data folder", str(settings.data_dir)), ("registry", settings.api_url)])
+    )
+    extractions = extraction_statuses(lake)
+    if not extractions:
+        out.print("\nnothing has been extracted yet; `ctg-assets refresh` begins")
+    for extraction in extractions:
+        out.print()
+        out.print(extraction_table(extraction))
+    manifest = lake.snapshots.latest()
+    if manifest is not None:
+        out.print()
+        out.print(snapshot_table(manifest, lake))
+        for nct_id, reason in quarantine_reasons(lake, manifest):
+            out.print(f"  in quarantine: {nct_id}: {escape(reason)}")
+        for path, occurrences in manifest.unknown_fields.items():
+            out.print(f"  not in the model: {escape(path)} ({occurrences} times)")
+    out.print()
+    database = warehouse_status(settings)
+    out.print(warehouse_table(database))
+    if database.problem is not None:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _print_outcome(settings: Settings, *, changed: bool) -> None:
+    database = warehouse_status(settings)
+    if database.problem is not None:
+        err.print(escape(database.problem), style="red")
+        raise typer.Exit(ExitCode.FAILED)
+    if not changed:
+        out.print("everything was up to date; nothing had to be done")
+    out.print()
+    out.print(rows_table("staging tables", database.staging_rows or {}))
+    out.print()
+    out.print(rows_table("marts", database.marts_rows or {}))
+    out.print()
+    out.print(
+        facts_table(
+            [
+                ("database", database.address or ""),
+                ("SQL shell", "ctg-assets psql"),
+                ("other clients", "ctg-assets db-url"),
+                ("Parquet", open_lake(settings).location + "/snapshots"),
+                ("Dagster UI", "make dev"),
+            ]
+        )
+    )
+
+
+@contextmanager
+def _quiet_dagster() -> Iterator[None]:
+    """Keep dbt's and Dagster's start-up notes out of the display."""
+    logger = logging.getLogger("dagster")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

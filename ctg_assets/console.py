@@ -1,0 +1,271 @@
+"""What people see in the terminal: progress of a refresh, tables, error messages.
+
+Belongs here: rendering. Does not belong here: doing or deciding anything.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from ctg_assets.lake.extractions import ExtractionPlan
+from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.pipeline.next_step import Stage, Step
+from ctg_assets.pipeline.services import Lake
+from ctg_assets.pipeline.status import ExtractionStatus, WarehouseStatus
+
+_POLL_SECONDS = 0.5
+
+# Where output is no terminal (CI logs), one line in so many seconds says how far a walk is.
+_PLAIN_LINE_SECONDS = 15.0
+
+_DOING = {
+    Stage.PLAN: "asking the registry",
+    Stage.PAGES: "fetching pages",
+    Stage.SNAPSHOT: "compacting",
+    Stage.STAGING: "loading tables and building marts",
+    Stage.LOAD_INFO: "noting the new data version",
+    Stage.MARTS: "building marts",
+}
+
+
+class RefreshDisplay:
+    """Shows a refresh as it goes: a live line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console, lake: Lake) -> None:
+        """Show on `console`; the walk's progress is read from `lake`."""
+        self._console = console
+        self._lake = lake
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._watch: _PageWatch | None = None
+        self._started = 0.0
+        self._done_assets = 0
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show progress while the block runs."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._progress:
+            yield
+
+    def stage_started(self, step: Step) -> None:
+        """A stage begins."""
+        self._started = time.monotonic()
+        self._done_assets = 0
+        self._console.print(f"[bold]{step.stage:<9}[/] {escape(step.reason)}")
+        self._task = self._progress.add_task(_DOING[step.stage], total=None, facts="")
+        if step.stage is Stage.PAGES and step.extraction is not None:
+            self._watch = _PageWatch(self, step.extraction)
+            self._watch.start()
+
+    def asset_materialized(self, asset: str, rows: int | None) -> None:
+        """An asset of the stage is done."""
+        self._done_assets += 1
+        if self._task is not None and self._watch is None:
+            size = "" if rows is None else f", {rows:,} rows"
+            self._progress.update(self._task, facts=f"{self._done_assets} done, last {asset}{size}")
+
+    def check_failed(self, check: str, description: str, *, warning: bool) -> None:
+        """A check did not pass."""
+        word = "[yellow]warns[/]" if warning else "[red]failed[/]"
+        self._console.print(f"          check {word} {check}: {escape(description)}")
+
+    def stage_finished(self) -> None:
+        """The stage ended."""
+        seconds = time.monotonic() - self._started
+        facts = f"{self._done_assets} assets, " if self._done_assets else ""
+        if self._watch is not None:
+            facts = f"{self._watch.stop()}, "
+            self._watch = None
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        self._console.print(f"          {facts}{seconds:.1f} s", style="dim", highlight=False)
+
+    def close(self) -> None:
+        """Stop whatever is still shown; for when a stage ends badly."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
+    def show_pages(self, plan: ExtractionPlan, pages: int, studies: int, rate: float) -> None:
+        """Show how far a walk is."""
+        facts = f"{pages} of {plan.planned_pages} pages, {studies:,} studies, {rate:.1f} pages/s"
+        if self._task is not None:
+            self._progress.update(
+                self._task, completed=pages, total=plan.planned_pages, facts=facts
+            )
+
+    def say_pages(self, plan: ExtractionPlan, pages: int, studies: int) -> None:
+        """Say in a plain line how far a walk is, where there is no live display."""
+        if not self._console.is_terminal:
+            self._console.print(
+                f"          {pages} of {plan.planned_pages} pages, {studies:,} studies"
+            )
+
+    @property
+    def lake(self) -> Lake:
+        """The lake whose walk is shown."""
+        return self._lake
+
+
+class _PageWatch:
+    """Reads a walk's progress from its shards, in a thread of its own."""
+
+    def __init__(self, display: RefreshDisplay, plan: ExtractionPlan) -> None:
+        self._display = display
+        self._plan = plan
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="page watch", daemon=True)
+        self._studies: dict[int, int] = {}
+        self._at_start = 0
+
+    def start(self) -> None:
+        self._at_start = self._look()
+        self._thread.start()
+
+    def stop(self) -> str:
+        """End watching; returns what was seen, in words."""
+        self._stopped.set()
+        self._thread.join()
+        pages = self._look()
+        return (
+            f"{pages} of {self._plan.planned_pages} pages, {sum(self._studies.values()):,} studies"
+        )
+
+    def _look(self) -> int:
+        shards = self._display.lake.shards
+        for page in shards.pages(self._plan.extraction_id):
+            if page not in self._studies:
+                self._studies[page] = shards.info(self._plan.extraction_id, page).studies
+        return len(self._studies)
+
+    def _run(self) -> None:
+        started = said = time.monotonic()
+        while not self._stopped.wait(_POLL_SECONDS):
+            pages = self._look()
+            now = time.monotonic()
+            studies = sum(self._studies.values())
+            rate = (pages - self._at_start) / (now - started)
+            self._display.show_pages(self._plan, pages, studies, rate)
+            if now - said > _PLAIN_LINE_SECONDS:
+                self._display.say_pages(self._plan, pages, studies)
+                said = now
+
+
+def rows_table(title: str, counts: Mapping[str, int]) -> Table:
+    """A table of row counts."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("table")
+    table.add_column("rows", justify="right")
+    for name, rows in counts.items():
+        table.add_row(name, f"{rows:,}")
+    return table
+
+
+def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
+    """Names and values in two columns."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, escape(value))
+    return table
+
+
+def age(moment: datetime, now: datetime | None = None) -> str:
+    """How long ago something was, in words: `3 h ago`."""
+    seconds = int(((now or datetime.now(UTC)) - moment).total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{max(0, seconds)} s ago"
+
+
+def extraction_table(status: ExtractionStatus) -> Table:
+    """An extraction's state."""
+    plan = status.plan
+    of_pages = "" if plan.planned_pages is None else f" of {plan.planned_pages}"
+    facts = [
+        ("extraction", plan.extraction_id),
+        ("state", str(status.state)),
+        ("from", plan.source + (f" where {plan.query}" if plan.query else "")),
+        ("data version", f"{plan.data_timestamp} UTC"),
+        ("planned", f"{plan.planned_at:%Y-%m-%d %H:%M:%S} UTC ({age(plan.planned_at)})"),
+        ("pages", f"{status.pages}{of_pages}"),
+    ]
+    if status.completion is not None:
+        facts.append(("studies", f"{status.completion.distinct_studies:,}"))
+    if status.supersession is not None:
+        facts.append(("given up", status.supersession.reason))
+    return facts_table(facts)
+
+
+def snapshot_table(manifest: SnapshotManifest, lake: Lake) -> Table:
+    """What the newest snapshot holds."""
+    return facts_table(
+        [
+            ("snapshot", lake.snapshots.studies_path(manifest.snapshot_id)),
+            ("data version", f"{manifest.data_timestamp} UTC"),
+            ("studies", f"{manifest.studies:,}"),
+            ("in quarantine", f"{manifest.quarantined:,}"),
+            (
+                "size",
+                f"{manifest.file_bytes / 1e6:,.1f} MB of {manifest.json_bytes / 1e6:,.1f} MB JSON",
+            ),
+        ]
+    )
+
+
+def warehouse_table(status: WarehouseStatus) -> Table:
+    """What the database holds."""
+    if status.problem is not None:
+        return facts_table([("database", status.problem)])
+    facts = [("database", status.address or "")]
+    if status.info is None:
+        facts.append(("tables", "nothing has been loaded yet"))
+    else:
+        loaded = status.info.loaded_at
+        facts += [
+            ("loaded", f"{loaded:%Y-%m-%d %H:%M:%S} UTC ({age(loaded)})"),
+            ("from snapshot", status.info.snapshot_id),
+            ("data version", f"{status.info.data_timestamp or 'unknown'}"),
+            ("staging", _rows_in_words(status.staging_rows)),
+            ("marts", _rows_in_words(status.marts_rows)),
+        ]
+    return facts_table(facts)
+
+
+def _rows_in_words(rows: Mapping[str, int] | None) -> str:
+    if not rows:
+        return "not built yet"
+    return f"{len(rows)} tables, {sum(rows.values()):,} rows"

@@ -1,0 +1,82 @@
+"""What is there, how fresh it is, and what is unfinished.
+
+Belongs here: gathering the facts. Does not belong here: showing them (`console.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ctg_assets.lake.extractions import (
+    Completion,
+    ExtractionPlan,
+    ExtractionState,
+    Supersession,
+)
+from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.pipeline.services import Lake
+from ctg_assets.settings import Settings
+from ctg_assets.warehouse.builds import LoadInfo, load_info
+from ctg_assets.warehouse.ddl import STAGING
+from ctg_assets.warehouse.errors import WarehouseError
+from ctg_assets.warehouse.inspection import row_counts
+from ctg_assets.warehouse.server import open_postgres
+
+MARTS = "marts"
+
+
+@dataclass(frozen=True)
+class ExtractionStatus:
+    """One extraction: its plan, state, pages present, and how it ended if it did."""
+
+    plan: ExtractionPlan
+    state: ExtractionState
+    pages: int
+    completion: Completion | None
+    supersession: Supersession | None
+
+
+@dataclass(frozen=True)
+class WarehouseStatus:
+    """The database: where it is and what it holds; `problem` says why if it cannot be read."""
+
+    address: str | None = None
+    info: LoadInfo | None = None
+    staging_rows: dict[str, int] | None = None
+    marts_rows: dict[str, int] | None = None
+    problem: str | None = None
+
+
+def extraction_statuses(lake: Lake) -> list[ExtractionStatus]:
+    """All extractions that are kept, oldest first."""
+    return [
+        ExtractionStatus(
+            plan=plan,
+            state=lake.extractions.state(plan.extraction_id),
+            pages=len(lake.shards.pages(plan.extraction_id)),
+            completion=lake.extractions.completion(plan.extraction_id),
+            supersession=lake.extractions.supersession(plan.extraction_id),
+        )
+        for plan in lake.extractions.plans()
+    ]
+
+
+def quarantine_reasons(lake: Lake, manifest: SnapshotManifest) -> list[tuple[str, str]]:
+    """The studies in a snapshot's quarantine: NCT id (or a dash) and reason."""
+    rows = lake.snapshots.quarantine(manifest.snapshot_id)
+    ids, reasons = rows["nct_id"].to_pylist(), rows["reason"].to_pylist()
+    return [(nct_id or "-", reason) for nct_id, reason in zip(ids, reasons, strict=True)]
+
+
+def warehouse_status(settings: Settings) -> WarehouseStatus:
+    """What the database holds; never fails, a database that cannot be read is a finding."""
+    try:
+        with open_postgres(settings) as address:
+            return WarehouseStatus(
+                address=address.public_url,
+                info=load_info(address),
+                staging_rows=row_counts(address, STAGING),
+                marts_rows=row_counts(address, MARTS),
+            )
+    except WarehouseError as error:
+        return WarehouseStatus(problem=str(error))
