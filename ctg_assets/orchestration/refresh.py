@@ -52,8 +52,7 @@ class Listener(Protocol):
 
 
 class StageFailedError(Exception):
-    """A stage failed; `reason` is the innermost cause, `run_id` and `log`
-    lead to the rest."""
+    """A stage failed; `reason` is the innermost cause, `run_id` and `log` lead to the rest."""
 
     def __init__(self, stage: Stage, reason: str, run_id: str, log: Path) -> None:
         super().__init__(f"{stage} failed: {reason}")
