@@ -1,0 +1,78 @@
+"""Running dbt against a database of a test, and loading studies for it to build on.
+
+Belongs here: the command line and the load. Does not belong here: studies and expectations.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from psycopg.rows import dict_row
+
+from ctg_assets.model.flatten import flatten
+from ctg_assets.model.tables import staging_tables
+from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
+from ctg_assets.warehouse.builds import BuildRecord
+from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.warehouse.loader import load_tables
+
+
+def dbt(arguments: list[str], environment: Mapping[str, str], written: Path) -> str:
+    """What dbt says; whatever it writes goes below `written`. Fails the test when dbt fails.
+
+    A process of its own, since dbt's libraries warn when imported, and warnings are errors here.
+    """
+    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors"]
+    command += [*arguments, "--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+    command += ["--target-path", str(written / "target"), "--log-path", str(written / "logs")]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        cwd=written,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def dbt_on(address: PostgresAddress, written: Path, *arguments: str) -> str:
+    """What dbt says when run on this database."""
+    return dbt(list(arguments), profile_environment(address), written)
+
+
+def load(address: PostgresAddress, studies: pa.Table, data_timestamp: datetime | None) -> None:
+    """Replace the staging tables by those of these snapshot rows."""
+    load_tables(
+        address,
+        [table.shape for table in staging_tables()],
+        [flatten(studies)],
+        build=BuildRecord(
+            snapshot_id="snapshot",
+            content_fingerprint="content",
+            model_fingerprint="model",
+            data_timestamp=data_timestamp,
+            studies=studies.num_rows,
+        ),
+        whole_model=True,
+    )
+
+
+def rows(address: PostgresAddress, statement: str) -> list[dict[str, Any]]:
+    """The rows of one statement, by column name."""
+    with connect(address) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement).fetchall()
+
+
+def values(address: PostgresAddress, statement: str) -> list[tuple[Any, ...]]:
+    """The rows of one statement, as tuples."""
+    with connect(address) as connection:
+        return connection.execute(statement).fetchall()
