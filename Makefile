@@ -1,0 +1,78 @@
+# Everything a person runs here. `make` alone lists the targets.
+PYTHON ?= python3
+DEMO_STUDIES ?= 3000
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-strip-extras --no-header --no-annotate --no-emit-index-url
+
+# Dagster finds its instance (dagster.yaml) here, whatever it is started for.
+export DAGSTER_HOME ?= $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup refresh status dev demo demo-dev test lint format generate lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## Set up the environment in .venv
+
+refresh: $(READY) ## Set up what is missing and bring everything up to date
+	@$(BIN)/ctg-assets refresh
+
+status: $(READY) ## Say what is there and how fresh it is
+	@$(BIN)/ctg-assets status
+
+dev: $(READY) ## Start the Dagster UI with the sensor, on port 3000
+	@$(BIN)/dagster dev -w workspace.yaml
+
+demo: $(READY) ## The main job against generated studies, with no network
+	@BIN="$(CURDIR)/$(BIN)" STUDIES=$(DEMO_STUDIES) scripts/demo refresh
+
+demo-dev: $(READY) ## The Dagster UI with the sensor on the demo's data
+	@BIN="$(CURDIR)/$(BIN)" STUDIES=$(DEMO_STUDIES) scripts/demo dev
+
+test: $(READY_DEV) ## Set up what is missing and run the tests
+	@$(BIN)/pytest
+
+lint: $(READY_DEV) ## Check style, types, SQL and that generated files are current
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project
+	@scripts/check-forbidden
+
+format: $(READY_DEV) ## Put Python and SQL into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project
+
+generate: $(READY) ## Write again what is derived from the data model
+	@$(BIN)/python -m ctg_assets.model.dbt_sources
+
+lock: $(READY_DEV) ## Pin the newest allowed versions in requirements*.txt
+	@$(LOCK) --upgrade pyproject.toml --group build --output-file requirements.txt
+	@$(LOCK) --upgrade pyproject.toml --group build --group dev \
+		--constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove the environment and caches; data stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv $(VENV)
+
+$(READY): requirements.txt pyproject.toml | $(BIN)/python
+	@echo "setting up the environment in $(VENV) (about a minute)"
+	@$(PIP) install --require-hashes -r requirements.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY_DEV): requirements-dev.txt $(READY)
+	@echo "adding what tests and checks need"
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
