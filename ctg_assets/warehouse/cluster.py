@@ -198,25 +198,42 @@ class Postmaster:
 
 
 def read_postmaster(cluster: Path) -> Postmaster | None:
-    """The server running in `cluster`, or None; a pid file that names a stranger is removed."""
-    file = cluster / "postmaster.pid"
+    """The server running in `cluster`, or None."""
     try:
-        lines = [line.strip() for line in file.read_text().splitlines()]
+        lines = [line.strip() for line in _pid_file(cluster).read_text().splitlines()]
     except FileNotFoundError:
         return None
     if not lines or not lines[0].isdigit():
         return None
     pid = int(lines[0])
     if not _is_postgres_in(pid, cluster):
-        # After a host crash or container restart the pid may belong to any process. Postgres only
-        # looks whether the pid is alive, and would refuse to start. A dead pid is left for Postgres
-        # to judge: it also checks for orphaned backends through the shared memory named in the file.
-        if not _is_dead(pid):
-            logger.warning("removing stale %s: process %d is not its server", file, pid)
-            file.unlink()
         return None
     lines += [""] * (8 - len(lines))
     return Postmaster(pid=pid, socket_folder=lines[4], status=lines[7] or "starting")
+
+
+def _pid_file(cluster: Path) -> Path:
+    return cluster / "postmaster.pid"
+
+
+def _remove_traces(cluster: Path, socket_folder: Path) -> None:
+    """Clear away what a server that did not end by itself has left.
+
+    Postgres would do so, but only looks whether the process id in its files exists. After a restart of
+    host or container that may be anybody's, and a killed server may stay a zombie: it would refuse to
+    start.
+    """
+    deadline = time.monotonic() + _STOP_SECONDS
+    for process in psutil.process_iter(["name"]):
+        # Backends that have not noticed yet that their server was killed must not write any more when
+        # the next one begins. Also a whole server whose data folder was deleted while it ran.
+        if "postgres" in (process.info["name"] or "") and _is_postgres_in(process.pid, cluster):
+            logger.warning("ending process %d of a Postgres that was left behind", process.pid)
+            if not _end(process.pid, signal.SIGQUIT, deadline - time.monotonic()):
+                message = f"Postgres process {process.pid} does not stop; end it, then try again"
+                raise ServerUnavailableError(message)
+    for file in (_pid_file(cluster), *socket_folder.iterdir()):
+        file.unlink(missing_ok=True)
 
 
 def _is_dead(pid: int) -> bool:
@@ -270,26 +287,20 @@ def start(cluster: Path) -> Postmaster:
     """Start the server of `cluster` and wait until it takes connections."""
     owner = cluster.stat()
     socket_folder = _make_socket_folder(cluster, owner.st_uid, owner.st_gid)
-    _stop_orphan(socket_folder)
+    _remove_traces(cluster, socket_folder)
     write_settings(cluster, socket_folder)
     remove_old_logs(cluster / "log")
     said = cluster.parent / "start.log"
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        with said.open("w") as output:
-            # PGDATA in the environment, because pg_ctl quotes -D wrongly for a shell.
-            done = _run_as(
-                owner, "pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS),
-                cluster=cluster, output=output,
-            )  # fmt: skip
-        found = read_postmaster(cluster)
-        if done == 0 and found is not None and found.status == "ready":
-            return found
-        text = said.read_text(errors="replace")
-        # After kill -9 of the postmaster its backends need a moment to notice.
-        if "shared memory block" not in text or time.monotonic() > deadline:
-            break
-        time.sleep(10 * POLL_SECONDS)
+    with said.open("w") as output:
+        # PGDATA in the environment, because pg_ctl quotes -D wrongly for a shell.
+        done = _run_as(
+            owner, "pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS),
+            cluster=cluster, output=output,
+        )  # fmt: skip
+    found = read_postmaster(cluster)
+    if done == 0 and found is not None and found.status == "ready":
+        return found
+    text = said.read_text(errors="replace")
     message = (
         f"Postgres did not start in {cluster}. Its last words:\n{_tail(text, cluster / 'log')}\n"
         "Free what it lacks (disk, memory), or move the folder away and refresh: everything in it can "
@@ -302,22 +313,6 @@ def _tail(said: str, logs: Path, lines: int = 20) -> str:
     newest = max(logs.glob("*.log"), key=lambda path: path.stat().st_mtime, default=None)
     text = said + (newest.read_text(errors="replace") if newest is not None else "")
     return "\n".join(text.splitlines()[-lines:])
-
-
-def _stop_orphan(socket_folder: Path) -> None:
-    """End a server whose data folder was deleted and made anew while it ran.
-
-    It still owns the socket, and the folder is private to us, so nobody else's can be in it.
-    """
-    try:
-        pid = int((socket_folder / f".s.PGSQL.{PORT}.lock").read_text().split()[0])
-    except (FileNotFoundError, IndexError, ValueError):
-        return
-    try:
-        if "postgres" in psutil.Process(pid).name():
-            _end(pid, signal.SIGQUIT, _STOP_SECONDS)
-    except psutil.NoSuchProcess:
-        return
 
 
 # --- the socket -----------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def _typed(error: psycopg.Error, doing: str) -> Exception:
         return ServerSetupError(f"{message}. Correct CTG_POSTGRES_URL.")
     if not state or state.startswith(("08", "57", "58", "40")):
         return ServerUnavailableError(
-            f"{message}. Postgres is down, starting or was stopped in the middle of the work; what "
-            "was committed before is intact. Check the server, then try again."
+            f"{message}. No Postgres answers, or it stopped in the middle of the work; what was "
+            "committed before is intact. Check the server and its address, then try again."
         )
     return LoadRejectedError(message)

@@ -96,6 +96,10 @@ def _external(url: str) -> PostgresAddress:
     except psycopg.ProgrammingError as error:
         message = f"CTG_POSTGRES_URL cannot be read: {error}. Percent-encode special characters."
         raise ServerSetupError(message) from error
+    port = str(keywords.get("port") or PORT)
+    if not port.isdigit():
+        message = f"the port {port!r} is not a number; correct CTG_POSTGRES_URL"
+        raise ServerSetupError(message)
     shown = conninfo.make_conninfo("", **{**keywords, "password": None})
     own_pieces = {"host", "hostaddr", "port", "user", "password", "dbname", "service", "passfile"}
     with connect_url(url, shown=shown) as connection:

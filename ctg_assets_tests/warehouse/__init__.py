@@ -1,0 +1,1 @@
+"""Tests of the warehouse, all against a real embedded Postgres."""

@@ -1,0 +1,48 @@
+"""A process that uses the server of a data folder: `python -m ...holder FOLDER [work]`.
+
+It prints a line when it is where the test wants it, then waits until its input closes. Work is
+`hold`, or a phase of a load (`copy`, `index`, `check`, `swap`) at whose first report it waits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from ctg_assets.warehouse.loader import LoadProgress, load_tables
+from ctg_assets.warehouse.server import open_postgres
+from ctg_assets_tests.warehouse.helpers import ALL, batch, build, settings_for
+
+
+def _here(place: str) -> None:
+    print(place, flush=True)  # noqa: T201
+    sys.stdin.read()
+
+
+def _batches() -> Iterator[dict[str, pa.Table]]:
+    yield batch(range(1, 200), version=2)
+    yield batch(range(200, 400), version=2)
+
+
+def main() -> None:
+    """Hold or load, as the command line says."""
+    folder, work = Path(sys.argv[1]), sys.argv[2]
+    dbname = sys.argv[3] if len(sys.argv) > 3 else None
+    with open_postgres(settings_for(folder)) as address:
+        if work == "hold":
+            _here(address.url)
+            return
+
+        def progress(state: LoadProgress) -> None:
+            if state.phase == work:
+                _here(work)
+
+        target = address if dbname is None else address.database(dbname)
+        load_tables(target, ALL, _batches(), build=build(2), progress=progress)
+
+
+if __name__ == "__main__":
+    main()
