@@ -124,16 +124,19 @@ class RegistryClient:
         user_agent: str,
         read_timeout_seconds: float,
         retry_seconds: float,
+        first_pause_seconds: float = _FIRST_RETRY_SECONDS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Prepare a connection to `api_url`; nothing is sent yet.
 
-        `retry_seconds` bounds how long one call keeps retrying transient failures; `transport` is for
-        tests that answer without a network.
+        `retry_seconds` bounds how long one call keeps retrying transient failures; the pause before
+        the first retry is `first_pause_seconds` and up to as much again, and doubles from there.
+        `transport` is for tests that answer without a network.
         """
         self.api_url = api_url
         self._rate_limit = rate_limit
         self._retry_seconds = retry_seconds
+        self._first_pause_seconds = first_pause_seconds
         self._answer_seconds = read_timeout_seconds * _LONGEST_ANSWER_IN_READ_TIMEOUTS
         set_on_retry_hooks((_log_retry,))
         self._http = httpx.Client(
@@ -213,9 +216,9 @@ class RegistryClient:
             on=_backoff,
             attempts=None if patience else 1,
             timeout=patience or None,
-            wait_initial=_FIRST_RETRY_SECONDS,
+            wait_initial=self._first_pause_seconds,
             wait_max=_LONGEST_RETRY_SECONDS,
-            wait_jitter=_FIRST_RETRY_SECONDS,
+            wait_jitter=self._first_pause_seconds,
         ):
             with attempt:
                 body = self._send(path, parameters)

@@ -33,13 +33,15 @@ class RateLimit(Protocol):
 
 
 class SharedRateLimit:
-    """At most `requests_per_minute` requests in any 60 s, over all processes that share `record`."""
+    """At most `requests` requests in any window of time, over all processes that share `record`."""
 
-    def __init__(self, record: Path, requests_per_minute: int) -> None:
+    def __init__(
+        self, record: Path, requests: int, *, window_seconds: float = WINDOW_SECONDS
+    ) -> None:
         """Open the shared record, creating it when it does not exist yet."""
-        window_ms = round((WINDOW_SECONDS + _TRANSIT_SLACK_SECONDS) * 1000)
+        window_ms = round((window_seconds + _TRANSIT_SLACK_SECONDS) * 1000)
         self._bucket = SQLiteBucket.init_from_file(
-            rates=[Rate(requests_per_minute, window_ms)],
+            rates=[Rate(requests, window_ms)],
             db_path=str(record),
             use_file_lock=True,
         )
