@@ -6,6 +6,10 @@ reading it at import time, or any behaviour that a setting governs.
 
 from __future__ import annotations
 
+import difflib
+import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +18,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ctg_assets import __version__
 
+_log = logging.getLogger(__name__)
+
 ENV_PREFIX = "CTG_"
+
+# Variables with our prefix that are no settings: what we hand to dbt's profile.
+_INTERNAL_PREFIXES = ("CTG_DBT_",)
+
+# How alike (0 to 1) an unknown variable must be to a known one to count as a slip of the pen.
+# PAGE_SIZ and REQUEST_PER_MINUTE are above 0.9, unrelated names below 0.6.
+_TYPO_LIKENESS = 0.75
+
+# Values that may hold a password are kept out of messages.
+_SECRET = {"postgres_url"}
 
 
 class SettingsError(ValueError):
@@ -22,24 +38,55 @@ class SettingsError(ValueError):
 
 
 def _http_url(value: str) -> str:
-    TypeAdapter(HttpUrl).validate_python(value)
+    url = TypeAdapter(HttpUrl).validate_python(value)
+    if url.query is not None or url.fragment is not None:
+        message = "a base URL has no query and no fragment; leave out what follows ? or #"
+        raise ValueError(message)
     return value.rstrip("/")
 
 
-class Settings(BaseSettings):
-    """All settings; each is read from the environment variable `CTG_<NAME>`."""
+def _absolute(folder: Path) -> Path:
+    try:
+        return folder.expanduser().absolute()
+    except RuntimeError as error:
+        message = f"{error}; write the path out"
+        raise ValueError(message) from error
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+
+def _header_value(value: str) -> str:
+    if not (value.isascii() and value.isprintable() and value.strip()):
+        message = "an HTTP header value is printable ASCII text on one line"
+        raise ValueError(message)
+    return value.strip()
+
+
+class Settings(BaseSettings):
+    """All settings; each is read from the environment variable `CTG_<NAME>`.
+
+    A variable that is set but empty counts as unset.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        str_strip_whitespace=True,
+    )
 
     api_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "https://clinicaltrials.gov/api/v2",
         description="Base URL of the registry's API v2.",
     )
-    data_dir: Path = Field(
-        Path("data"), description="Folder for shards, snapshots, state and the embedded Postgres."
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+        Path("data"),
+        description="Folder for shards, snapshots, state and the embedded Postgres.",
     )
+    # The warehouse says what is wrong with a URL: it alone knows what its drivers can use.
     postgres_url: str | None = Field(
         None,
+        repr=False,
         description="Postgres to load into, as postgresql://user:password@host:port/database; "
         "unset starts an embedded server in the data folder.",
     )
@@ -52,9 +99,8 @@ class Settings(BaseSettings):
     query: str = Field(
         "", description="Essie expression that scopes the extraction; empty means every study."
     )
-    user_agent: str = Field(
+    user_agent: Annotated[str, AfterValidator(_header_value)] = Field(
         f"ctg-assets/{__version__} (python-httpx; registry mirror)",
-        min_length=1,
         description="User-Agent header; say honestly who you are.",
     )
     request_timeout_seconds: float = Field(
@@ -88,15 +134,58 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment; keyword arguments win over it.
 
-    Raises SettingsError, naming every variable at fault, when a value cannot be used.
+    Relative paths are taken from the current folder, once, here. A variable that nearly is a setting
+    (`CTG_PAGE_SIZ`) is refused, as its owner believes it works; one that is like none is only logged.
+
+    Raises SettingsError, naming every variable at fault with the remedy, when a value cannot be used.
     """
+    problems = _misspelt(os.environ)
+    settings = None
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = [
-            f"{ENV_PREFIX}{str(item['loc'][0]).upper()}={item['input']!r}: {item['msg']}"
-            for item in error.errors()
-        ]
+        for item in error.errors():
+            name = str(item["loc"][0])
+            problems.append(_problem(name, item["input"], item["msg"]))
+    if problems or settings is None:
         message = "unusable settings:\n  " + "\n  ".join(problems)
-        raise SettingsError(message) from error
-    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
+        # The validation error would repeat the values, and with them a password.
+        raise SettingsError(message)
+    return settings
+
+
+def _problem(name: str, value: object, complaint: str) -> str:
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return f"{name}: no such setting; the settings are {', '.join(Settings.model_fields)}"
+    shown = "" if name in _SECRET else f"={value!r}"
+    default = "" if field.default is None else f" (default: {str(field.default)!r})"
+    complaint = complaint.removeprefix("Value error, ")
+    return f"{_variable(name)}{shown}: {complaint}. Expected: {field.description}{default}"
+
+
+def _variable(name: str) -> str:
+    return ENV_PREFIX + name.upper()
+
+
+def _misspelt(environment: Iterable[str]) -> list[str]:
+    """What to say about the variables that nearly are settings; those like none are logged."""
+    known = [_variable(name) for name in Settings.model_fields]
+    problems = []
+    for variable in sorted(environment):
+        name = variable.upper()
+        if not name.startswith(ENV_PREFIX) or name.startswith(_INTERNAL_PREFIXES) or name in known:
+            continue
+        bare = name.removeprefix(ENV_PREFIX)
+        alike = difflib.get_close_matches(
+            bare, [other.removeprefix(ENV_PREFIX) for other in known], n=1, cutoff=_TYPO_LIKENESS
+        )
+        if alike:
+            problems.append(f"{variable}: no such setting; did you mean {ENV_PREFIX}{alike[0]}?")
+        else:
+            _log.warning(
+                "the environment variable %s is ignored; the settings are %s",
+                variable,
+                ", ".join(known),
+            )
+    return problems
