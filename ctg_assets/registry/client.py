@@ -92,7 +92,8 @@ class PageRequest:
 class Page:
     """One page of studies: each study's JSON exactly as sent, and the token of the page after it.
 
-    `fetched_at` is timezone-aware, UTC, taken when the answer was complete.
+    `fetched_at` is timezone-aware, UTC, taken when the answer was complete; `seconds` is how long that
+    took, with everything waited for: the rate limit, refused and broken attempts.
     """
 
     studies: list[bytes] = field(repr=False)
@@ -134,15 +135,17 @@ class RegistryClient:
         `transport` is for tests that answer without a network.
         """
         self.api_url = api_url
-        self._rate_limit = rate_limit
         self._retry_seconds = retry_seconds
         self._first_pause_seconds = first_pause_seconds
         self._answer_seconds = read_timeout_seconds * _LONGEST_ANSWER_IN_READ_TIMEOUTS
+        # stamina keeps hooks for the process as a whole; its own one logs neither cause nor remedy.
         set_on_retry_hooks((_log_retry,))
         self._http = httpx.Client(
             headers={"User-Agent": user_agent, "Accept": "application/json"},
             timeout=httpx.Timeout(read_timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
             follow_redirects=True,
+            # A redirect is answered with a request of its own, which counts like any other.
+            event_hooks={"request": [lambda _: rate_limit.acquire()]},
             transport=transport,
         )
 
@@ -211,9 +214,20 @@ class RegistryClient:
         retry_seconds: float | None = None,
     ) -> _Answer:
         patience = self._retry_seconds if retry_seconds is None else retry_seconds
+        give_up_at = time.monotonic() + patience
         pages_of_html = 0
+
+        def backoff(error: Exception) -> bool | float:
+            """Whether, and if the registry said so after how many seconds, to try again."""
+            if not isinstance(error, TransientRegistryError):
+                return False
+            if error.retry_after is None:
+                return True
+            # Waiting longer than our patience would only delay the bad news.
+            return error.retry_after if time.monotonic() + error.retry_after < give_up_at else False
+
         for attempt in stamina.retry_context(
-            on=_backoff,
+            on=backoff,
             attempts=None if patience else 1,
             timeout=patience or None,
             wait_initial=self._first_pause_seconds,
@@ -230,11 +244,10 @@ class RegistryClient:
 
     def _send(self, path: str, parameters: Mapping[str, str]) -> bytes:
         """One attempt: the body of a 200 answer, or a typed failure."""
-        self._rate_limit.acquire()
-        deadline = time.monotonic() + self._answer_seconds
         url = self.api_url + path
         try:
             with self._http.stream("GET", url, params=dict(parameters)) as response:
+                deadline = time.monotonic() + self._answer_seconds
                 chunks = []
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
@@ -242,12 +255,17 @@ class RegistryClient:
                         message = f"{url} was still sending after {self._answer_seconds:.0f} s"
                         raise TransientRegistryError(message)
                 body = b"".join(chunks)
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
+        except (
+            httpx.UnsupportedProtocol,
+            httpx.LocalProtocolError,
+            httpx.InvalidURL,
+            httpx.TooManyRedirects,
+        ) as error:
             message = f"{url} cannot be asked: {error}; check CTG_API_URL"
             raise PermanentRegistryError(message) from error
         except httpx.TransportError as error:
             message = (
-                f"no usable answer from {url}: {type(error).__name__}: {error or 'no detail'}; "
+                f"no usable answer from {url}: {type(error).__name__}: {str(error) or 'no detail'}; "
                 "check the network and CTG_API_URL"
             )
             raise TransientRegistryError(message) from error
@@ -267,7 +285,7 @@ class RegistryClient:
                 f"{_excerpt(body)}; is CTG_API_URL the base URL of API v2?"
             )
             raise PermanentRegistryError(message) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             message = f"{self.api_url}{path} answered with broken JSON ({error}): {_excerpt(body)}"
             raise TransientRegistryError(message) from error
 
@@ -282,13 +300,6 @@ class RegistryClient:
         )
 
 
-def _backoff(error: Exception) -> bool | float:
-    """Whether, and if the registry said so after how many seconds, to try again."""
-    if not isinstance(error, TransientRegistryError):
-        return False
-    return True if error.retry_after is None else error.retry_after
-
-
 def _log_retry(details: RetryDetails) -> None:
     _log.warning("%s; trying again in %.1f s", details.caused_by, details.wait_for)
 
@@ -297,7 +308,10 @@ def _status_error(response: httpx.Response, body: bytes) -> RegistryError:
     status = response.status_code
     found = f"{response.request.url} answered {status} {response.reason_phrase}: {_excerpt(body)}"
     if status == _HTTP_TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return TransientRegistryError(found, _retry_after_seconds(response))
+        seconds = _retry_after_seconds(response)
+        if seconds is not None:
+            found += f"; it asks to wait {seconds:.0f} s"
+        return TransientRegistryError(found, seconds)
     if status == _HTTP_REQUEST_TIMEOUT:
         return TransientRegistryError(found)
     if status == httpx.codes.BAD_REQUEST:
@@ -317,13 +331,15 @@ def _status_error(response: httpx.Response, body: bytes) -> RegistryError:
 def _retry_after_seconds(response: httpx.Response) -> float | None:
     """The `Retry-After` header as seconds from now; None when absent or not understood."""
     value = response.headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         when = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
-    seconds: float = (when - datetime.now(when.tzinfo)).total_seconds()
+    # HTTP dates are always GMT, also where the zone is left out or "-0000".
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    seconds: float = (when - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds)
 
 

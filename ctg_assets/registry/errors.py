@@ -32,3 +32,7 @@ class BadRequestError(PermanentRegistryError):
 
 class PageTokenRejectedError(PermanentRegistryError):
     """The page token is no longer accepted: it expired, or the registry's data version moved."""
+
+
+class RateLimitRecordError(PermanentRegistryError):
+    """The record of what was sent cannot be used, and without it no request may be sent."""
