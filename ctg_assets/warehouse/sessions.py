@@ -22,6 +22,7 @@ _NAME = "ctg_assets load"
 # While we wait for a reader, newer readers queue behind us: never for longer than this at a time.
 # Below Postgres' deadlock_timeout (1 s), so that no reader is ever shot as part of a deadlock.
 LOCK_MILLISECONDS = 350
+DYING_MILLISECONDS = 3000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 
@@ -47,13 +48,17 @@ def session_alone(address: PostgresAddress) -> Iterator[Connection]:
     """
     with session(address) as connection:
         with postgres_errors("preparing the load"):
-            taken = connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [_NAME])
-            if taken.fetchone() != (True,):
+            # The session of a load that just ended, or was killed, lives on for a moment.
+            connection.execute(f"SET lock_timeout = {DYING_MILLISECONDS}")
+            try:
+                connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [_NAME])
+            except psycopg.errors.LockNotAvailable as error:
                 message = (
                     f"another load into {address.public_url} is running ({_holder(connection)}); wait "
                     "until it is done"
                 )
-                raise LoadBusyError(message)
+                raise LoadBusyError(message) from error
+            connection.execute("SET lock_timeout = 0")
         yield connection
 
 

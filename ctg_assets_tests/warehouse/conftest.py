@@ -21,6 +21,7 @@ _numbers = itertools.count(1)
 def server() -> Iterator[PostgresAddress]:
     """An embedded server for the whole session."""
     with temporary_folder() as folder, open_postgres(settings_for(folder)) as address:
+        _spare_the_disk(address)
         yield address
 
 
@@ -37,10 +38,10 @@ def address(server: PostgresAddress) -> Iterator[PostgresAddress]:
 
 @pytest.fixture(scope="session")
 def stopped_cluster() -> Iterator[Path]:
-    """A data folder with a cluster as the first start leaves it."""
+    """A data folder with a cluster as the first start leaves it, but for the sparing of the disk."""
     with temporary_folder() as folder:
-        with open_postgres(settings_for(folder)):
-            pass
+        with open_postgres(settings_for(folder)) as address:
+            _spare_the_disk(address)
         yield folder
 
 
@@ -57,3 +58,10 @@ def empty_dir() -> Iterator[Path]:
     """A data folder without anything."""
     with temporary_folder() as folder:
         yield folder
+
+
+def _spare_the_disk(address: PostgresAddress) -> None:
+    # Killing processes, as tests do, loses nothing that only a power failure would lose.
+    with connect(address) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")

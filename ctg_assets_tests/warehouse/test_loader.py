@@ -17,7 +17,7 @@ import pytest
 
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.model.tables import staging_tables
-from ctg_assets.warehouse import sending
+from ctg_assets.warehouse import sending, sessions
 from ctg_assets.warehouse.builds import builds, load_info
 from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets.warehouse.errors import (
@@ -487,8 +487,9 @@ def test_what_batches_raise(address: PostgresAddress) -> None:
     assert leftovers(address) == []
 
 
-def test_two_loads_at_once(address: PostgresAddress) -> None:
-    """A second load fails at once, says who is loading, and leaves the first alone."""
+def test_two_loads_at_once(address: PostgresAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second load fails soon, says who is loading, and leaves the first alone."""
+    monkeypatch.setattr(sessions, "DYING_MILLISECONDS", 1)
 
     def batches() -> Iterator[dict[str, pa.Table]]:
         with pytest.raises(

@@ -355,34 +355,35 @@ def test_a_cluster_of_another_user(data_dir: Path) -> None:
 # --- settings -------------------------------------------------------------------------------------
 
 
-def test_settings_hold(server: PostgresAddress) -> None:
+def test_settings_hold(empty_dir: Path) -> None:
     """The database is UTF-8, ordered by code point, in UTC, durable, and off the network."""
-    shown = dict(
-        query(
-            server,
-            "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes',"
-            " 'synchronous_commit', 'wal_level', 'listen_addresses', 'TimeZone', 'server_encoding')",
+    with open_postgres(settings_for(empty_dir)) as address:
+        shown = dict(
+            query(
+                address,
+                "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes',"
+                " 'synchronous_commit', 'wal_level', 'listen_addresses', 'TimeZone', 'server_encoding')",
+            )
         )
-    )
-    assert shown == {
-        "fsync": "on",
-        "full_page_writes": "on",
-        "synchronous_commit": "on",
-        "wal_level": "minimal",
-        "listen_addresses": "",
-        "TimeZone": "UTC",
-        "server_encoding": "UTF8",
-    }
-    assert query(
-        server, "SELECT x FROM unnest(ARRAY['b', 'é', 'a', 'B', 'z']) AS x ORDER BY x"
-    ) == [
-        ("B",),
-        ("a",),
-        ("b",),
-        ("z",),
-        ("é",),
-    ]
-    assert one(server, "SELECT 'MÜNCHEN' ILIKE 'münchen'") is True
+        assert shown == {
+            "fsync": "on",
+            "full_page_writes": "on",
+            "synchronous_commit": "on",
+            "wal_level": "minimal",
+            "listen_addresses": "",
+            "TimeZone": "UTC",
+            "server_encoding": "UTF8",
+        }
+        assert query(
+            address, "SELECT x FROM unnest(ARRAY['b', 'é', 'a', 'B', 'z']) AS x ORDER BY x"
+        ) == [
+            ("B",),
+            ("a",),
+            ("b",),
+            ("z",),
+            ("é",),
+        ]
+        assert one(address, "SELECT 'MÜNCHEN' ILIKE 'münchen'") is True
 
 
 def test_settings_fit_the_machine(empty_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
