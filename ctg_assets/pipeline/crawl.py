@@ -66,16 +66,26 @@ class Crawler:
         """Plan a walk over a query at the registry's present data version.
 
         An open extraction of the same query, page size, registry and data version is continued
-        rather than planned again; any other open one is superseded.
+        rather than planned again; any other open one is superseded, but only once there is a plan.
+        Only one process may plan or walk at a time (the caller sees to it).
+
+        Raises RegistryError when the registry cannot be asked or refuses the query; nothing has
+        changed then.
         """
         version = self._client.version(retry_seconds=PLANNING_PATIENCE_SECONDS)
-        for plan in self._extractions.open_crawls():
-            if self._continues(plan, version, query, page_size):
-                return plan
-            self._extractions.supersede(
-                plan.extraction_id,
-                f"a new extraction was planned at data version {version.data_timestamp}",
-            )
+        open_plans = self._extractions.open_crawls()
+        continued = [p for p in open_plans if self._continues(p, version, query, page_size)]
+        plan = continued[-1] if continued else self._new_plan(version, query, page_size)
+        for other in open_plans:
+            if other != plan:
+                self._extractions.supersede(
+                    other.extraction_id,
+                    f"extraction {plan.extraction_id} at data version {plan.data_timestamp} took "
+                    "its place",
+                )
+        return plan
+
+    def _new_plan(self, version: RegistryVersion, query: str, page_size: int) -> ExtractionPlan:
         studies = self._client.count(query)
         mode = ExtractionMode.SCOPED if query else ExtractionMode.FULL
         now = datetime.now(UTC)

@@ -1,0 +1,139 @@
+"""A crawl in a process of its own, to be killed.
+
+Belongs here: starting such processes and what they do. Does not belong here: when they are killed.
+
+They are forked off a server process that has everything imported, since a fresh interpreter would
+spend a second on that, thirty times over.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.pipeline.crawl import Crawler, ExtractionSupersededError
+from ctg_assets.pipeline.services import BusyError, Lake, exclusively, open_lake
+from ctg_assets.registry.client import RegistryClient
+from ctg_assets.registry.errors import RegistryError
+from ctg_assets.registry.rate_limit import SharedRateLimit
+from ctg_assets.settings import Settings, load_settings
+
+# Far more than anything here takes; only a test that fails waits for so long.
+_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a crawling process is to do; after taking page `halt_at` it waits for its end."""
+
+    api_url: str
+    data_dir: Path
+    page_size: int
+    requests: int = 10_000
+    window_seconds: float = 0.1
+    read_timeout_seconds: float = 30.0
+    halt_at: int | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the order amounts to."""
+        return load_settings(
+            api_url=self.api_url,
+            data_dir=self.data_dir,
+            page_size=self.page_size,
+            query="",
+            request_timeout_seconds=self.read_timeout_seconds,
+        )
+
+    def open_lake(self) -> Lake:
+        """The lake that is crawled into."""
+        return open_lake(self.settings)
+
+
+class CrawlProcess:
+    """A running crawl."""
+
+    def __init__(self, order: Order) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self._messages, other_end = context.Pipe(duplex=False)
+        self.process: ForkServerProcess = context.Process(
+            target=_crawl, args=(order, other_end), daemon=True
+        )
+        self.exit_code: int | None = None
+        self.process.start()
+        other_end.close()
+
+    def message(self) -> str:
+        """What the process says next: `halted`, `complete`, or the name of the error that ended it."""
+        if not self._messages.poll(_PATIENCE_SECONDS):
+            message = "the crawling process has nothing to say"
+            raise TimeoutError(message)
+        return str(self._messages.recv())
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.process.kill()
+
+    def close(self) -> None:
+        """Wait for the end of the process."""
+        self.process.join(_PATIENCE_SECONDS)
+        self.exit_code = self.process.exitcode
+        self.process.close()
+        self._messages.close()
+
+
+@contextmanager
+def crawling(order: Order) -> Iterator[CrawlProcess]:
+    """A crawl that is under way for as long as the context lasts, unless it ends before."""
+    crawl = CrawlProcess(order)
+    try:
+        yield crawl
+    except BaseException:
+        crawl.kill()
+        raise
+    finally:
+        crawl.close()
+
+
+def _crawl(order: Order, messages: Connection) -> None:
+    try:
+        messages.send(_plan_and_walk(order, messages))
+    except (ExtractionSupersededError, RegistryError, BusyError) as error:
+        messages.send(type(error).__name__)
+
+
+def _plan_and_walk(order: Order, messages: Connection) -> str:
+    settings = order.settings
+    lake = open_lake(settings)
+    limit = SharedRateLimit(
+        settings.data_dir / "requests.sqlite", order.requests, window_seconds=order.window_seconds
+    )
+    with (
+        exclusively(settings, "extraction"),
+        RegistryClient(
+            settings.api_url,
+            rate_limit=limit,
+            user_agent="tests",
+            read_timeout_seconds=order.read_timeout_seconds,
+            retry_seconds=settings.retry_seconds,
+            first_pause_seconds=0.01,
+        ) as client,
+    ):
+        crawler = Crawler(client, lake.extractions, lake.shards)
+        plan = crawler.plan(query=settings.query, page_size=settings.page_size)
+        for page in crawler.walk(plan, plan.planned_pages or 0):
+            if page.fresh and page.shard.page == order.halt_at:
+                messages.send("halted")
+                signal.pause()
+        return str(lake.extractions.state(plan.extraction_id))
+
+
+COMPLETE = str(ExtractionState.COMPLETE)
