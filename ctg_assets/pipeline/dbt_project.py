@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from psycopg.pq import Conninfo
+
 from ctg_assets.warehouse.connection import PostgresAddress
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
@@ -31,11 +33,17 @@ def project_fingerprint() -> str:
 
 
 def profile_environment(address: PostgresAddress) -> dict[str, str]:
-    """The environment variables by which `profiles.yml` finds the database."""
-    return {
+    """The environment variables by which `profiles.yml`, and libpq beneath it, find the database."""
+    variables = {
         "CTG_DBT_HOST": address.host,
         "CTG_DBT_PORT": str(address.port),
         "CTG_DBT_USER": address.user,
         "CTG_DBT_PASSWORD": address.password or "",
         "CTG_DBT_DBNAME": address.dbname,
     }
+    # What the profile does not name (sslmode and the like) libpq reads from variables of its own.
+    for option in Conninfo.get_defaults():
+        keyword = option.keyword.decode()
+        if option.envvar is not None and keyword in address.parameters:
+            variables[option.envvar.decode()] = address.parameters[keyword]
+    return variables
