@@ -55,9 +55,9 @@ generate: $(READY) ## Write again what is derived from the data model
 	@$(BIN)/python -m ctg_assets.model.dbt_sources dbt_project/models/staging
 
 lock: $(READY_DEV) ## Pin the newest allowed versions in requirements*.txt
-	@$(LOCK) --upgrade pyproject.toml --group build --output-file requirements.txt
-	@$(LOCK) --upgrade pyproject.toml --group build --group dev \
-		--constraint requirements.txt --output-file requirements-dev.txt
+	@$(LOCK) --upgrade pyproject.toml --group build --group dev --output-file requirements-dev.txt
+	@$(LOCK) pyproject.toml --group build --constraint requirements-dev.txt \
+		--output-file requirements.txt
 
 clean: ## Remove the environment and caches; data stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs
