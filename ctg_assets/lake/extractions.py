@@ -146,7 +146,9 @@ class ExtractionStore:
     def plans(self) -> list[ExtractionPlan]:
         """The plans of all extractions, oldest first."""
         ids = self._storage.names(_FOLDER)
-        return [self.plan(id_) for id_ in ids if self._storage.exists(_path(id_, _PLAN))]
+        plans = [self.plan(id_) for id_ in ids if self._storage.exists(_path(id_, _PLAN))]
+        # Ids name the second, and two small extractions may be planned within one.
+        return sorted(plans, key=lambda plan: plan.planned_at)
 
     def latest(self, state: ExtractionState) -> ExtractionPlan | None:
         """The plan of the newest extraction in a state, if there is one."""
