@@ -10,36 +10,46 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.logging import RichHandler
 from rich.markup import escape
 
 from ctg_assets import __version__
 from ctg_assets.console import (
     RefreshDisplay,
-    extraction_table,
-    facts_table,
+    extraction_facts,
+    facts,
     rows_table,
-    snapshot_table,
-    warehouse_table,
+    snapshot_facts,
+    warehouse_facts,
 )
 from ctg_assets.lake.bulk_file import BulkFileError
+from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
+from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.import_file import import_file as bring_in
-from ctg_assets.pipeline.services import BusyError, DataFolderError, exclusively, open_lake
+from ctg_assets.pipeline.next_step import Rest, Stage, Step
+from ctg_assets.pipeline.services import BusyError, DataFolderError, Lake, exclusively, open_lake
 from ctg_assets.pipeline.status import (
+    WarehouseStatus,
     extraction_statuses,
     quarantine_reasons,
     warehouse_status,
+)
+from ctg_assets.pipeline.upcoming import (
+    next_extraction_step,
+    next_known_step,
+    next_refresh_step,
 )
 from ctg_assets.registry.errors import RegistryError
 from ctg_assets.settings import Settings, SettingsError, load_settings
@@ -56,6 +66,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+# The lock on running stages from the command line.
+_REFRESH = "refresh"
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -88,19 +101,37 @@ def refresh(
     interrupted, whoever had begun it. The same assets run as in the UI, and show there.
 
     Exit codes: 0 done, 1 failed, 2 unusable settings, 3 a check forbids to go on, 4 another run is
-    under way.
+    under way, 130 interrupted.
     """
     with _errors_as_exit_codes():
         settings = load_settings()
-        _run_refresh(settings, plan_anew=again)
+        first = Step(Stage.PLAN, "asked for") if again else None
+        with exclusively(settings, _REFRESH):
+            _run(settings, partial(next_refresh_step, settings, open_lake(settings)), first)
 
 
 @app.command()
-def status() -> None:
-    """What is there, how fresh it is, and what is running or unfinished."""
+def status(
+    page_range: Annotated[
+        bool,
+        typer.Option(
+            "--page-range",
+            help="Print only the partition range of the planned pages, for `dagster asset "
+            "materialize --select page_shards --partition-range`.",
+        ),
+    ] = False,
+) -> None:
+    """What is there, how fresh it is, and what is running or unfinished.
+
+    Does not ask the registry. Exit codes: 0 all could be told, 1 something cannot be read, 2 unusable
+    settings.
+    """
     with _errors_as_exit_codes():
         settings = load_settings()
-        _print_status(settings)
+        if page_range:
+            _print_page_range(settings)
+        else:
+            _print_status(settings)
 
 
 @app.command("import-file")
@@ -131,19 +162,20 @@ def import_file(
             studies += shard.studies
             live.update(f"reading {escape(str(file))}: {studies:,} studies")
 
-        with (
-            exclusively(settings, "extraction"),
-            out.status(f"reading {escape(str(file))}") as live,
-        ):
-            plan = bring_in(
-                lake,
-                file,
-                page_size=settings.page_size,
-                data_timestamp=None if as_of is None else as_of.replace(tzinfo=UTC),
-                progress=show,
-            )
-        out.print(f"{studies:,} studies from {escape(str(file))}")
-        _run_build(settings, plan.extraction_id)
+        with exclusively(settings, _REFRESH):
+            with (
+                exclusively(settings, "extraction"),
+                out.status(f"reading {escape(str(file))}") as live,
+            ):
+                plan = bring_in(
+                    lake,
+                    file,
+                    page_size=settings.page_size,
+                    data_timestamp=None if as_of is None else as_of.replace(tzinfo=UTC),
+                    progress=show,
+                )
+            out.print(f"{studies:,} studies from {escape(str(file))}")
+            _run(settings, partial(next_extraction_step, settings, lake, plan))
 
 
 @app.command()
@@ -259,61 +291,73 @@ def options(
         raise typer.Exit
 
 
-def _run_refresh(settings: Settings, *, plan_anew: bool) -> None:
-    from ctg_assets.orchestration.refresh import refresh as run
+def _run(
+    settings: Settings, following: Callable[[], Step | Rest], first: Step | None = None
+) -> None:
+    """Run what is left to do, and tell what is there then."""
+    # Held to the end: the embedded server starts once, and a server that is down is said at once.
+    with open_postgres(settings):
+        upcoming = first or following()
+        if isinstance(upcoming, Rest):
+            rest = upcoming
+        else:
+            rest = _run_stages(settings, upcoming, following)
+        if rest.blocked:
+            err.print(f"[yellow]stopped[/]: {escape(rest.reason)}")
+            raise typer.Exit(ExitCode.BLOCKED_BY_CHECK)
+        if rest is upcoming:
+            out.print("everything is up to date; there was nothing to do")
+        _print_outcome(settings)
+
+
+def _run_stages(settings: Settings, first: Step, following: Callable[[], Step | Rest]) -> Rest:
+    # Only here, since it takes seconds: a refresh that finds nothing to do needs no Dagster.
+    from ctg_assets.orchestration.refresh import StageFailedError, run_stages
 
     with _stages(settings) as (definitions, instance, display):
-        done = run(settings, definitions, instance, display, plan_anew=plan_anew)
-    _print_outcome(settings, changed=bool(done))
-
-
-def _run_build(settings: Settings, extraction_id: str) -> None:
-    from ctg_assets.orchestration.refresh import build_extraction
-
-    plan = open_lake(settings).extractions.plan(extraction_id)
-    with _stages(settings) as (definitions, instance, display):
-        done = build_extraction(settings, definitions, instance, display, plan)
-    _print_outcome(settings, changed=bool(done))
+        try:
+            return run_stages(
+                settings,
+                definitions,
+                instance,
+                listener=display,
+                first=first,
+                following=following,
+            )
+        except StageFailedError as error:
+            display.close()
+            err.print(f"[red]{error.stage} failed[/]: {escape(error.reason)}")
+            err.print(
+                f"The last good data are untouched. Details: {escape(str(error.log))}, and run "
+                f"{error.run_id} in the Dagster UI (make dev). Running refresh again goes on from here.",
+                style="dim",
+            )
+            raise typer.Exit(ExitCode.FAILED) from error
 
 
 @contextmanager
 def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
     """Dagster's definitions and instance, and a live display, for running stages in this process."""
-    import dagster as dg
-
-    from ctg_assets.definitions import build_definitions
-    from ctg_assets.orchestration.refresh import (
-        RefreshBlockedError,
-        StageFailedError,
-        open_instance,
-    )
-
-    # Bound to this stdout: while a stage runs, what Dagster and dbt print goes to a file.
-    screen = Console(file=sys.stdout, highlight=False)
-    # Warnings of ours (retries, waits) appear above the live display rather than through it.
-    logging.getLogger("ctg_assets").addHandler(
-        RichHandler(console=screen, show_path=False, show_time=False)
-    )
-    display = RefreshDisplay(screen, open_lake(settings))
-    with screen.status("starting"), _quiet_dagster():
-        definitions = build_definitions(data_dir=str(settings.data_dir))
-        instance: dg.DagsterInstance = open_instance()
-    try:
-        with instance, display.live():
-            yield definitions, instance, display
-    except StageFailedError as error:
-        err.print(f"[red]{error.stage} failed[/]: {escape(error.reason)}")
-        err.print(
-            f"The last good data are untouched. Details: {error.log}, and run {error.run_id} in the "
-            "Dagster UI (make dev). Running refresh again goes on from here.",
-            style="dim",
+    # A step's output goes to its compute log: Dagster bends the file descriptors. What people see
+    # goes by a descriptor of its own.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as stream:
+        screen = Console(file=stream, highlight=False)
+        # Warnings of ours (retries, waits) appear above the live display rather than through it.
+        logging.getLogger("ctg_assets").addHandler(
+            RichHandler(console=screen, show_path=False, show_time=False)
         )
-        raise typer.Exit(ExitCode.FAILED) from error
-    except RefreshBlockedError as error:
-        err.print(f"[yellow]stopped[/]: {escape(str(error))}")
-        raise typer.Exit(ExitCode.BLOCKED_BY_CHECK) from error
-    finally:
-        display.close()
+        display = RefreshDisplay(screen, open_lake(settings))
+        with screen.status("starting"), _quiet_dagster():
+            from ctg_assets.definitions import build_definitions
+            from ctg_assets.orchestration.instance import open_instance
+
+            definitions = build_definitions(data_dir=str(settings.data_dir))
+            instance = open_instance()
+        try:
+            with instance, display.live():
+                yield definitions, instance, display
+        finally:
+            display.close()
 
 
 @contextmanager
@@ -344,44 +388,88 @@ def _errors_as_exit_codes() -> Iterator[None]:
 
 def _print_status(settings: Settings) -> None:
     lake = open_lake(settings)
-    out.print(
-        facts_table([("data folder", str(settings.data_dir)), ("registry", settings.api_url)])
-    )
+    _say(facts([("data folder", str(settings.data_dir)), ("registry", settings.api_url)]))
     extractions = extraction_statuses(lake)
     if not extractions:
-        out.print("\nnothing has been extracted yet; `ctg-assets refresh` begins")
+        _say("\nnothing has been extracted yet; `ctg-assets refresh` begins")
     for extraction in extractions:
         out.print()
-        out.print(extraction_table(extraction))
+        _say(facts(extraction_facts(extraction)))
+    _print_snapshot(lake)
+    out.print()
+    upcoming = _print_database(settings, lake)
+    out.print()
+    for run in _runs_under_way():
+        _say(f"running: {run}")
+    if upcoming is None:
+        raise typer.Exit(ExitCode.FAILED)
+    if isinstance(upcoming, Step):
+        _say(f"to be done: {escape(upcoming.reason)}")
+    elif upcoming.blocked:
+        _say(f"[yellow]held back[/]: {escape(upcoming.reason)}")
+    else:
+        _say("nothing is unfinished")
+
+
+def _print_snapshot(lake: Lake) -> None:
     manifest = lake.snapshots.latest()
     if manifest is not None:
         out.print()
-        out.print(snapshot_table(manifest, lake))
+        _say(facts(snapshot_facts(manifest, lake)))
         for nct_id, reason in quarantine_reasons(lake, manifest):
-            out.print(f"  in quarantine: {nct_id}: {escape(reason)}")
+            _say(f"  in quarantine: {nct_id}: {escape(reason)}")
         for path, occurrences in manifest.unknown_fields.items():
-            out.print(f"  not in the model: {escape(path)} ({occurrences} times)")
-    out.print()
-    database = warehouse_status(settings)
-    out.print(warehouse_table(database))
-    if database.problem is not None:
+            _say(f"  not in the model: {escape(path)} ({occurrences} times)")
+
+
+def _print_database(settings: Settings, lake: Lake) -> Step | Rest | None:
+    """Show what the database holds; returns what is to be done next, None if it cannot be read."""
+    upcoming: Step | Rest | None = None
+    try:
+        # Held, so that the embedded server starts once.
+        with open_postgres(settings):
+            database = warehouse_status(settings)
+            upcoming = next_known_step(settings, lake)
+    except WarehouseError as error:
+        database = WarehouseStatus(problem=str(error))
+    _say(facts(warehouse_facts(database)))
+    return upcoming
+
+
+def _print_page_range(settings: Settings) -> None:
+    extractions = open_lake(settings).extractions
+    crawls = extractions.open_crawls()
+    plan = crawls[-1] if crawls else extractions.latest(ExtractionState.COMPLETE)
+    keys = plan.page_keys() if plan is not None else []
+    if not keys:
+        err.print("no pages are planned; materialize extraction_plan first", style="red")
         raise typer.Exit(ExitCode.FAILED)
+    print(f"{keys[0]}...{keys[-1]}")
 
 
-def _print_outcome(settings: Settings, *, changed: bool) -> None:
+def _runs_under_way() -> list[str]:
+    from ctg_assets.orchestration.instance import open_instance
+    from ctg_assets.orchestration.runs import runs_under_way
+
+    with _quiet_dagster(), open_instance() as instance:
+        return [
+            f"{run.job_name}, {str(run.status.value).lower()}, Dagster run {run.run_id}"
+            for run in runs_under_way(instance)
+        ]
+
+
+def _print_outcome(settings: Settings) -> None:
     database = warehouse_status(settings)
     if database.problem is not None:
         err.print(escape(database.problem), style="red")
         raise typer.Exit(ExitCode.FAILED)
-    if not changed:
-        out.print("everything was up to date; nothing had to be done")
     out.print()
-    out.print(rows_table("staging tables", database.staging_rows or {}))
+    out.print(rows_table("staging tables", _in_order_of_declaration(database.staging_rows or {})))
     out.print()
     out.print(rows_table("marts", database.marts_rows or {}))
     out.print()
-    out.print(
-        facts_table(
+    _say(
+        facts(
             [
                 ("database", database.address or ""),
                 ("SQL shell", "ctg-assets psql"),
@@ -391,6 +479,17 @@ def _print_outcome(settings: Settings, *, changed: bool) -> None:
             ]
         )
     )
+
+
+def _in_order_of_declaration(rows: Mapping[str, int]) -> dict[str, int]:
+    """Staging tables as the data model lists them, `studies` first, others after them."""
+    declared = [table.name for table in staging_tables() if table.name in rows]
+    return {name: rows[name] for name in dict.fromkeys([*declared, *rows])}
+
+
+def _say(what: RenderableType) -> None:
+    """Print without folding, so that paths and URLs can be copied whole."""
+    out.print(what, soft_wrap=True)
 
 
 @contextmanager

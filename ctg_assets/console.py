@@ -23,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from ctg_assets.lake.extractions import ExtractionPlan
 from ctg_assets.lake.snapshots import SnapshotManifest
@@ -102,14 +103,16 @@ class RefreshDisplay:
     def stage_finished(self) -> None:
         """The stage ended."""
         seconds = time.monotonic() - self._started
-        facts = f"{self._done_assets} assets, " if self._done_assets else ""
+        done = ""
+        if self._done_assets:
+            done = f"{self._done_assets} asset{'s' if self._done_assets > 1 else ''}, "
         if self._watch is not None:
-            facts = f"{self._watch.stop()}, "
+            done = f"{self._watch.stop()}, "
             self._watch = None
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
-        self._console.print(f"          {facts}{seconds:.1f} s", style="dim", highlight=False)
+        self._console.print(f"          {done}{seconds:.1f} s", style="dim", highlight=False)
 
     def close(self) -> None:
         """Stop whatever is still shown; for when a stage ends badly."""
@@ -119,11 +122,9 @@ class RefreshDisplay:
 
     def show_pages(self, plan: ExtractionPlan, pages: int, studies: int, rate: float) -> None:
         """Show how far a walk is."""
-        facts = f"{pages} of {plan.planned_pages} pages, {studies:,} studies, {rate:.1f} pages/s"
+        said = f"{pages} of {plan.planned_pages} pages, {studies:,} studies, {rate:.1f} pages/s"
         if self._task is not None:
-            self._progress.update(
-                self._task, completed=pages, total=plan.planned_pages, facts=facts
-            )
+            self._progress.update(self._task, completed=pages, total=plan.planned_pages, facts=said)
 
     def say_pages(self, plan: ExtractionPlan, pages: int, studies: int) -> None:
         """Say in a plain line how far a walk is, where there is no live display."""
@@ -192,14 +193,12 @@ def rows_table(title: str, counts: Mapping[str, int]) -> Table:
     return table
 
 
-def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
-    """Names and values in two columns."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(name, escape(value))
-    return table
+def facts(items: Sequence[tuple[str, str]]) -> Text:
+    """Names and values, a line each."""
+    width = max(len(name) for name, _ in items)
+    return Text("\n").join(
+        Text.assemble((f"{name:<{width}}", "bold"), f"  {value}") for name, value in items
+    )
 
 
 def age(moment: datetime, now: datetime | None = None) -> str:
@@ -211,11 +210,11 @@ def age(moment: datetime, now: datetime | None = None) -> str:
     return f"{max(0, seconds)} s ago"
 
 
-def extraction_table(status: ExtractionStatus) -> Table:
+def extraction_facts(status: ExtractionStatus) -> list[tuple[str, str]]:
     """An extraction's state."""
     plan = status.plan
     of_pages = "" if plan.planned_pages is None else f" of {plan.planned_pages}"
-    facts = [
+    found = [
         ("extraction", plan.extraction_id),
         ("state", str(status.state)),
         ("from", plan.source + (f" where {plan.query}" if plan.query else "")),
@@ -224,45 +223,41 @@ def extraction_table(status: ExtractionStatus) -> Table:
         ("pages", f"{status.pages}{of_pages}"),
     ]
     if status.completion is not None:
-        facts.append(("studies", f"{status.completion.distinct_studies:,}"))
+        found.append(("studies", f"{status.completion.distinct_studies:,}"))
     if status.supersession is not None:
-        facts.append(("given up", status.supersession.reason))
-    return facts_table(facts)
+        found.append(("given up", status.supersession.reason))
+    return found
 
 
-def snapshot_table(manifest: SnapshotManifest, lake: Lake) -> Table:
+def snapshot_facts(manifest: SnapshotManifest, lake: Lake) -> list[tuple[str, str]]:
     """What the newest snapshot holds."""
-    return facts_table(
-        [
-            ("snapshot", lake.snapshots.studies_path(manifest.snapshot_id)),
-            ("data version", f"{manifest.data_timestamp} UTC"),
-            ("studies", f"{manifest.studies:,}"),
-            ("in quarantine", f"{manifest.quarantined:,}"),
-            (
-                "size",
-                f"{manifest.file_bytes / 1e6:,.1f} MB of {manifest.json_bytes / 1e6:,.1f} MB JSON",
-            ),
-        ]
-    )
+    parquet, json = manifest.file_bytes / 1e6, manifest.json_bytes / 1e6
+    return [
+        ("snapshot", lake.snapshots.studies_path(manifest.snapshot_id)),
+        ("data version", f"{manifest.data_timestamp} UTC"),
+        ("studies", f"{manifest.studies:,}"),
+        ("in quarantine", f"{manifest.quarantined:,}"),
+        ("size", f"{parquet:,.1f} MB of {json:,.1f} MB JSON"),
+    ]
 
 
-def warehouse_table(status: WarehouseStatus) -> Table:
+def warehouse_facts(status: WarehouseStatus) -> list[tuple[str, str]]:
     """What the database holds."""
     if status.problem is not None:
-        return facts_table([("database", status.problem)])
-    facts = [("database", status.address or "")]
+        return [("database", status.problem)]
+    found = [("database", status.address or "")]
     if status.info is None:
-        facts.append(("tables", "nothing has been loaded yet"))
-    else:
-        loaded = status.info.loaded_at
-        facts += [
-            ("loaded", f"{loaded:%Y-%m-%d %H:%M:%S} UTC ({age(loaded)})"),
-            ("from snapshot", status.info.snapshot_id),
-            ("data version", f"{status.info.data_timestamp or 'unknown'}"),
-            ("staging", _rows_in_words(status.staging_rows)),
-            ("marts", _rows_in_words(status.marts_rows)),
-        ]
-    return facts_table(facts)
+        found.append(("tables", "nothing has been loaded yet"))
+        return found
+    loaded, version = status.info.loaded_at, status.info.data_timestamp
+    return [
+        *found,
+        ("loaded", f"{loaded:%Y-%m-%d %H:%M:%S} UTC ({age(loaded)})"),
+        ("from snapshot", status.info.snapshot_id),
+        ("data version", "unknown" if version is None else f"{version:%Y-%m-%dT%H:%M:%S} UTC"),
+        ("staging", _rows_in_words(status.staging_rows)),
+        ("marts", _rows_in_words(status.marts_rows)),
+    ]
 
 
 def _rows_in_words(rows: Mapping[str, int] | None) -> str:

@@ -5,6 +5,7 @@ Belongs here: putting them together. Does not belong here: any of them.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -17,12 +18,14 @@ from ctg_assets.orchestration.extraction import (
 from ctg_assets.orchestration.marts import build_marts_assets, dbt_cli, dbt_project
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.selections import build_warehouse, extract_pages, plan_extraction
-from ctg_assets.orchestration.sensors import registry_refresh
+from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_refresh
 from ctg_assets.orchestration.snapshot import studies
 from ctg_assets.orchestration.staging import build_staging_assets
 
 
-def build_definitions(**overrides: Any) -> dg.Definitions:
+def build_definitions(
+    *, sensor_interval_seconds: int = INTERVAL_SECONDS, **overrides: Any
+) -> dg.Definitions:
     """Fresh definitions; `overrides` are settings that win over the environment."""
     return dg.Definitions(
         assets=[
@@ -34,7 +37,7 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
         ],
         asset_checks=[pages_are_complete_and_consistent],
         jobs=[plan_extraction, extract_pages, build_warehouse],
-        sensors=[registry_refresh],
+        sensors=[build_registry_refresh(sensor_interval_seconds)],
         resources={
             "settings": SettingsResource(overrides=overrides),
             "dbt": dbt_cli(),
@@ -45,6 +48,7 @@ def build_definitions(**overrides: Any) -> dg.Definitions:
 
 
 @dg.definitions
+@cache
 def defs() -> dg.Definitions:
-    """What `dagster` commands load; settings come from the environment."""
+    """What `dagster` commands load (some of them six times); settings come from the environment."""
     return build_definitions()

@@ -43,7 +43,8 @@ def extraction_plan(
     """
     configured = settings.load()
     lake = open_lake(configured)
-    with open_registry(configured) as client:
+    mark_running_here(context)
+    with exclusively(configured, "extraction"), open_registry(configured) as client:
         plan = Crawler(client, lake.extractions, lake.shards).plan(
             query=configured.query, page_size=configured.page_size
         )

@@ -26,6 +26,8 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
 from ctg_assets.pipeline.load import record_marts
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.inspection import describe_table
 from ctg_assets.warehouse.server import open_postgres
 
 GROUP = "marts"
@@ -96,14 +98,48 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
                 # Unit tests prove the SQL, not the data; the test suite runs them.
                 build = ["build", "--exclude-resource-type", "unit_test"]
                 invocation = dbt.cli(build, context=context)
-                # Column lineage is left out: dagster-dbt's parser does not understand ephemeral models.
-                events = invocation.stream().fetch_row_counts()
-                yield from events.fetch_column_metadata(with_column_lineage=False)
+                for event in invocation.stream():
+                    if isinstance(event, dg.Output | dg.AssetMaterialization):
+                        yield event.with_metadata(
+                            {**event.metadata, **_facts(address, event, invocation.manifest)}
+                        )
+                    else:
+                        yield event
             # Not `is_subset`: tests on sources are checks of the staging assets, and may be left out.
             if context.selected_asset_keys >= set(marts.keys):
                 record_marts(address)
 
     return marts
+
+
+def _facts(
+    address: PostgresAddress,
+    event: dg.Output[Any] | dg.AssetMaterialization,
+    manifest: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the table of a model that was just built holds.
+
+    dagster-dbt's own `fetch_row_counts` and `fetch_column_metadata` change the working directory from
+    several threads at once. It may stay changed, and everything relative to it (the paths of a
+    dagster.yaml) then lands in the dbt project.
+    """
+    model = manifest["nodes"][event.metadata["unique_id"].value]
+    facts = describe_table(address, model["schema"], model["alias"])
+    return {
+        "dagster/row_count": facts.rows,
+        "dagster/column_schema": dg.TableSchema(
+            columns=[
+                dg.TableColumn(
+                    column.name,
+                    column.type,
+                    description=column.description,
+                    constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                )
+                for column in facts.columns
+            ]
+        ),
+        "size MB (with indexes)": round(facts.total_bytes / 1e6, 3),
+    }
 
 
 @contextmanager

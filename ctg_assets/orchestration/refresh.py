@@ -1,34 +1,32 @@
-"""Bringing everything up to date from the command line, through the same assets and jobs.
+"""Running stages from the command line, through the same assets and jobs.
 
-Belongs here: running the stages in this process, one after the other, and telling a listener how it
-goes. Does not belong here: what is next (`pipeline/next_step.py`) and how it is shown (`console.py`).
+Belongs here: running them in this process, one after the other, and telling a listener how it goes.
+Does not belong here: what is next (`pipeline/upcoming.py`) and how it is shown (`console.py`).
 """
 
 from __future__ import annotations
 
-import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
+from dagster_shared.error import SerializableErrorInfo
 
-from ctg_assets.lake.extractions import ExtractionPlan, ExtractionState
+from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.orchestration.pages import range_tags, register_pages
-from ctg_assets.orchestration.runs import bury_dead_runs, process_tags, run_under_way
+from ctg_assets.orchestration.runs import bury_dead_runs, process_tags, runs_under_way
 from ctg_assets.orchestration.selections import STAGE_JOBS, stage_assets
-from ctg_assets.pipeline.crawl import PLANNING_PATIENCE_SECONDS
-from ctg_assets.pipeline.load import wanted_state, warehouse_state
-from ctg_assets.pipeline.next_step import Rest, Stage, Step, next_build_step, next_step
-from ctg_assets.pipeline.services import BusyError, Lake, data_folder, open_lake, open_registry
+from ctg_assets.pipeline.next_step import Rest, Stage, Step
+from ctg_assets.pipeline.services import BusyError, data_folder, open_lake
 from ctg_assets.settings import Settings
 
 _LOGS = "logs"
-_INSTANCE_FILE = "dagster.yaml"
-_PROJECT_DIR = Path(__file__).resolve().parents[2]
 
 # The registry publishes once a day and a walk takes minutes, so a walk that is overtaken is rare and
 # one overtaken time and again means that something is wrong.
@@ -62,75 +60,50 @@ class StageFailedError(Exception):
         self.log = log
 
 
-class RefreshBlockedError(Exception):
-    """A check forbids to go on; the message says which, and how a person lets it pass."""
-
-
-def open_instance() -> dg.DagsterInstance:
-    """The Dagster instance of DAGSTER_HOME; unset, that of `dagster.yaml` here or in the project.
-
-    Its paths are relative to that file, so the working directory changes to its folder.
-    """
-    if not os.environ.get("DAGSTER_HOME"):
-        home = Path.cwd() if (Path.cwd() / _INSTANCE_FILE).exists() else _PROJECT_DIR
-        os.chdir(home)
-        os.environ["DAGSTER_HOME"] = str(home)
-    return dg.DagsterInstance.get()
-
-
-def refresh(
+def run_stages(
     settings: Settings,
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
-    listener: Listener,
     *,
-    plan_anew: bool = False,
-) -> list[Stage]:
-    """Do whatever is next until nothing is left; returns the stages that were run.
-
-    `plan_anew` walks the registry even if its data did not move. Raises StageFailedError,
-    RefreshBlockedError, BusyError when another run is under way, and RegistryError when the registry
-    cannot be asked.
-    """
-    lake = open_lake(settings)
-    first = Step(Stage.PLAN, "asked for") if plan_anew else None
-
-    def registry_timestamp() -> str:
-        with open_registry(settings) as client:
-            return client.version(retry_seconds=PLANNING_PATIENCE_SECONDS).data_timestamp
-
-    def following() -> Step | Rest:
-        return next_step(
-            settings,
-            lake,
-            warehouse=lambda _: warehouse_state(settings),
-            goal=wanted_state,
-            registry_timestamp=registry_timestamp,
-        )
-
-    return _Runner(settings, lake, definitions, instance, listener).run_all(following, first)
-
-
-def build_extraction(
-    settings: Settings,
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
     listener: Listener,
-    extraction: ExtractionPlan,
-) -> list[Stage]:
-    """Take a complete extraction through to the marts; raises as `refresh` does."""
-    lake = open_lake(settings)
+    first: Step,
+    following: Callable[[], Step | Rest],
+) -> Rest:
+    """Run `first`, then whatever `following` says is next, until it says that nothing is.
 
-    def following() -> Step | Rest:
-        return next_build_step(
-            settings,
-            lake,
-            extraction,
-            warehouse=lambda _: warehouse_state(settings),
-            goal=wanted_state,
-        )
+    Returns what it said then. Raises StageFailedError, BusyError when another run is under way, and
+    KeyboardInterrupt when a run was interrupted.
+    """
+    bury_dead_runs(instance)
+    runner = _Runner(settings, definitions, instance, listener)
+    superseded = 0
+    step = first
+    while True:
+        runner.require_idle()
+        listener.stage_started(step)
+        try:
+            run_id, log = runner.run(step)
+        except StageFailedError:
+            if not _was_superseded(settings, step) or superseded == _MOST_SUPERSEDED_WALKS:
+                raise
+            superseded += 1
+        listener.stage_finished()
+        upcoming = following()
+        if isinstance(upcoming, Rest):
+            return upcoming
+        if upcoming == step:
+            raise StageFailedError(
+                step.stage, f"it succeeded, and still {upcoming.reason}", run_id, log
+            )
+        step = upcoming
 
-    return _Runner(settings, lake, definitions, instance, listener).run_all(following)
+
+def _was_superseded(settings: Settings, step: Step) -> bool:
+    """Whether a walk failed because the registry's data moved, so that a new one is due."""
+    if step.stage is not Stage.PAGES or step.extraction is None:
+        return False
+    state = open_lake(settings).extractions.state(step.extraction.extraction_id)
+    return state is ExtractionState.SUPERSEDED
 
 
 @dataclass(frozen=True)
@@ -138,52 +111,21 @@ class _Runner:
     """Runs stages in this process."""
 
     settings: Settings
-    lake: Lake
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     listener: Listener
 
-    def run_all(
-        self, following: Callable[[], Step | Rest], first: Step | None = None
-    ) -> list[Stage]:
-        bury_dead_runs(self.instance)
-        done: list[Stage] = []
-        superseded = 0
-        step: Step | Rest = first or following()
-        while isinstance(step, Step):
-            self._require_idle()
-            self.listener.stage_started(step)
-            try:
-                self._run(step)
-            except StageFailedError:
-                if not self._was_superseded(step) or superseded == _MOST_SUPERSEDED_WALKS:
-                    raise
-                superseded += 1
-            else:
-                done.append(step.stage)
-            self.listener.stage_finished()
-            step = following()
-        if step.blocked:
-            raise RefreshBlockedError(step.reason)
-        return done
-
-    def _require_idle(self) -> None:
-        busy = run_under_way(self.instance)
-        if busy is not None:
+    def require_idle(self) -> None:
+        """Raise BusyError when a run of ours is under way, in whatever process."""
+        for run in runs_under_way(self.instance):
             message = (
-                f"run {busy.run_id} ({busy.job_name}) is under way; wait for it, or stop it in the UI. "
-                "`ctg-assets status` shows how far it is."
+                f"run {run.run_id} ({run.job_name}) is under way; wait for it, or stop it in the UI "
+                "(make dev). `ctg-assets status` shows how far it is."
             )
             raise BusyError(message)
 
-    def _was_superseded(self, step: Step) -> bool:
-        """Whether a walk failed because the registry's data moved, so that a new one is due."""
-        if step.stage is not Stage.PAGES or step.extraction is None:
-            return False
-        state = self.lake.extractions.state(step.extraction.extraction_id)
-        return state is ExtractionState.SUPERSEDED
-
-    def _run(self, step: Step) -> None:
+    def run(self, step: Step) -> tuple[str, Path]:
+        """Run a stage to its end; returns its run id and the file with what was printed."""
         job = self.definitions.resolve_job_def(STAGE_JOBS[step.stage].name)
         tags = process_tags()
         if step.stage is Stage.PAGES and step.extraction is not None:
@@ -192,7 +134,12 @@ class _Runner:
             tags |= range_tags(step.extraction, step.first_page, step.last_page)
         run_id = str(uuid.uuid4())
         log = data_folder(self.settings, _LOGS) / f"{run_id}.log"
-        with self._listening(run_id), log.open("w") as file, redirect_stdout(file):
+        with (
+            self._listening(run_id),
+            log.open("w") as file,
+            redirect_stdout(file),
+            redirect_stderr(file),
+        ):
             result = job.execute_in_process(
                 instance=self.instance,
                 run_id=run_id,
@@ -202,7 +149,8 @@ class _Runner:
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         if not result.success:
-            raise StageFailedError(step.stage, _failure_reason(result), run_id, log)
+            raise _failure(step.stage, result, log)
+        return run_id, log
 
     def _tell_of_check(self, evaluation: dg.AssetCheckEvaluation) -> None:
         if not evaluation.passed:
@@ -232,21 +180,33 @@ class _Runner:
         yield
 
 
-def _failure_reason(result: dg.ExecuteInProcessResult) -> str:
-    """The innermost cause of a failed run, in words; failed blocking checks count as one."""
+def _failure(
+    stage: Stage, result: dg.ExecuteInProcessResult, log: Path
+) -> Exception | KeyboardInterrupt:
+    """What to raise for a failed run: its cause in words, failed blocking checks included."""
+    reason = ""
     for event in result.all_events:
-        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
+        if event.event_type is dg.DagsterEventType.RUN_FAILURE:
+            if event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
+                return KeyboardInterrupt()
+        elif event.event_type is dg.DagsterEventType.STEP_FAILURE and not reason:
             error = event.step_failure_data.error
-            user_failure = event.step_failure_data.user_failure_data
-            if user_failure is not None and user_failure.description:
-                return user_failure.description
-            while error is not None and error.cause is not None:
+            while error is not None and error.cause is not None and _is_wrapping(error):
                 error = error.cause
             if error is not None:
-                return error.message.strip()
+                # The text begins with the class, which says nothing to people.
+                reason = re.sub(r"^[\w.]+: ", "", error.message.strip())
+                if error.cls_name == BusyError.__name__:
+                    return BusyError(reason)
     failed = [
         f"{evaluation.check_name}: {evaluation.description}"
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
     ]
-    return "; ".join(failed) or "no reason was recorded"
+    reason = reason or "; ".join(failed) or "no reason was recorded"
+    return StageFailedError(stage, reason, result.run_id, log)
+
+
+def _is_wrapping(error: SerializableErrorInfo) -> bool:
+    """Whether an error is Dagster's, around the one that our code raised."""
+    return (error.cls_name or "").startswith("Dagster") or error.cls_name == dg.Failure.__name__

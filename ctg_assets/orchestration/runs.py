@@ -22,9 +22,9 @@ _PROCESS_TAG = "ctg/process"
 # The UI materializes single assets through Dagster's own implicit job.
 OUR_JOBS = {"plan_extraction", "extract_pages", "build_warehouse", "__ASSET_JOB"}
 
+# Not NOT_STARTED: a run is that for a moment only, unless whoever created it died before it began.
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
@@ -44,26 +44,20 @@ def mark_running_here(context: dg.AssetExecutionContext) -> None:
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Report runs whose process is gone as failed and free their pool slots; returns their ids."""
-    active = instance.get_runs(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+    unfinished = instance.get_runs(
+        dg.RunsFilter(statuses=[*_UNFINISHED, dg.DagsterRunStatus.NOT_STARTED])
     )
-    dead = [run for run in active if _is_dead(run.tags.get(_PROCESS_TAG))]
+    dead = [run for run in unfinished if _is_dead(run.tags.get(_PROCESS_TAG))]
     for run in dead:
         instance.report_run_failed(run, "The process that executed this run is gone.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return [run.run_id for run in dead]
 
 
-def run_under_way(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
-    """A run of our jobs, or of single assets started from the UI, that has not ended yet."""
-    return next(
-        (
-            run
-            for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
-            if run.job_name in OUR_JOBS
-        ),
-        None,
-    )
+def runs_under_way(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Runs of our jobs, or of single assets started from the UI, that have not ended, newest first."""
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
+    return [run for run in unfinished if run.job_name in OUR_JOBS]
 
 
 def _is_dead(process: str | None) -> bool:

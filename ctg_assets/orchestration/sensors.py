@@ -16,7 +16,7 @@ import msgspec
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.orchestration.pages import range_tags, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.runs import bury_dead_runs, run_under_way
+from ctg_assets.orchestration.runs import bury_dead_runs, runs_under_way
 from ctg_assets.orchestration.selections import (
     STAGE_JOBS,
     build_warehouse,
@@ -33,7 +33,9 @@ from ctg_assets.settings import Settings
 from ctg_assets.warehouse.errors import TransientWarehouseError
 
 ATTEMPT_TAG = "ctg/attempt"
-_INTERVAL_SECONDS = 30
+
+# A tick with nothing to do reads a few small files.
+INTERVAL_SECONDS = 30
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,28 +55,38 @@ def parse_cursor(text: str | None) -> Cursor:
         return Cursor()
 
 
-@dg.sensor(
-    jobs=[plan_extraction, extract_pages, build_warehouse],
-    minimum_interval_seconds=_INTERVAL_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)
-def registry_refresh(
-    context: dg.SensorEvaluationContext, settings: SettingsResource
+def build_registry_refresh(interval_seconds: int) -> dg.SensorDefinition:
+    """The sensor, with this many seconds between its ticks at least."""
+
+    @dg.sensor(
+        jobs=[plan_extraction, extract_pages, build_warehouse],
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def registry_refresh(
+        context: dg.SensorEvaluationContext, settings: SettingsResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        """Ask for whatever is next: a plan, a range of pages, the snapshot, the tables, the marts.
+
+        Does nothing while one of its runs is under way. After a failure the same work is requested
+        again with an attempt number, after a pause that doubles each time up to half an hour.
+        """
+        return _evaluate(context, settings.load())
+
+    return registry_refresh
+
+
+def _evaluate(
+    context: dg.SensorEvaluationContext, settings: Settings
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for whatever is next: a plan, a range of pages, the snapshot, the tables, the marts.
-
-    Does nothing while one of its runs is under way. After a failure the same work is requested again
-    with an attempt number, after a pause that doubles each time up to half an hour.
-    """
-    configured = settings.load()
-    buried = bury_dead_runs(context.instance)
-    for run_id in buried:
+    for run_id in bury_dead_runs(context.instance):
         context.log.warning(f"run {run_id} was reported failed: its process is gone")
-    under_way = run_under_way(context.instance)
-    if under_way is not None:
-        return dg.SkipReason(f"run {under_way.run_id} ({under_way.job_name}) is under way")
+    under_way = runs_under_way(context.instance)
+    if under_way:
+        run = under_way[0]
+        return dg.SkipReason(f"run {run.run_id} ({run.job_name}) is under way")
 
-    memory = _Memory(parse_cursor(context.cursor), configured, open_lake(configured), time.time())
+    memory = _Memory(parse_cursor(context.cursor), settings, open_lake(settings), time.time())
     outcome = _decide(memory)
     context.update_cursor(msgspec.json.encode(memory.cursor).decode())
     if isinstance(outcome, dg.SkipReason):

@@ -15,6 +15,7 @@ from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.snapshots import SnapshotManifest, snapshot_schema
 from ctg_assets.orchestration.extraction import OWNERS, page_shards
 from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import snapshot_verdicts
 from ctg_assets.pipeline.retention import prune
@@ -50,6 +51,7 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     """
     configured = settings.load()
     lake = open_lake(configured)
+    mark_running_here(context)
     plan = lake.extractions.latest(ExtractionState.COMPLETE)
     if plan is None:
         message = (

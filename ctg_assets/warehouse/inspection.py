@@ -33,6 +33,50 @@ class TableSize:
     estimated_rows: int
 
 
+@dataclass(frozen=True)
+class ColumnFacts:
+    """A column as the database has it: its type as SQL spells it, and its comment."""
+
+    name: str
+    type: str
+    nullable: bool
+    description: str | None
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What a table holds: exact rows, bytes on disk with indexes, columns in their order."""
+
+    rows: int
+    total_bytes: int
+    columns: tuple[ColumnFacts, ...]
+
+
+def describe_table(address: PostgresAddress, schema: str, table: str) -> TableFacts:
+    """What one table or view holds, counted now; raises WarehouseError when there is no such table."""
+    name = sql.Identifier(schema, table)
+    with connect(address) as connection, postgres_errors(f"looking at {schema}.{table}"):
+        counted = connection.execute(
+            sql.SQL("SELECT count(*), pg_total_relation_size({}::regclass) FROM {}").format(
+                sql.Literal(f'"{schema}"."{table}"'), name
+            )
+        ).fetchone()
+        with connection.cursor(row_factory=class_row(ColumnFacts)) as cursor:
+            columns = cursor.execute(
+                """
+                SELECT
+                    attname AS name, format_type(atttypid, atttypmod) AS type,
+                    NOT attnotnull AS nullable, col_description(attrelid, attnum) AS description
+                FROM pg_attribute
+                WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+                ORDER BY attnum
+                """,
+                [f'"{schema}"."{table}"'],
+            ).fetchall()
+    rows, total_bytes = counted or (0, 0)
+    return TableFacts(rows, total_bytes, tuple(columns))
+
+
 def row_counts(address: PostgresAddress, schema: str) -> dict[str, int]:
     """The exact number of rows of every table of a schema, at one moment; empty if there is none."""
     with connect(address) as connection, postgres_errors(f"counting the rows of {schema}"):
