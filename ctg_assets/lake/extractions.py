@@ -10,6 +10,7 @@ reason; its pages must not be used).
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,6 +24,8 @@ _FOLDER = "extractions"
 _PLAN = "plan.json"
 _COMPLETION = "complete.json"
 _SUPERSESSION = "superseded.json"
+
+_PAGE_NUMBER = re.compile(r"[0-9]{5,}")
 
 _Record = TypeVar("_Record")
 
@@ -104,7 +107,7 @@ def page_key(extraction_id: str, page: int) -> str:
 def parse_page_key(key: str) -> tuple[str, int]:
     """The extraction id and page number in a partition key; raises ValueError when it is none."""
     extraction_id, _, page = key.rpartition("-")
-    if not extraction_id or not page.isdigit():
+    if not extraction_id or not _PAGE_NUMBER.fullmatch(page):
         message = f"not a page key: {key!r} (expected <extraction id>-<page number>)"
         raise ValueError(message)
     return extraction_id, int(page)
@@ -184,8 +187,11 @@ class ExtractionStore:
         return self._read(extraction_id, _SUPERSESSION, Supersession)
 
     def delete(self, extraction_id: str) -> None:
-        """Remove an extraction with all its shards."""
-        # The plan goes first: an extraction without one no longer exists, whatever a crash leaves.
+        """Remove an extraction with all its shards; after a crash, deleting again finishes it."""
+        # Given up first, so that half of it never counts; the plan last, so that it is still found.
+        if self.state(extraction_id) is not ExtractionState.SUPERSEDED:
+            self.supersede(extraction_id, "it was about to be deleted")
+        self._storage.delete_folder(f"{_FOLDER}/{extraction_id}/pages")
         self._storage.delete_file(_path(extraction_id, _PLAN))
         self._storage.delete_folder(f"{_FOLDER}/{extraction_id}")
 

@@ -27,6 +27,9 @@ def project_fingerprint() -> str:
         relative = path.relative_to(PROJECT_DIR)
         if relative.parts[0] in _WRITTEN_BY_DBT or path.suffix not in _SOURCE_SUFFIXES:
             continue
+        # dbt keeps .user.yml here.
+        if any(part.startswith(".") for part in relative.parts):
+            continue
         digest.update(f"{relative.as_posix()}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ reading the file (`lake/bulk_file.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from ctg_assets.lake.extractions import (
     Completion,
     ExtractionMode,
     ExtractionPlan,
+    ExtractionState,
     new_extraction_id,
 )
 from ctg_assets.lake.shards import ShardInfo
@@ -32,9 +33,10 @@ def import_file(
 ) -> ExtractionPlan:
     """Bring in the studies of a file as one complete extraction; returns its plan.
 
-    `data_timestamp` says as of when the file is (UTC); unset, the file's time of modification is
-    taken. `progress` is called with every shard written. The file is streamed; a file that turns out
-    broken leaves nothing behind that counts.
+    `data_timestamp` (aware) says as of when the file is; unset, the file's time of modification is
+    taken. `progress` is called with every shard written. The file is streamed; one that turns out
+    broken leaves nothing behind, and what a killed import left is removed by the next. Only one
+    process may crawl or import at a time (the caller sees to it).
 
     Raises BulkFileError when the file cannot be read.
     """
@@ -51,10 +53,34 @@ def import_file(
         data_timestamp=as_of.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
         planned_at=now,
     )
+    _remove_killed_imports(lake)
     lake.extractions.create(plan)
+    try:
+        completion = _write_shards(lake, plan, _batches(first, studies, page_size), progress)
+    except BaseException:
+        lake.extractions.delete(plan.extraction_id)
+        raise
+    lake.extractions.complete(plan.extraction_id, completion)
+    return plan
+
+
+def _remove_killed_imports(lake: Lake) -> None:
+    """Nobody can go on with an import that has no end, and it may be many gigabytes."""
+    for plan in lake.extractions.plans():
+        is_open = lake.extractions.state(plan.extraction_id) is ExtractionState.OPEN
+        if plan.mode is ExtractionMode.IMPORT and is_open:
+            lake.extractions.delete(plan.extraction_id)
+
+
+def _write_shards(
+    lake: Lake,
+    plan: ExtractionPlan,
+    batches: Iterable[list[bytes]],
+    progress: Callable[[ShardInfo], None] | None,
+) -> Completion:
     pages = rows = json_bytes = 0
     ids: set[str] = set()
-    for page, batch in enumerate(_batches(first, studies, page_size), start=1):
+    for page, batch in enumerate(batches, start=1):
         shard = ShardInfo(
             extraction_id=plan.extraction_id,
             page=page,
@@ -67,15 +93,13 @@ def import_file(
         pages, rows, json_bytes = page, rows + shard.studies, json_bytes + shard.json_bytes
         if progress is not None:
             progress(shard)
-    completion = Completion(
+    return Completion(
         pages=pages,
         rows=rows,
         distinct_studies=len(ids),
         json_bytes=json_bytes,
         completed_at=datetime.now(UTC),
     )
-    lake.extractions.complete(plan.extraction_id, completion)
-    return plan
 
 
 def _batches(first: bytes, rest: Iterator[bytes], size: int) -> Iterator[list[bytes]]:

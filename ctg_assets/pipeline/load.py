@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from ctg_assets import __version__
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.flatten import flatten, snapshot_columns
 from ctg_assets.model.tables import staging_tables
@@ -66,10 +67,12 @@ def load_staging(
 def wanted_state(manifest: SnapshotManifest) -> WarehouseState:
     """What the database should hold once a snapshot has gone all the way."""
     staging = f"{manifest.content_fingerprint}/{tables_fingerprint()}"
+    # Spelled as it will be read back, whatever the registry's spelling.
+    timestamp = _spelled(parse_data_timestamp(manifest.data_timestamp))
     return WarehouseState(
         staging_fingerprint=staging,
-        data_timestamp=manifest.data_timestamp,
-        marts_fingerprint=_marts_fingerprint(staging, manifest.data_timestamp),
+        data_timestamp=timestamp,
+        marts_fingerprint=_marts_fingerprint(staging, timestamp),
     )
 
 
@@ -85,7 +88,7 @@ def warehouse_state(settings: Settings) -> WarehouseState:
         return WarehouseState()
     return WarehouseState(
         staging_fingerprint=info.fingerprint if info.every_table else None,
-        data_timestamp=_format_data_timestamp(info.data_timestamp),
+        data_timestamp=None if info.data_timestamp is None else _spelled(info.data_timestamp),
         marts_fingerprint=None if marts is None else marts.fingerprint,
     )
 
@@ -93,25 +96,26 @@ def warehouse_state(settings: Settings) -> WarehouseState:
 def record_marts(address: PostgresAddress) -> None:
     """Note that all marts were just built from the tables as they are."""
     info = load_info(address)
-    if info is not None and info.every_table:
-        timestamp = _format_data_timestamp(info.data_timestamp) or ""
-        fingerprint = _marts_fingerprint(info.fingerprint, timestamp)
+    if info is not None and info.every_table and info.data_timestamp is not None:
+        fingerprint = _marts_fingerprint(info.fingerprint, _spelled(info.data_timestamp))
         record_build(address, _MARTS_STAGE, _ALL_MARTS, fingerprint)
 
 
 def tables_fingerprint() -> str:
-    """A digest of the declaration of all staging tables."""
-    return hashlib.sha256(repr(staging_tables()).encode()).hexdigest()
+    """A digest of what makes rows of studies: all tables' declarations, and our release."""
+    return hashlib.sha256(f"{__version__} {staging_tables()!r}".encode()).hexdigest()
 
 
 def parse_data_timestamp(text: str) -> datetime:
-    """The registry's data timestamp (ISO 8601, no offset, UTC by its specification), aware."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    """The registry's data timestamp (ISO 8601; UTC by its specification, without saying so), aware.
+
+    Raises ValueError for anything else.
+    """
+    timestamp = datetime.fromisoformat(text)
+    return timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)
 
 
-def _format_data_timestamp(timestamp: datetime | None) -> str | None:
-    if timestamp is None:
-        return None
+def _spelled(timestamp: datetime) -> str:
     return timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 

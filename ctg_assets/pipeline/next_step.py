@@ -20,6 +20,9 @@ from ctg_assets.pipeline.checks import check_shards, snapshot_verdicts
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 
+# Tokens may expire and counts may be off for a moment, but not time after time at one data version.
+_MOST_WALKS_GIVEN_UP = 5
+
 
 class Stage(StrEnum):
     """The stages of the way from the registry to the marts."""
@@ -96,18 +99,47 @@ def next_step(
 
     latest = lake.extractions.latest(ExtractionState.COMPLETE)
     held_back = None
-    if latest is not None:
+    # What was extracted under other settings and not built in time is overtaken; an import is not.
+    if latest is not None and (
+        latest.mode is ExtractionMode.IMPORT or _is_wanted(latest, settings)
+    ):
         step = next_build_step(settings, lake, latest, warehouse=warehouse, goal=goal)
         if isinstance(step, Step):
             return step
         held_back = step if step.blocked else None
 
     now = registry_timestamp()
-    if latest is None or not _is_wanted(latest, settings):
-        return Step(Stage.PLAN, f"nothing has been extracted from {settings.api_url} yet")
-    if now != latest.data_timestamp:
-        return Step(Stage.PLAN, f"the registry's data moved from {latest.data_timestamp} to {now}")
-    return held_back or Rest(f"everything is as of the registry's data version {now}")
+    if latest is None:
+        reason = f"nothing has been extracted from {settings.api_url} yet"
+    elif not _is_wanted(latest, settings):
+        query = settings.query or "every study"
+        reason = f"the newest extraction is not of {settings.api_url} and {query}"
+    elif now != latest.data_timestamp:
+        reason = f"the registry's data moved from {latest.data_timestamp} to {now}"
+    else:
+        return held_back or Rest(f"everything is as of the registry's data version {now}")
+    return _given_up_too_often(settings, lake, now) or Step(Stage.PLAN, reason)
+
+
+def _given_up_too_often(settings: Settings, lake: Lake, now: str) -> Rest | None:
+    """Why one more walk over this data version would end as the ones before it did, if it would.
+
+    A registry whose count and pages disagree would otherwise be walked again and again for ever.
+    """
+    given_up = [
+        supersession
+        for plan in lake.extractions.plans()
+        if _is_wanted(plan, settings) and plan.data_timestamp == now
+        if (supersession := lake.extractions.supersession(plan.extraction_id)) is not None
+    ]
+    if len(given_up) < _MOST_WALKS_GIVEN_UP:
+        return None
+    return Rest(
+        f"{len(given_up)} walks over data version {now} were given up, the last one because "
+        f"{given_up[-1].reason}. The next data version will be tried; `ctg-assets refresh --again` "
+        "tries this one once more.",
+        blocked=True,
+    )
 
 
 def _is_wanted(plan: ExtractionPlan, settings: Settings) -> bool:

@@ -1,0 +1,133 @@
+"""What is kept and what is thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, ExtractionState
+from ctg_assets.lake.storage import Storage
+from ctg_assets.pipeline.retention import prune
+from ctg_assets.pipeline.services import Lake
+from ctg_assets.settings import Settings
+from ctg_assets_tests.pipeline.lakes import add_page, completed, json_of, planned
+
+
+def _extracted(lake: Lake, settings: Settings, *, compacted: bool = True) -> ExtractionPlan:
+    plan = completed(lake, planned(lake, settings), json_of(1, 2))
+    if compacted:
+        lake.compactor.compact(plan.extraction_id)
+    return plan
+
+
+def _given_up(lake: Lake, settings: Settings) -> ExtractionPlan:
+    plan = planned(lake, settings)
+    add_page(lake, plan, 1, json_of(1))
+    lake.extractions.supersede(plan.extraction_id, "the data moved")
+    return plan
+
+
+def _killed_import(lake: Lake, settings: Settings) -> ExtractionPlan:
+    plan = planned(lake, settings, mode=ExtractionMode.IMPORT)
+    add_page(lake, plan, 1, json_of(1))
+    return plan
+
+
+def _ids(*plans: ExtractionPlan) -> list[str]:
+    return [plan.extraction_id for plan in plans]
+
+
+def _folders(lake: Lake, kind: str) -> list[str]:
+    return sorted(path.name for path in (Path(lake.location) / kind).iterdir())
+
+
+def test_older_complete_extractions_go_with_their_snapshots(lake: Lake, settings: Settings) -> None:
+    """The newest ones stay, as many as configured; nothing of the others stays on disk."""
+    plans = [_extracted(lake, settings) for _ in range(4)]
+    assert prune(lake, keep_extractions=2) == _ids(*plans[:2])
+    assert lake.extractions.plans() == plans[2:]
+    assert _folders(lake, "extractions") == _ids(*plans[2:])
+    assert _folders(lake, "snapshots") == _ids(*plans[2:])
+    assert prune(lake, keep_extractions=2) == []
+    assert prune(lake, keep_extractions=1) == _ids(plans[2])
+
+
+def test_what_was_given_up_or_broken_off_goes(lake: Lake, settings: Settings) -> None:
+    """Superseded extractions and imports without an end go, once something newer is complete."""
+    given_up, killed = _given_up(lake, settings), _killed_import(lake, settings)
+    newest = _extracted(lake, settings)
+    assert prune(lake, keep_extractions=2) == _ids(given_up, killed)
+    assert _folders(lake, "extractions") == _ids(newest)
+
+
+def test_open_walks_and_an_import_under_way_stay(lake: Lake, settings: Settings) -> None:
+    """A walk can always be resumed, and an import newer than everything may still be running."""
+    walk = planned(lake, settings)
+    add_page(lake, walk, 1, json_of(1))
+    complete = _extracted(lake, settings)
+    running = _killed_import(lake, settings)
+    assert prune(lake, keep_extractions=1) == []
+    assert lake.extractions.plans() == [walk, complete, running]
+
+
+def test_nothing_goes_before_the_newest_has_its_snapshot(lake: Lake, settings: Settings) -> None:
+    """Until the newest complete extraction is compacted, what came before may be needed."""
+    assert prune(lake, keep_extractions=1) == []
+    _extracted(lake, settings)
+    _given_up(lake, settings)
+    assert len(lake.extractions.plans()) == 2
+    newest = _extracted(lake, settings, compacted=False)
+    assert prune(lake, keep_extractions=1) == []
+    lake.compactor.compact(newest.extraction_id)
+    assert len(prune(lake, keep_extractions=1)) == 2
+
+
+class _Killed(BaseException):
+    """Stands for a kill: nothing handles it."""
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_kill_at_any_step_leaves_nothing_that_counts(
+    lake: Lake, settings: Settings, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of an extraction is never a complete one, and pruning again removes what is left."""
+    _extracted(lake, settings)
+    newest = _extracted(lake, settings)
+    _kill_after(steps, monkeypatch)
+    with contextlib.suppress(_Killed):
+        prune(lake, keep_extractions=1)
+    monkeypatch.undo()
+    plans = lake.extractions.plans()
+    complete = [
+        plan
+        for plan in plans
+        if lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+    ]
+    assert complete[-1] == newest
+    assert all(lake.shards.pages(plan.extraction_id) == [1] for plan in complete)
+
+    prune(lake, keep_extractions=1)
+    assert lake.extractions.plans() == [newest]
+    assert len(list(Path(lake.location).rglob("pages/*.parquet"))) == 1
+
+
+def _kill_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let so many changes of the storage happen, and no more."""
+    left = steps
+
+    def limited(name: str) -> None:
+        change = getattr(Storage, name)
+
+        def counted(self: Storage, *arguments: object) -> object:
+            nonlocal left
+            if left == 0:
+                raise _Killed
+            left -= 1
+            return change(self, *arguments)
+
+        monkeypatch.setattr(Storage, name, counted)
+
+    for name in ("write_bytes", "delete_file", "delete_folder"):
+        limited(name)
