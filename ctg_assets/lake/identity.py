@@ -7,11 +7,15 @@ a whole (`parsing.py`).
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import msgspec
+
+# Python understands other ISO 8601 forms too (week dates, no hyphens), which the registry does not use.
+_FULL_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ def identify(study: bytes) -> StudyIdentity:
     """Read a study's identity from its JSON; never fails, whatever the bytes are."""
     try:
         content = msgspec.json.decode(study)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Such a study goes to quarantine later; its bytes are the only content it has.
         return StudyIdentity(None, None, hashlib.sha256(study).hexdigest())
     nct_id = _at(content, "protocolSection", "identificationModule", "nctId")
@@ -63,7 +67,9 @@ def _at(content: Any, *keys: str) -> Any:
 
 
 def _full_date(text: Any) -> date | None:
+    if not isinstance(text, str) or not _FULL_DATE.fullmatch(text):
+        return None
     try:
         return date.fromisoformat(text)
-    except (TypeError, ValueError):
+    except ValueError:
         return None

@@ -9,6 +9,7 @@ of progress can disagree with the data: whoever resumes reads the last shard's `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -31,7 +32,7 @@ SHARD_SCHEMA = pa.schema(
 )
 
 _METADATA_KEY = b"ctg_assets.page_shard"
-_SUFFIX = ".parquet"
+_FILE_NAME = re.compile(r"([0-9]{5,})\.parquet")
 
 # Level 3 writes a 17 MB page in about 0.1 s to a fifth of its size; higher levels gain little.
 _COMPRESSION_LEVEL = 3
@@ -106,10 +107,14 @@ class ShardStore:
     def pages(self, extraction_id: str) -> list[int]:
         """The numbers of the pages that are there, ascending."""
         names = self._storage.names(_folder(extraction_id))
-        return sorted(int(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX))
+        # Files that others put there (copies, notes of a file manager) are no pages.
+        return sorted(int(match[1]) for name in names if (match := _FILE_NAME.fullmatch(name)))
 
     def info(self, extraction_id: str, page: int) -> ShardInfo:
-        """The description of a shard that is there; reads only the file's footer."""
+        """The description of a shard; reads only the file's footer.
+
+        Raises StorageError when it is not there or damaged, as all that reads shards does.
+        """
         with self._storage.open_input(_path(extraction_id, page)) as file:
             metadata = pq.read_metadata(file).metadata
         return msgspec.json.decode(metadata[_METADATA_KEY], type=ShardInfo)
@@ -148,4 +153,4 @@ def _folder(extraction_id: str) -> str:
 
 
 def _path(extraction_id: str, page: int) -> str:
-    return f"{_folder(extraction_id)}/{page:05d}{_SUFFIX}"
+    return f"{_folder(extraction_id)}/{page:05d}.parquet"

@@ -3,14 +3,16 @@
 Belongs here: reading, listing, removing and publishing files by their path within the lake. Does not
 belong here: what the files hold.
 
-A file becomes visible complete or not at all. On a local disk it is written under a temporary name,
-synced and renamed; object stores make an upload visible when it is closed.
+A file becomes visible complete or not at all: it is written under a temporary name and moved into
+place, on a local disk synced before and after. (An object store shows an upload when it is closed,
+and closing is also what a failed writer does, so there a temporary name is needed no less.)
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +34,7 @@ class Storage:
     def __init__(self, filesystem: pafs.FileSystem, root: str) -> None:
         """Use `root` of `filesystem`; the folder is created when the first file is published."""
         self.filesystem = filesystem
-        self.root = root.rstrip("/")
+        self.root = root.rstrip("/") if root.strip("/") else root
         self._is_local = isinstance(filesystem, pafs.LocalFileSystem)
 
     @classmethod
@@ -42,7 +44,7 @@ class Storage:
 
     def path(self, relative: str) -> str:
         """The full path of a file, as the filesystem understands it."""
-        return f"{self.root}/{relative}"
+        return posixpath.join(self.root, relative)
 
     def exists(self, relative: str) -> bool:
         """Whether a file is there."""
@@ -60,13 +62,29 @@ class Storage:
         return sorted(name for name in names if not name.startswith(_TEMPORARY_PREFIX))
 
     def read_bytes(self, relative: str) -> bytes:
-        """The whole content of a small file; raises FileNotFoundError when it is not there."""
-        with self.filesystem.open_input_stream(self.path(relative)) as stream:
-            return bytes(stream.read())
+        """The whole content of a small file.
 
-    def open_input(self, relative: str) -> pa.NativeFile:
-        """A file opened for random reads."""
-        return self.filesystem.open_input_file(self.path(relative))
+        Raises FileNotFoundError when it is not there, StorageError when it cannot be read.
+        """
+        try:
+            with self.filesystem.open_input_stream(self.path(relative)) as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._unreadable(relative, error) from error
+
+    @contextlib.contextmanager
+    def open_input(self, relative: str) -> Iterator[pa.NativeFile]:
+        """A file opened for random reads.
+
+        Raises StorageError when it cannot be read or does not hold what the block looks for.
+        """
+        try:
+            with self.filesystem.open_input_file(self.path(relative)) as file:
+                yield file
+        except (OSError, pa.ArrowInvalid) as error:
+            raise self._unreadable(relative, error) from error
 
     def write_bytes(self, relative: str, content: bytes) -> None:
         """Publish a small file, replacing one of the same name."""
@@ -80,16 +98,20 @@ class Storage:
         Raises StorageError when the file cannot be written; nothing is visible then.
         """
         target = self.path(relative)
-        folder, _, name = target.rpartition("/")
+        folder, name = posixpath.split(target)
+        temporary = posixpath.join(folder, f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
         try:
             self.filesystem.create_dir(folder, recursive=True)
+            with self._written(temporary) as stream:
+                yield stream
+            self.filesystem.move(temporary, target)
             if self._is_local:
-                with _renamed_into_place(folder, name) as stream:
-                    yield stream
-            else:
-                with self.filesystem.open_output_stream(target) as stream:
-                    yield stream
-        except OSError as error:
+                _sync(folder)  # else the move itself may be lost when the machine loses power
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                self.filesystem.delete_file(temporary)
+            if not isinstance(error, OSError):
+                raise
             message = (
                 f"cannot write {target}: {error}; check that the folder can be written to, that the "
                 "disk has room, and CTG_DATA_DIR"
@@ -113,20 +135,26 @@ class Storage:
             if info.base_name.startswith(_TEMPORARY_PREFIX):
                 self.filesystem.delete_file(info.path)
 
+    @contextlib.contextmanager
+    def _written(self, path: str) -> Iterator[IO[bytes] | Any]:
+        """A stream to a new file, whose content is safe when the block has ended."""
+        if self._is_local:
+            with Path(path).open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+        else:
+            with self.filesystem.open_output_stream(path) as stream:
+                yield stream
 
-@contextlib.contextmanager
-def _renamed_into_place(folder: str, name: str) -> Iterator[IO[bytes]]:
-    temporary = Path(folder) / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}"
-    try:
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(Path(folder) / name)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    # Without this the rename itself may be lost when the machine loses power.
+    def _unreadable(self, relative: str, error: Exception) -> StorageError:
+        return StorageError(
+            f"cannot read {self.path(relative)}: {error}; check its permissions and the disk. If it is "
+            "damaged, delete it: what can be made again will be"
+        )
+
+
+def _sync(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

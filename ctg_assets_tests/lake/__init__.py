@@ -1,0 +1,1 @@
+"""Tests of the lake: files, shards, parsing, compaction, bulk files."""

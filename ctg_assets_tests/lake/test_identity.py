@@ -1,0 +1,143 @@
+"""What identifies a study and its content."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctg_assets.lake.identity import StudyIdentity, identify
+from ctg_assets_tests.lake.helpers import json_values, study
+
+sections = st.dictionaries(st.text(max_size=3), json_values, max_size=4)
+
+
+def reordered(value: Any, draw: st.DataObject) -> Any:
+    """The same JSON with the keys of each object in another order."""
+    if isinstance(value, dict):
+        keys = draw.draw(st.permutations(list(value)))
+        return {key: reordered(value[key], draw) for key in keys}
+    return [reordered(item, draw) for item in value] if isinstance(value, list) else value
+
+
+def content_hash(content: Any, **spelling: Any) -> str:
+    """The hash of a value written as JSON in some way."""
+    return identify(json.dumps(content, **spelling).encode()).content_hash
+
+
+def test_the_facts_of_a_study() -> None:
+    """Id, date and hash are read from where the registry keeps them."""
+    identity = identify(study("NCT00000102", "2026-03-15"))
+    assert (identity.nct_id, identity.last_update_post_date) == ("NCT00000102", date(2026, 3, 15))
+    assert len(identity.content_hash) == 64
+    assert set(identity.content_hash) <= set("0123456789abcdef")
+
+
+@given(sections, st.data())
+def test_spelling_does_not_matter(content: dict[str, Any], data: Any) -> None:
+    """Order of keys, white space and escapes are no content."""
+    other = reordered(content, data)
+    assert content_hash(content) == content_hash(other, indent=3, ensure_ascii=False)
+
+
+@given(sections, json_values, json_values)
+def test_the_day_of_the_data_version_does_not_matter(
+    content: dict[str, Any], one: Any, other: Any
+) -> None:
+    """`versionHolder` moves with every refresh of the registry; with or without, the hash is the same."""
+
+    def held(misc: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "derivedSection": {"miscInfoModule": {"removedCountries": [], **misc}}}
+
+    hashes = {
+        content_hash(held(misc)) for misc in ({}, *({"versionHolder": v} for v in (one, other)))
+    }
+    assert len(hashes) == 1
+
+
+@given(sections, st.data())
+def test_every_other_change_matters(content: dict[str, Any], data: Any) -> None:
+    """A value changed, added or taken away anywhere else gives another hash."""
+    changed = copy.deepcopy(content)
+    target: Any = changed
+    while (inner := [v for v in target.values() if isinstance(v, dict) and v]) and data.draw(
+        st.booleans()
+    ):
+        target = data.draw(st.sampled_from(inner))
+    key = data.draw(st.sampled_from(list(target)) if target else st.just("new"))
+    target[key] = data.draw(json_values)
+    same = json.dumps(changed, sort_keys=True) == json.dumps(content, sort_keys=True)
+    # To Python's == 1, 1.0 and True are the same, so the texts are compared.
+    assert (content_hash(changed) == content_hash(content)) == same
+
+
+def test_version_holder_elsewhere_matters() -> None:
+    """Only the one place is volatile; a field of that name elsewhere is content."""
+    assert content_hash({"versionHolder": 1}) != content_hash({"versionHolder": 2})
+    assert content_hash({"derivedSection": {"versionHolder": 1}}) != content_hash(
+        {"derivedSection": {"versionHolder": 2}}
+    )
+
+
+@given(st.binary())
+def test_any_bytes_have_an_identity(content: bytes) -> None:
+    """No bytes make it fail."""
+    assert isinstance(identify(content), StudyIdentity)
+
+
+@given(json_values)
+def test_any_json_has_an_identity(content: Any) -> None:
+    """Nor does any JSON, wherever it stands."""
+    for nested in (
+        content,
+        {"protocolSection": content, "derivedSection": content},
+        {"protocolSection": {"identificationModule": content, "statusModule": content}},
+        {"derivedSection": {"miscInfoModule": content}},
+    ):
+        assert isinstance(identify(json.dumps(nested).encode()), StudyIdentity)
+    identity = identify(study(content, content))
+    assert identity.nct_id == (content if isinstance(content, str) and content else None)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"{",
+        b'{"a":"\xff"}',
+        rb'{"a":"\ud800"}',
+        b'{"a":1e999}',
+        b"{}{}",
+        b"[" * 100_000,
+        b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+        b"\xef\xbb\xbf{}",
+    ],
+)
+def test_broken_json_is_identified_by_its_bytes(broken: bytes) -> None:
+    """What cannot be read has a hash of its own, and neither id nor date."""
+    identity = identify(broken)
+    assert (identity.nct_id, identity.last_update_post_date) == (None, None)
+    assert identity.content_hash != identify(broken + b" ").content_hash
+
+
+@pytest.mark.parametrize(
+    "posted",
+    [
+        "",
+        "2026",
+        "2026-03",
+        "20260315",
+        "2026-W11-7",
+        "2026-02-30",
+        "\uff12\uff10\uff12\uff16-03-15",
+        20260315,
+    ],
+)
+def test_only_full_dates_count(posted: Any) -> None:
+    """A date of another form cannot say which of two contents is newer."""
+    assert identify(study("NCT00000102", posted)).last_update_post_date is None
