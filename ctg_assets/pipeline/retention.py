@@ -18,19 +18,22 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
     newest complete extraction has its snapshot.
     """
     plans = lake.extractions.plans()
-    states = {plan.extraction_id: lake.extractions.state(plan.extraction_id) for plan in plans}
-    complete = [id_ for id_, state in states.items() if state is ExtractionState.COMPLETE]
-    if not complete or lake.snapshots.manifest(complete[-1]) is None:
+    states = [lake.extractions.state(plan.extraction_id) for plan in plans]
+    complete = [i for i, state in enumerate(states) if state is ExtractionState.COMPLETE]
+    if not complete or lake.snapshots.manifest(plans[complete[-1]].extraction_id) is None:
         return []
-    needless = complete[:-keep_extractions]
-    needless += [id_ for id_, state in states.items() if state is ExtractionState.SUPERSEDED]
-    needless += [
-        plan.extraction_id
-        for plan in plans
-        if plan.mode is ExtractionMode.IMPORT
-        and states[plan.extraction_id] is ExtractionState.OPEN
-        and plan.extraction_id < complete[-1]
-    ]
+    kept = complete[-keep_extractions:]
+    needless = []
+    for place, (plan, state) in enumerate(zip(plans, states, strict=True)):
+        is_import_without_end = (
+            plan.mode is ExtractionMode.IMPORT
+            and state is ExtractionState.OPEN
+            # One that began later may still be running.
+            and place < complete[-1]
+        )
+        is_older = state is ExtractionState.COMPLETE and place not in kept
+        if is_older or is_import_without_end or state is ExtractionState.SUPERSEDED:
+            needless.append(plan.extraction_id)
     for extraction_id in needless:
         lake.snapshots.delete(extraction_id)
         lake.extractions.delete(extraction_id)

@@ -12,8 +12,8 @@ from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.request_log import RequestRecord
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import StudySource
-from ctg_assets_tests.pipeline.crawl_process import COMPLETE, Order, crawling
 from ctg_assets_tests.pipeline.lakes import studies_of
+from ctg_assets_tests.pipeline.processes import COMPLETE, Order, crawling
 from ctg_assets_tests.simulator.in_memory import InMemorySource, study
 
 _PAGE_SIZE = 4

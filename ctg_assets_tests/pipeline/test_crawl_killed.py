@@ -15,8 +15,8 @@ from urllib.parse import parse_qs
 
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets_tests.pipeline.crawl_process import COMPLETE, CrawlProcess, Order, crawling
 from ctg_assets_tests.pipeline.lakes import shard_contents
+from ctg_assets_tests.pipeline.processes import COMPLETE, CrawlProcess, Order, crawling
 
 _PAGE_SIZE = 3
 _STUDIES = 300

@@ -18,7 +18,7 @@ from ctg_assets.pipeline.services import (
 )
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator
-from ctg_assets_tests.pipeline.crawl_process import COMPLETE, Order, crawling
+from ctg_assets_tests.pipeline.processes import COMPLETE, Order, crawling
 
 
 def _settings(data_dir: Path, api_url: str = "http://registry.test/api/v2") -> Settings:

@@ -1,6 +1,6 @@
-"""A crawl in a process of its own, to be killed.
+"""Crawls and imports in processes of their own, to be killed.
 
-Belongs here: starting such processes and what they do. Does not belong here: when they are killed.
+Belongs here: starting such processes and what they do. Does not belong here: when crawls are killed.
 
 They are forked off a server process that has everything imported, since a fresh interpreter would
 spend a second on that, thirty times over.
@@ -9,16 +9,19 @@ spend a second on that, thirty times over.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.pipeline.crawl import Crawler, ExtractionSupersededError
+from ctg_assets.pipeline.import_file import import_file
 from ctg_assets.pipeline.services import BusyError, Lake, exclusively, open_lake
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.registry.errors import RegistryError
@@ -61,8 +64,7 @@ class CrawlProcess:
     """A running crawl."""
 
     def __init__(self, order: Order) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
+        context = _context()
         self._messages, other_end = context.Pipe(duplex=False)
         self.process: ForkServerProcess = context.Process(
             target=_crawl, args=(order, other_end), daemon=True
@@ -88,6 +90,12 @@ class CrawlProcess:
         self.exit_code = self.process.exitcode
         self.process.close()
         self._messages.close()
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 @contextmanager
@@ -134,6 +142,24 @@ def _plan_and_walk(order: Order, messages: Connection) -> str:
                 messages.send("halted")
                 signal.pause()
         return str(lake.extractions.state(plan.extraction_id))
+
+
+def kill_import(data_dir: Path, file: Path, page_size: int, page: int) -> None:
+    """Import a file in a process that is killed as soon as the shard of this page is there."""
+    process = _context().Process(target=_import_and_die, args=(data_dir, file, page_size, page))
+    process.start()
+    process.join(_PATIENCE_SECONDS)
+    assert process.exitcode == -signal.SIGKILL
+    process.close()
+
+
+def _import_and_die(data_dir: Path, file: Path, page_size: int, page: int) -> None:
+    def die(shard: ShardInfo) -> None:
+        if shard.page == page:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    lake = open_lake(load_settings(data_dir=data_dir))
+    import_file(lake, file, page_size=page_size, progress=die)
 
 
 COMPLETE = str(ExtractionState.COMPLETE)

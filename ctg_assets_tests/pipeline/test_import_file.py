@@ -1,0 +1,225 @@
+"""Bulk downloads through the same shards as a crawl."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from ctg_assets.lake.bulk_file import BulkFileError
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
+from ctg_assets.lake.shards import ShardInfo
+from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.lake.storage import StorageError
+from ctg_assets.pipeline.crawl import Crawler
+from ctg_assets.pipeline.import_file import import_file
+from ctg_assets.pipeline.retention import prune
+from ctg_assets.pipeline.services import Lake
+from ctg_assets.settings import Settings
+from ctg_assets.simulator.serving import RunningSimulator
+from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets_tests.pipeline.lakes import json_of, studies_of
+from ctg_assets_tests.pipeline.processes import kill_import
+
+_STUDIES = [GeneratedSource(30, seed=3).raw(index) for index in range(30)]
+
+
+def _array() -> bytes:
+    return b"[" + b",\n".join(_STUDIES) + b"]\n"
+
+
+def _lines() -> bytes:
+    return b"\n".join(_STUDIES) + b"\n"
+
+
+def _zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, content in enumerate(_STUDIES):
+            archive.writestr(f"ctg-public/{number}.json", content)
+
+
+_FORMATS: dict[str, Callable[[Path], object]] = {
+    "array": lambda path: path.write_bytes(_array()),
+    "lines": lambda path: path.write_bytes(_lines()),
+    "array.gz": lambda path: path.write_bytes(gzip.compress(_array())),
+    "lines.gz": lambda path: path.write_bytes(gzip.compress(_lines())),
+    "zip": _zip,
+}
+
+
+def _file(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "ctg-studies.json"
+    path.write_bytes(content)
+    return path
+
+
+def _content(manifest: SnapshotManifest) -> tuple[str, int, int]:
+    return manifest.content_fingerprint, manifest.studies, manifest.quarantined
+
+
+def _left_behind(lake: Lake) -> list[Path]:
+    return [path for path in Path(lake.location).rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("kind", _FORMATS)
+def test_a_file_gives_the_snapshot_that_a_crawl_gives(
+    lake: Lake, crawler: Crawler, simulator: RunningSimulator, tmp_path: Path, kind: str
+) -> None:
+    """In every format the same studies make a snapshot of the same content, and keep their bytes."""
+    simulator.advance(GeneratedSource(30, seed=3))
+    crawl = crawler.plan(query="", page_size=7)
+    list(crawler.walk(crawl, 10))
+    path = tmp_path / f"download {kind}"
+    _FORMATS[kind](path)
+
+    plan = import_file(lake, path, page_size=7)
+    assert lake.extractions.latest(ExtractionState.COMPLETE) == plan
+    assert studies_of(lake, plan.extraction_id) == sorted(_STUDIES)
+    snapshots = [lake.compactor.compact(each.extraction_id) for each in (crawl, plan)]
+    assert _content(snapshots[0]) == _content(snapshots[1])
+    assert snapshots[0].studies == 30
+
+
+def test_the_shards_of_a_file_have_the_size_of_a_page(lake: Lake, tmp_path: Path) -> None:
+    """Shards are filled in the file's order, told one by one, and summed up at the end."""
+    told: list[ShardInfo] = []
+    plan = import_file(lake, _file(tmp_path, _array()), page_size=7, progress=told.append)
+    assert [(shard.page, shard.studies) for shard in told] == [
+        (1, 7),
+        (2, 7),
+        (3, 7),
+        (4, 7),
+        (5, 2),
+    ]
+    assert list(lake.shards.infos(plan.extraction_id)) == told
+    assert all(shard.request is None and shard.next_token is None for shard in told)
+    first = lake.shards.read(plan.extraction_id, 1, ["study"])["study"].to_pylist()
+    assert first == _STUDIES[:7]
+    completion = lake.extractions.completion(plan.extraction_id)
+    assert completion is not None
+    assert (completion.pages, completion.rows, completion.distinct_studies) == (5, 30, 30)
+    assert completion.json_bytes == sum(map(len, _STUDIES))
+
+
+def test_a_study_twice_in_a_file_counts_once(lake: Lake, tmp_path: Path) -> None:
+    """Rows and distinct studies are told apart; compaction keeps one of the rows."""
+    content = b"\n".join([*json_of(1, 2), *json_of(1)])
+    plan = import_file(lake, _file(tmp_path, content), page_size=2)
+    completion = lake.extractions.completion(plan.extraction_id)
+    assert completion is not None
+    assert (completion.rows, completion.distinct_studies) == (3, 2)
+    assert lake.compactor.compact(plan.extraction_id).studies == 2
+
+
+def test_a_file_is_as_of_its_modification(lake: Lake, tmp_path: Path) -> None:
+    """Unless told otherwise, the data version of an import is the file's time of modification, in UTC."""
+    path = _file(tmp_path, _array())
+    modified = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+    os.utime(path, (modified.timestamp(), modified.timestamp()))
+    plan = import_file(lake, path, page_size=100)
+    assert (plan.mode, plan.source) == (ExtractionMode.IMPORT, str(path))
+    assert plan.data_timestamp == "2026-11-20T08:30:00"
+
+
+def test_a_given_time_is_kept_in_utc(lake: Lake, tmp_path: Path) -> None:
+    """A time in another zone is converted."""
+    as_of = datetime(2026, 11, 20, 8, 30, tzinfo=timezone(timedelta(hours=-5)))
+    plan = import_file(lake, _file(tmp_path, _array()), page_size=100, data_timestamp=as_of)
+    assert plan.data_timestamp == "2026-11-20T13:30:00"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"<!DOCTYPE html><html></html>",
+        _array()[:-5000],
+        _lines()[:-200],
+        gzip.compress(_array())[:-100],
+        b"\n".join([*_STUDIES, b'{"protocolSection": tru}']),
+        b"\n".join([*_STUDIES, b"42"]),
+    ],
+    ids=["empty", "no study", "HTML", "cut array", "cut lines", "cut gzip", "broken", "no object"],
+)
+def test_a_broken_file_leaves_nothing(lake: Lake, tmp_path: Path, content: bytes) -> None:
+    """However late the break is found, no extraction and no shard stay, and the message names the file."""
+    path = _file(tmp_path, content)
+    with pytest.raises(BulkFileError, match=path.name):
+        import_file(lake, path, page_size=3)
+    assert lake.extractions.plans() == []
+    assert _left_behind(lake) == []
+
+
+def test_a_missing_file_is_named(lake: Lake, tmp_path: Path) -> None:
+    """A path at which there is nothing fails before anything is recorded."""
+    with pytest.raises(BulkFileError, match="nowhere"):
+        import_file(lake, tmp_path / "nowhere.json", page_size=3)
+    assert _left_behind(lake) == []
+
+
+def test_an_interrupted_import_leaves_nothing(lake: Lake, tmp_path: Path) -> None:
+    """Ctrl-C in the middle removes the shards written so far; what was there before stays."""
+    before = import_file(lake, _file(tmp_path, _array()), page_size=7)
+
+    def interrupt(shard: ShardInfo) -> None:
+        if shard.page == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_file(lake, _file(tmp_path, _lines()), page_size=7, progress=interrupt)
+    assert lake.extractions.plans() == [before]
+    assert lake.extractions.latest(ExtractionState.COMPLETE) == before
+
+
+@pytest.fixture
+def killed_import(lake: Lake, settings: Settings, tmp_path: Path) -> str:
+    """The id of an import that was killed after two shards."""
+    kill_import(settings.data_dir, _file(tmp_path, _array()), page_size=7, page=2)
+    [plan] = lake.extractions.plans()
+    return plan.extraction_id
+
+
+def test_a_killed_import_is_never_complete(lake: Lake, killed_import: str) -> None:
+    """It stays open with the shards it has, and counts neither as a walk nor as an extraction."""
+    assert lake.extractions.state(killed_import) is ExtractionState.OPEN
+    assert lake.shards.pages(killed_import) == [1, 2]
+    assert lake.extractions.open_crawls() == []
+    assert lake.extractions.latest(ExtractionState.COMPLETE) is None
+
+
+def test_the_next_import_removes_a_killed_one(
+    lake: Lake, killed_import: str, tmp_path: Path
+) -> None:
+    """Trying again after a kill gives one whole extraction and no remains."""
+    plan = import_file(lake, _file(tmp_path, _array()), page_size=7)
+    assert lake.extractions.plans() == [plan]
+    assert all(killed_import not in str(path) for path in _left_behind(lake))
+    assert studies_of(lake, plan.extraction_id) == sorted(_STUDIES)
+
+
+def test_pruning_removes_a_killed_import(lake: Lake, killed_import: str, crawler: Crawler) -> None:
+    """Once a newer extraction is complete, what the kill left is thrown away."""
+    newest = crawler.plan(query="", page_size=10)
+    list(crawler.walk(newest, 3))
+    lake.compactor.compact(newest.extraction_id)
+    assert prune(lake, keep_extractions=1) == [killed_import]
+
+
+def test_an_import_into_a_full_disk_says_so(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that cannot be written ends the import with the path and the cause."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        import_file(lake, _file(tmp_path, _array()), page_size=7)
+    assert lake.extractions.plans() == []
