@@ -58,6 +58,13 @@ def check_shards(lake: Lake, plan: ExtractionPlan) -> Verdict:
         return Verdict(
             False, f"row counts of pages {wrong_counts} are not as recorded", facts=facts
         )
+    completion = lake.extractions.completion(plan.extraction_id)
+    if completion is not None and len(ids) < completion.pages:
+        gone = (
+            f"{completion.pages - len(ids)} of the {completion.pages} pages that were taken are gone "
+            f"from {lake.location}; `ctg-assets refresh --again` takes all of them anew"
+        )
+        return Verdict(False, gone, facts=facts)
     if plan.planned_pages is not None and len(ids) < plan.planned_pages:
         here = f"{len(ids)} of {plan.planned_pages} pages are there; what is there is sound"
         return Verdict(True, here, facts=facts)

@@ -100,8 +100,9 @@ def add_page(lake: Lake, plan: ExtractionPlan, page: int, studies: Sequence[byte
 
 
 def add_pages(lake: Lake, plan: ExtractionPlan, studies: Sequence[bytes]) -> None:
-    """Publish all pages of an extraction."""
-    for page in range(1, planned_pages(len(studies), _PAGE_SIZE) + 1):
+    """Publish all pages of an extraction; planned ones that no study is left for are empty."""
+    pages = max(plan.planned_pages or 0, planned_pages(len(studies), _PAGE_SIZE))
+    for page in range(1, pages + 1):
         add_page(lake, plan, page, studies[(page - 1) * _PAGE_SIZE : page * _PAGE_SIZE])
 
 

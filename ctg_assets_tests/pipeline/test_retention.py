@@ -16,7 +16,7 @@ from ctg_assets_tests.pipeline.lakes import add_page, completed, json_of, planne
 
 
 def _extracted(lake: Lake, settings: Settings, *, compacted: bool = True) -> ExtractionPlan:
-    plan = completed(lake, planned(lake, settings), json_of(1, 2))
+    plan = completed(lake, planned(lake, settings, studies=2), json_of(1, 2))
     if compacted:
         lake.compactor.compact(plan.extraction_id)
     return plan

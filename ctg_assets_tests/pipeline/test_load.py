@@ -1,0 +1,230 @@
+"""From the snapshot into a real Postgres, and the fingerprints that tell whether that is to be done."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.model.tables import staging_tables
+from ctg_assets.pipeline import dbt_project
+from ctg_assets.pipeline.load import (
+    load_staging,
+    parse_data_timestamp,
+    record_marts,
+    tables_fingerprint,
+    wanted_state,
+    warehouse_state,
+)
+from ctg_assets.pipeline.next_step import WarehouseState
+from ctg_assets.pipeline.services import Lake
+from ctg_assets.settings import Settings
+from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.errors import LoadRejectedError
+from ctg_assets_tests.pipeline.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
+from ctg_assets_tests.warehouse.helpers import query
+
+
+@pytest.fixture
+def database(settings: Settings, address: PostgresAddress) -> Settings:
+    """Settings that lead to the test's own database."""
+    return settings.model_copy(update={"postgres_url": address.url})
+
+
+def _snapshot(
+    lake: Lake, settings: Settings, studies: Sequence[bytes], data_timestamp: str = FIRST_DATA
+) -> SnapshotManifest:
+    plan = planned(lake, settings, studies=len(studies), data_timestamp=data_timestamp)
+    completed(lake, plan, studies)
+    return lake.compactor.compact(plan.extraction_id)
+
+
+def _generated(studies: int) -> list[bytes]:
+    source = GeneratedSource(studies, seed=9)
+    return [source.raw(index) for index in range(studies)]
+
+
+def test_the_database_holds_what_was_wanted(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """After a load and a build of the marts the database's state is the one wanted of the snapshot."""
+    assert warehouse_state(database) == WarehouseState()
+    manifest = _snapshot(lake, database, _generated(40))
+    wanted = wanted_state(manifest)
+
+    report = load_staging(address, lake, manifest)
+    assert report.rows.keys() == {table.name for table in staging_tables()}
+    assert report.rows["studies"] == manifest.studies == 40
+    counted = query(address, "SELECT count(*), count(DISTINCT nct_id) FROM staging.studies")
+    assert counted == [(40, 40)]
+    assert warehouse_state(database) == WarehouseState(
+        wanted.staging_fingerprint, wanted.data_timestamp, None
+    )
+
+    record_marts(address)
+    assert warehouse_state(database) == wanted
+
+
+def test_other_studies_are_wanted_and_the_same_ones_are_not(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """A later data version of the same studies changes only the timestamp; a changed study, the tables."""
+    first = _snapshot(lake, database, json_of(1, 2, 3))
+    load_staging(address, lake, first)
+    state = warehouse_state(database)
+
+    same = wanted_state(_snapshot(lake, database, json_of(3, 2, 1), NEXT_DATA))
+    assert same.staging_fingerprint == state.staging_fingerprint
+    assert (same.data_timestamp, state.data_timestamp) == (NEXT_DATA, FIRST_DATA)
+
+    changed = _snapshot(lake, database, [*json_of(1, 2), *json_of(3, title="Changed")], NEXT_DATA)
+    assert wanted_state(changed).staging_fingerprint != state.staging_fingerprint
+    load_staging(address, lake, changed)
+    assert (
+        warehouse_state(database).staging_fingerprint == wanted_state(changed).staging_fingerprint
+    )
+    titles = query(address, "SELECT brief_title FROM staging.studies ORDER BY nct_id")
+    assert titles == [("A Study",), ("A Study",), ("Changed",)]
+
+
+def test_some_tables_of_a_newer_snapshot_are_not_the_whole(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """After a subset the others are still older, so the tables as a whole are wanted again."""
+    load_staging(address, lake, _snapshot(lake, database, json_of(1, 2)))
+    record_marts(address)
+    newer = _snapshot(
+        lake, database, [*json_of(1), *json_of(2, title="Changed")], data_timestamp=NEXT_DATA
+    )
+    report = load_staging(address, lake, newer, tables=["studies"])
+    assert report.rows == {"studies": 2}
+    assert warehouse_state(database).staging_fingerprint is None
+
+    marts = warehouse_state(database).marts_fingerprint
+    record_marts(address)
+    assert warehouse_state(database).marts_fingerprint == marts
+    load_staging(address, lake, newer)
+    record_marts(address)
+    assert warehouse_state(database) == wanted_state(newer)
+
+
+def test_some_tables_of_the_same_snapshot_leave_the_whole_up_to_date(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """Loading a table once more from what is loaded changes nothing that is wanted."""
+    manifest = _snapshot(lake, database, json_of(1, 2))
+    load_staging(address, lake, manifest)
+    load_staging(address, lake, manifest, tables=["studies", "conditions"])
+    assert (
+        warehouse_state(database).staging_fingerprint == wanted_state(manifest).staging_fingerprint
+    )
+
+
+def test_a_table_without_the_one_it_refers_to_is_refused(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """A subset for an empty database must hold what its foreign keys need."""
+    manifest = _snapshot(lake, database, json_of(1, 2))
+    with pytest.raises(LoadRejectedError, match="studies, which is not loaded"):
+        load_staging(address, lake, manifest, tables=["conditions"])
+    assert warehouse_state(database) == WarehouseState()
+
+
+def test_marts_of_nothing_are_not_recorded(database: Settings, address: PostgresAddress) -> None:
+    """Without tables there is nothing that marts could have been built from."""
+    record_marts(address)
+    assert warehouse_state(database) == WarehouseState()
+
+
+# --- fingerprints ---------------------------------------------------------------------------------
+
+
+def test_the_tables_fingerprint_is_the_same_in_every_process() -> None:
+    """It depends on no addresses and no order of sets, else every refresh would load everything."""
+    code = "from ctg_assets.pipeline.load import tables_fingerprint as f; print(f())"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    printed = [process.communicate()[0].strip() for process in processes]
+    assert printed == [tables_fingerprint()] * 2
+
+
+def test_the_tables_fingerprint_follows_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release may read values differently, so its tables are loaded anew."""
+    before = tables_fingerprint()
+    monkeypatch.setattr("ctg_assets.pipeline.load.__version__", "999")
+    assert tables_fingerprint() != before
+
+
+def test_marts_are_wanted_anew_with_the_month_and_with_their_sql(
+    lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monthly snapshot has a row a month, and changed SQL makes other marts."""
+
+    def wanted(data_timestamp: str) -> str | None:
+        return wanted_state(_snapshot(lake, settings, json_of(1), data_timestamp)).marts_fingerprint
+
+    november = wanted("2026-11-20T09:00:05")
+    assert wanted("2026-11-30T09:00:05") == november
+    assert wanted("2026-12-01T09:00:05") != november
+    monkeypatch.setattr("ctg_assets.pipeline.load.project_fingerprint", lambda: "other SQL")
+    assert wanted("2026-11-20T09:00:05") != november
+
+
+@pytest.mark.parametrize(
+    ("sent", "understood"),
+    [
+        ("2026-11-20T09:00:05", "2026-11-20T09:00:05+00:00"),
+        ("2026-11-20T09:00:05Z", "2026-11-20T09:00:05+00:00"),
+        ("2026-11-20T09:00:05.123", "2026-11-20T09:00:05.123000+00:00"),
+        ("2026-11-20T04:00:05-05:00", "2026-11-20T04:00:05-05:00"),
+    ],
+)
+def test_a_data_timestamp_is_utc_unless_it_says_otherwise(sent: str, understood: str) -> None:
+    """The registry leaves the offset away; should it ever write one, that one holds."""
+    assert parse_data_timestamp(sent).isoformat() == understood
+
+
+def test_what_is_wanted_is_spelled_as_it_will_be_read_back(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """Another spelling of the registry's timestamp must not make the data look outdated for ever."""
+    manifest = _snapshot(lake, database, json_of(1), "2026-11-20T04:00:05.123-05:00")
+    load_staging(address, lake, manifest)
+    record_marts(address)
+    assert warehouse_state(database) == wanted_state(manifest)
+
+
+def test_the_project_fingerprint_follows_sources_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models, their names and their descriptions count; what dbt writes beside them does not."""
+    monkeypatch.setattr(dbt_project, "PROJECT_DIR", tmp_path)
+    (tmp_path / "models").mkdir()
+    model = tmp_path / "models" / "dim_study.sql"
+    model.write_text("select 1")
+    seen = [dbt_project.project_fingerprint()]
+    for written in ("target/run/model.sql", "logs/dbt.yml", ".user.yml", "models/notes.txt"):
+        (tmp_path / written).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / written).write_text("written by dbt")
+    assert dbt_project.project_fingerprint() == seen[0]
+
+    model.write_text("select 2")
+    seen.append(dbt_project.project_fingerprint())
+    model.rename(model.with_name("dim_site.sql"))
+    seen.append(dbt_project.project_fingerprint())
+    (tmp_path / "models" / "dim_site.yml").write_text("version: 2")
+    seen.append(dbt_project.project_fingerprint())
+    assert len(set(seen)) == 4
