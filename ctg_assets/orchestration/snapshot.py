@@ -18,6 +18,7 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import snapshot_verdicts
+from ctg_assets.pipeline.last_loaded import studies_last_loaded
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake, exclusively, open_lake
 
@@ -65,7 +66,8 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     with exclusively(configured, "snapshot"):
         manifest = lake.compactor.compact(plan.extraction_id, log_progress)
         prune(lake, keep_extractions=configured.keep_extractions)
-    verdicts = snapshot_verdicts(manifest, configured)
+    last_loaded = studies_last_loaded(lake, manifest)
+    verdicts = snapshot_verdicts(manifest, configured, last_loaded)
     return dg.MaterializeResult(
         metadata=_metadata(lake, manifest),
         data_version=dg.DataVersion(manifest.content_fingerprint),

@@ -114,9 +114,14 @@ def check_quarantine(manifest: SnapshotManifest, settings: Settings) -> Verdict:
     return Verdict(manifest.quarantined == 0, described, fatal=False, facts=facts)
 
 
-def check_shrink(manifest: SnapshotManifest, settings: Settings) -> Verdict:
-    """Whether the snapshot has about as many studies as the one before."""
-    previous = manifest.previous_studies
+def check_shrink(
+    manifest: SnapshotManifest, settings: Settings, last_loaded: int | None = None
+) -> Verdict:
+    """Whether the snapshot has about as many studies as were last loaded.
+
+    If none were (`last_loaded` is None), the snapshot before is the measure.
+    """
+    previous = manifest.previous_studies if last_loaded is None else last_loaded
     facts: dict[str, int | float | str] = {"studies": manifest.studies}
     if previous is None:
         return Verdict(True, "there is no earlier snapshot to compare with", facts=facts)
@@ -144,12 +149,14 @@ def check_drift(manifest: SnapshotManifest) -> Verdict:
     return Verdict(True, "every field is in the model", facts=facts)
 
 
-def snapshot_verdicts(manifest: SnapshotManifest, settings: Settings) -> dict[str, Verdict]:
-    """All verdicts on a snapshot, by the name of the check."""
+def snapshot_verdicts(
+    manifest: SnapshotManifest, settings: Settings, last_loaded: int | None = None
+) -> dict[str, Verdict]:
+    """All verdicts on a snapshot, by the name of the check; for `last_loaded` see check_shrink."""
     return {
         "every_study_is_accounted_for": check_snapshot_count(manifest),
         "few_studies_in_quarantine": check_quarantine(manifest, settings),
-        "no_mass_disappearance": check_shrink(manifest, settings),
+        "no_mass_disappearance": check_shrink(manifest, settings, last_loaded),
         "no_unknown_fields": check_drift(manifest),
     }
 

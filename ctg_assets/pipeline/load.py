@@ -17,6 +17,7 @@ from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.flatten import flatten, snapshot_columns
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.dbt_project import project_fingerprint
+from ctg_assets.pipeline.last_loaded import remember_loaded
 from ctg_assets.pipeline.next_step import WarehouseState
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
@@ -25,6 +26,7 @@ from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
 from ctg_assets.warehouse.server import open_postgres
 
+_STUDIES = "studies"
 _MARTS_STAGE = "marts"
 _ALL_MARTS = "(all)"
 
@@ -48,7 +50,7 @@ def load_staging(
         for studies in lake.snapshots.batches(manifest.snapshot_id, snapshot_columns(names)):
             yield flatten(studies, names)
 
-    return load_tables(
+    report = load_tables(
         address,
         [table.shape for table in chosen],
         batches(),
@@ -62,6 +64,9 @@ def load_staging(
         whole_model=len(chosen) == len(declared),
         progress=progress,
     )
+    if _STUDIES in report.rows:
+        remember_loaded(lake, manifest)
+    return report
 
 
 def wanted_state(manifest: SnapshotManifest) -> WarehouseState:

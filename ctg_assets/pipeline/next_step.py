@@ -17,6 +17,7 @@ from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, Extracti
 from ctg_assets.lake.shards import first_missing_page
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.checks import check_shards, snapshot_verdicts
+from ctg_assets.pipeline.last_loaded import studies_last_loaded
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 
@@ -170,7 +171,8 @@ def next_build_step(
     wanted = goal(manifest)
     state = warehouse(wanted)
     if state.staging_fingerprint != wanted.staging_fingerprint:
-        for name, verdict in snapshot_verdicts(manifest, settings).items():
+        last_loaded = studies_last_loaded(lake, manifest)
+        for name, verdict in snapshot_verdicts(manifest, settings, last_loaded).items():
             if not verdict.passed and verdict.fatal:
                 reason = f"not loaded, check {name} failed: {verdict.description}"
                 return Rest(reason, blocked=True)

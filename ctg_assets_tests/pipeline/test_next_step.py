@@ -8,7 +8,9 @@ import pytest
 
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
 from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.pipeline.last_loaded import remember_loaded
 from ctg_assets.pipeline.next_step import Rest, Stage, Step, WarehouseState, next_step
+from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 from ctg_assets_tests.pipeline.lakes import (
@@ -303,6 +305,23 @@ def test_a_fatal_check_holds_back_until_the_registry_moves(
     assert reason in rest.reason
     world.registry = NEXT_DATA
     assert world.step() == (Stage.PLAN, None)
+
+
+def test_a_snapshot_held_back_is_no_measure_for_the_next_one(world: World) -> None:
+    """A registry that shows half its studies two days in a row is not let in on the second."""
+    first = world.extracted(1, 2, 3, 4)
+    world.built(first)
+    remember_loaded(world.lake, world.compacted(first))
+    for data_timestamp in (NEXT_DATA, "2026-11-22T09:00:05"):
+        world.compacted(world.extracted(1, 2, data_timestamp=data_timestamp))
+        world.registry = data_timestamp
+        rest = world.next()
+        assert isinstance(rest, Rest)
+        assert "2 of 4 studies are gone" in rest.reason
+        prune(world.lake, keep_extractions=1)
+    plan = world.extracted(1, 2, 3, 4, 5)
+    world.compacted(plan)
+    assert world.step() == (Stage.STAGING, plan)
 
 
 def test_a_setting_lets_a_held_back_snapshot_pass(world: World) -> None:
