@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,8 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ctg_assets.lake.extractions import ExtractionPlan, ExtractionStore
-from ctg_assets.lake.parsing import parse_studies
+from ctg_assets.lake.extractions import Completion, ExtractionPlan, ExtractionStore
+from ctg_assets.lake.parsing import parse_studies, syntax_error
 from ctg_assets.lake.shards import SHARD_SCHEMA, ShardStore
 from ctg_assets.lake.snapshots import (
     QUARANTINE_FILE,
@@ -46,8 +47,10 @@ _BUCKET_JSON_BYTES = 64 << 20
 _ROW_GROUP_ROWS = 4000
 
 _COMPRESSION_LEVEL = 3
-_NCT_ID = re.compile(r"NCT\d{8}")
+_NCT_ID = re.compile(r"NCT[0-9]{8}")
 _NO_NCT_ID = "no NCT id of the form NCT followed by eight digits"
+
+_SCRATCH_PREFIX = "compact-"
 
 _BUCKET_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("page", pa.int32())])
 
@@ -83,22 +86,17 @@ class Compactor:
     ) -> SnapshotManifest:
         """Make the snapshot of a complete extraction; one that is there already is returned as it is.
 
-        `progress` is called with the studies done and their total. Raises IncompleteExtractionError
-        when the extraction is not complete.
+        `progress` is called with the studies done and their total. Only one compaction of a lake may
+        run at a time (the caller sees to it), so what a killed one left behind is removed first.
+
+        Raises IncompleteExtractionError when the extraction is not complete, or no longer.
         """
         existing = self._snapshots.manifest(extraction_id)
         if existing is not None and existing.model_fingerprint == model_fingerprint():
             return existing
         plan = self._extractions.plan(extraction_id)
-        completion = self._extractions.completion(extraction_id)
-        if completion is None:
-            present = len(self._shards.pages(extraction_id))
-            message = (
-                f"extraction {extraction_id} has {present} of {plan.planned_pages} pages; materialize "
-                "the missing page_shards first"
-            )
-            raise IncompleteExtractionError(message)
-
+        completion = self._complete(plan)
+        self._clean(extraction_id)
         chosen = self._choose_rows(extraction_id)
         buckets = max(1, -(-completion.json_bytes // _BUCKET_JSON_BYTES))
         tally = _Tally()
@@ -114,12 +112,11 @@ class Compactor:
                 stack.enter_context(_writer(studies, snapshot_schema())),
                 stack.enter_context(_writer(quarantine, QUARANTINE_SCHEMA)),
             )
-            for bucket in self._sorted_buckets(extraction_id, chosen, buckets):
-                for start in range(0, bucket.num_rows, _ROW_GROUP_ROWS):
-                    rows = bucket.slice(start, _ROW_GROUP_ROWS)
-                    self._write_rows(plan, rows, writers, tally)
-                    if progress is not None:
-                        progress(tally.studies, chosen.height)
+            for rows in self._sorted_rows(extraction_id, chosen, buckets):
+                self._write_rows(plan, rows, writers, tally)
+                if progress is not None:
+                    progress(tally.studies, chosen.height)
+                del rows  # else their bucket would stay in memory while the next one is read
         manifest = SnapshotManifest(
             snapshot_id=extraction_id,
             extraction_id=extraction_id,
@@ -141,6 +138,32 @@ class Compactor:
         )
         self._snapshots.write_manifest(manifest)
         return manifest
+
+    def _complete(self, plan: ExtractionPlan) -> Completion:
+        """What a complete extraction brought home, if it is all still there."""
+        extraction_id = plan.extraction_id
+        completion = self._extractions.completion(extraction_id)
+        present = len(self._shards.pages(extraction_id))
+        if completion is None:
+            message = (
+                f"extraction {extraction_id} has {present} of {plan.planned_pages} pages; materialize "
+                "the missing page_shards first"
+            )
+            raise IncompleteExtractionError(message)
+        if present != completion.pages:
+            message = (
+                f"extraction {extraction_id} was complete with {completion.pages} pages, but {present} "
+                f"are in {self._storage.root} now; bring the files back, or begin a new extraction "
+                "(`ctg-assets refresh --again`)"
+            )
+            raise IncompleteExtractionError(message)
+        return completion
+
+    def _clean(self, extraction_id: str) -> None:
+        """Remove what a killed compaction left behind."""
+        self._snapshots.clean(extraction_id)
+        for left in self._scratch.glob(f"{_SCRATCH_PREFIX}*"):
+            shutil.rmtree(left)
 
     def _previous_studies(self, plan: ExtractionPlan) -> int | None:
         """The number of studies in the newest other snapshot of the same source and query."""
@@ -175,30 +198,29 @@ class Compactor:
         nameless = rows.filter(pl.col("nct_id").is_null())
         return pl.concat([nameless, identified]).select("page", "row", "nct_id")
 
-    def _sorted_buckets(
+    def _sorted_rows(
         self, extraction_id: str, chosen: pl.DataFrame, buckets: int
     ) -> Iterator[pa.Table]:
-        """The chosen rows in `_BUCKET_SCHEMA`, sorted by NCT id, one bucket of them at a time."""
+        """The chosen rows in `_BUCKET_SCHEMA`, sorted by NCT id, a row group of them at a time."""
         per_bucket = max(1, -(-chosen.height // buckets))
         dealt = chosen.with_columns((pl.int_range(pl.len()) // per_bucket).alias("bucket"))
         by_page = dealt.partition_by("page", as_dict=True)
         if buckets == 1:
-            parts = [
-                self._chosen_of_page(extraction_id, page, by_page[page,]).drop_columns("bucket")
-                for page in self._shards.pages(extraction_id)
-                if (page,) in by_page
-            ]
-            yield _sorted(parts)
+            yield from _row_groups(
+                [
+                    self._chosen_of_page(extraction_id, page, by_page[page,])
+                    for page in self._shards.pages(extraction_id)
+                    if (page,) in by_page
+                ]
+            )
             return
         self._scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._scratch, prefix="compact-") as folder:
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=_SCRATCH_PREFIX) as folder:
             files = [Path(folder) / f"{bucket}.arrow" for bucket in range(buckets)]
             self._deal_out(extraction_id, by_page, files)
             for file in files:
-                with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
-                    bucket_rows = reader.read_all()
+                yield from _row_groups([_read_bucket(file)])
                 file.unlink()
-                yield _sorted([bucket_rows])
 
     def _deal_out(
         self, extraction_id: str, by_page: dict[tuple[object, ...], pl.DataFrame], files: list[Path]
@@ -218,19 +240,21 @@ class Compactor:
             for page in self._shards.pages(extraction_id):
                 if (page,) not in by_page:
                     continue
-                rows = self._chosen_of_page(extraction_id, page, by_page[page,])
-                buckets = rows["bucket"]
-                for bucket in pc.unique(buckets).to_pylist():
-                    part = rows.filter(pc.equal(buckets, bucket)).drop_columns("bucket")
-                    writers[bucket].write_table(part)
+                chosen = by_page[page,]
+                rows = self._chosen_of_page(extraction_id, page, chosen)
+                # A page's chosen rows are in the order of ids, hence of buckets.
+                start = 0
+                for bucket, length in (
+                    chosen["bucket"].rle().struct.unnest()[["value", "len"]].rows()
+                ):
+                    writers[bucket].write_table(rows.slice(start, length))
+                    start += length
 
     def _chosen_of_page(self, extraction_id: str, page: int, chosen: pl.DataFrame) -> pa.Table:
-        """The chosen rows of one shard, with their page and bucket."""
+        """The chosen rows of one shard, with their page."""
         rows = self._shards.read(extraction_id, page).take(chosen["row"].to_arrow())
         pages = pa.repeat(pa.scalar(page, pa.int32()), rows.num_rows)
-        return rows.append_column("page", pages).append_column(
-            "bucket", chosen["bucket"].to_arrow()
-        )
+        return rows.append_column("page", pages)
 
     def _write_rows(
         self,
@@ -243,18 +267,18 @@ class Compactor:
         studies_writer, quarantine_writer = writers
         nct_ids = rows["nct_id"].to_pylist()
         named = [i for i, nct_id in enumerate(nct_ids) if nct_id and _NCT_ID.fullmatch(nct_id)]
-        raw = rows["study"].to_pylist()
-        parsed = parse_studies([raw[i] for i in named])
+        raw = rows["study"]
+        parsed = parse_studies(raw[i].as_py() for i in named)
         reasons = {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
-        reasons.update(dict.fromkeys(set(range(len(raw))) - set(named), _NO_NCT_ID))
+        for i in set(range(len(raw))) - set(named):
+            reasons[i] = syntax_error(raw[i].as_py()) or _NO_NCT_ID
 
-        kept = rows.take(pa.array([named[i] for i in parsed.accepted], pa.int64()))
+        accepted = pa.array([named[i] for i in parsed.accepted], pa.int64())
+        kept = rows.drop_columns("study").take(accepted)
         extraction = pa.repeat(plan.extraction_id, kept.num_rows)
         facts = [kept["nct_id"], kept["content_hash"], kept["last_update_post_date"]]
         columns = [*facts, extraction, kept["page"], *parsed.studies.columns]
-        typed = pa.Table.from_arrays(
-            [_single_chunk(column) for column in columns], schema=snapshot_schema()
-        )
+        typed = pa.Table.from_arrays(columns, schema=snapshot_schema())
         studies_writer.write_table(typed, row_group_size=_ROW_GROUP_ROWS)
 
         if reasons:
@@ -274,7 +298,7 @@ class Compactor:
             )
 
         tally.studies += kept.num_rows
-        tally.json_bytes += sum(len(raw[named[i]]) for i in parsed.accepted)
+        tally.json_bytes += pc.sum(pc.binary_length(raw).take(accepted)).as_py() or 0
         tally.quarantine_reasons.update(reasons.values())
         tally.unknown_fields.update(parsed.unknown_fields)
         for nct_id, content_hash in zip(
@@ -294,10 +318,15 @@ def _writer(stream: pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def _sorted(parts: list[pa.Table]) -> pa.Table:
+def _read_bucket(file: Path) -> pa.Table:
+    with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
+        return reader.read_all()
+
+
+def _row_groups(parts: list[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of a bucket, sorted, in row groups; `parts` is emptied."""
     rows = pa.concat_tables(parts) if parts else _BUCKET_SCHEMA.empty_table()
-    return rows.take(pc.sort_indices(rows, [("nct_id", "ascending", "at_start")]))
-
-
-def _single_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    parts.clear()
+    rows = rows.take(pc.sort_indices(rows, [("nct_id", "ascending", "at_start")]))
+    for start in range(0, rows.num_rows, _ROW_GROUP_ROWS):
+        yield rows.slice(start, _ROW_GROUP_ROWS)

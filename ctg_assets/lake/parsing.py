@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,10 +26,13 @@ from ctg_assets.model.fields import study_arrow_schema
 
 _BLOCK_BYTES = 8 << 20
 
-# A mistyped study costs a few readings of its batch, an unknown field a second one.
-_BATCH_BYTES = 32 << 20
+# Parsed at a time: two blocks, one for each core. A mistyped study costs a few readings of its batch.
+_BATCH_BYTES = 16 << 20
 
 _ROW_NUMBER = re.compile(r"( in row \d+)$|^JSON parse error: ")
+
+# Checks the syntax of a whole document without building anything of it.
+_SYNTAX = msgspec.json.Decoder(msgspec.Raw)
 
 
 @dataclass(frozen=True)
@@ -55,65 +58,93 @@ class ParsedStudies:
     unknown_fields: Counter[str] = field(default_factory=Counter)
 
 
-def parse_studies(studies: Sequence[bytes]) -> ParsedStudies:
-    """Type some studies (JSON bytes); memory is a small multiple of their size.
+def parse_studies(studies: Iterable[bytes]) -> ParsedStudies:
+    """Type some studies (JSON bytes), taken from `studies` a few at a time.
 
     Never fails on content: what cannot be typed is in `rejections`.
     """
-    # Raw newlines can only be white space between tokens (inside strings JSON wants them escaped),
-    # and the reader takes one line for one row.
-    lines = [study.replace(b"\n", b" ").replace(b"\r", b" ") for study in studies]
     tables = [study_arrow_schema().empty_table()]
     whole = ParsedStudies(tables[0], [])
-    for start, end in _batches(lines):
-        batch = _parse_batch(lines[start:end])
-        tables.append(batch.studies)
-        whole.accepted.extend(start + index for index in batch.accepted)
-        whole.rejections.extend(Rejection(start + r.index, r.reason) for r in batch.rejections)
-        whole.unknown_fields.update(batch.unknown_fields)
+    start = 0
+    for batch in _batches(studies):
+        parsed = _parse_batch(batch)
+        tables.append(parsed.studies)
+        whole.accepted.extend(start + index for index in parsed.accepted)
+        whole.rejections.extend(Rejection(start + r.index, r.reason) for r in parsed.rejections)
+        whole.unknown_fields.update(parsed.unknown_fields)
+        start += len(batch)
     return replace(whole, studies=pa.concat_tables(tables))
 
 
-def _batches(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Ranges of lines of about `_BATCH_BYTES` each."""
-    start = size = 0
-    for index, line in enumerate(lines):
-        size += len(line)
+def _batches(studies: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The studies in lists of about `_BATCH_BYTES` each."""
+    batch: list[bytes] = []
+    size = 0
+    for study in studies:
+        batch.append(study)
+        size += len(study)
         if size >= _BATCH_BYTES:
-            yield start, index + 1
-            start, size = index + 1, 0
-    if start < len(lines):
-        yield start, len(lines)
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
-def _parse_batch(lines: list[bytes]) -> ParsedStudies:
-    rejections: list[Rejection] = []
-    accepted = list(range(len(lines)))
-    try:
-        inferred = _read(lines, "infer")
-    except pa.ArrowInvalid:
+def _parse_batch(studies: list[bytes]) -> ParsedStudies:
+    syntax = {
+        index: reason for index, study in enumerate(studies) if (reason := syntax_error(study))
+    }
+    sound = [index for index in range(len(studies)) if index not in syntax]
+    rejections = [Rejection(index, reason) for index, reason in syntax.items()]
+    # Raw newlines can only be white space between tokens (inside strings JSON wants them escaped),
+    # and the reader takes one line for one row.
+    lines = [studies[index].replace(b"\n", b" ").replace(b"\r", b" ") for index in sound]
+    inferred = _infer(lines)
+    if inferred is None:
         # Either a known field has a wrong type, or an unknown one differs from study to study.
-        rejections = _find_mistyped(lines)
-        mistyped = {rejection.index for rejection in rejections}
-        accepted = [index for index in accepted if index not in mistyped]
-        lines = [lines[index] for index in accepted]
-        if not lines:
-            return ParsedStudies(study_arrow_schema().empty_table(), [], rejections)
-        try:
-            inferred = _read(lines, "infer")
-        except pa.ArrowInvalid:
-            unknown = Counter[str]()
-            for line in lines:
-                unknown.update(_unknown_in_json(msgspec.json.decode(line)))
-            return ParsedStudies(_read(lines, "ignore"), accepted, rejections, unknown)
-    unknown = _unknown_in_table(inferred)
-    typed = _read(lines, "ignore") if unknown else inferred
-    return ParsedStudies(typed, accepted, rejections, unknown)
+        mistyped = dict(_find_mistyped(lines))
+        rejections += [Rejection(sound[index], reason) for index, reason in mistyped.items()]
+        rejections.sort(key=lambda rejection: rejection.index)
+        lines = [line for index, line in enumerate(lines) if index not in mistyped]
+        sound = [place for index, place in enumerate(sound) if index not in mistyped]
+        inferred = _infer(lines)
+    if inferred is None:
+        unknown = Counter[str]()
+        for line in lines:
+            unknown.update(_unknown_in_json(msgspec.json.decode(line)))
+        return ParsedStudies(_read(lines, "ignore"), sound, rejections, unknown)
+    schema = study_arrow_schema()
+    # Casting a struct leaves out the fields that the target has not, and copies nothing.
+    typed = inferred.select(schema.names).cast(schema)
+    return ParsedStudies(typed, sound, rejections, _unknown_in_table(inferred))
 
 
-def _find_mistyped(lines: list[bytes]) -> list[Rejection]:
-    """The studies that cannot be typed, by halving the batch; log2(n) readings for each of them."""
-    rejections: list[Rejection] = []
+def syntax_error(study: bytes) -> str | None:
+    """Why these bytes are not one JSON object; None if they are.
+
+    Arrow's reader takes two objects on a line for two rows and an empty line for none, does not look
+    at the encoding of strings, and overflows the stack on deep nesting.
+    """
+    try:
+        _SYNTAX.decode(study)
+        str(study, "utf-8")
+    except RecursionError:
+        return "JSON is nested too deeply"
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return str(error)
+    return None if study.lstrip()[:1] == b"{" else "JSON is not an object"
+
+
+def _infer(lines: list[bytes]) -> pa.Table | None:
+    """The lines with the fields that the model does not know; None if they cannot be typed."""
+    try:
+        return _read(lines, "infer")
+    except pa.ArrowInvalid:
+        return None
+
+
+def _find_mistyped(lines: list[bytes]) -> Iterator[tuple[int, str]]:
+    """The lines that cannot be typed, and why, by halving; log2(n) readings for each of them."""
     pending = [(0, len(lines))]
     while pending:
         start, end = pending.pop()
@@ -121,14 +152,15 @@ def _find_mistyped(lines: list[bytes]) -> list[Rejection]:
             _read(lines[start:end], "ignore")
         except pa.ArrowInvalid as error:
             if end - start == 1:
-                rejections.append(Rejection(start, _ROW_NUMBER.sub("", str(error))))
+                yield start, _ROW_NUMBER.sub("", str(error))
             else:
                 middle = (start + end) // 2
                 pending += [(middle, end), (start, middle)]
-    return rejections
 
 
 def _read(lines: Sequence[bytes], unexpected_field_behavior: str) -> pa.Table:
+    if not lines:
+        return study_arrow_schema().empty_table()
     longest = max(len(line) for line in lines)
     return pj.read_json(
         io.BytesIO(b"\n".join(lines)),
@@ -145,10 +177,10 @@ def _unknown_in_table(table: pa.Table) -> Counter[str]:
     schema = study_arrow_schema()
     unknown: Counter[str] = Counter()
     for name in table.schema.names:
-        column = table[name].combine_chunks()
         position = schema.get_field_index(name)
         known = None if position < 0 else schema.field(position).type
-        _count_unknown(column, known, name, unknown)
+        for chunk in table[name].chunks:
+            _count_unknown(chunk, known, name, unknown)
     return unknown
 
 
@@ -156,18 +188,19 @@ def _count_unknown(
     values: pa.Array, known: pa.DataType | None, path: str, unknown: Counter[str]
 ) -> None:
     if known is None:
-        occurrences = len(values) - values.null_count
-        unknown[path] += occurrences
+        if occurrences := len(values) - values.null_count:
+            unknown[path] += occurrences
         return
     if values.type.equals(known):
         return
     if pa.types.is_list(values.type):
         _count_unknown(pc.list_flatten(values), known.value_type, f"{path}[]", unknown)
         return
-    for inferred in values.type:
+    for index, inferred in enumerate(values.type):
         position = known.get_field_index(inferred.name)
         below = None if position < 0 else known.field(position).type
-        child = pc.struct_field(values, inferred.name)
+        # By number: a name that begins with a dot would be taken for a path.
+        child = pc.struct_field(values, [index])
         _count_unknown(child, below, f"{path}.{inferred.name}", unknown)
 
 

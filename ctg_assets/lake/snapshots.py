@@ -52,8 +52,9 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `content_fingerprint` depends on the ids and content hashes of its studies alone; `model_fingerprint`
     on the schema they were typed by. `distinct_ids` counts the NCT ids in the shards, quarantined ones
-    included; `previous_studies` are those of the snapshot before, of the same source and query. `unknown_fields` maps the paths of
-    fields outside the model to their occurrences. `created_at` is UTC; `data_timestamp` the registry's.
+    included; `previous_studies` are those of the snapshot before, of the same source and query.
+    `unknown_fields` maps the paths of fields outside the model to their occurrences. `created_at` is
+    UTC; `data_timestamp` the registry's.
     """
 
     snapshot_id: str
@@ -128,6 +129,10 @@ class SnapshotStore:
         columns = None if with_studies else [n for n in QUARANTINE_SCHEMA.names if n != "study"]
         with self._storage.open_input(snapshot_path(snapshot_id, QUARANTINE_FILE)) as stream:
             return pq.read_table(stream, columns=columns)
+
+    def clean(self, snapshot_id: str) -> None:
+        """Remove what killed writers left behind; call only while no other writer is at work."""
+        self._storage.delete_unfinished(f"{_FOLDER}/{snapshot_id}")
 
     def delete(self, snapshot_id: str) -> None:
         """Remove a snapshot."""
