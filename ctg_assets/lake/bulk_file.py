@@ -5,7 +5,8 @@ not belong here: what becomes of them (`pipeline/import_file.py`).
 
 The boundaries are found with numpy on 8 MB at a time: quotes that are not escaped toggle "inside a
 string", braces outside strings change the depth, and a study is what lies between depth 0 and 0. So
-the bytes stay untouched and memory stays at a few blocks and the longest study.
+the bytes stay untouched and memory stays at a few blocks and the longest study. What lies between
+studies is held to the grammar of an array or of lines, so that a file cut there does not pass.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from enum import Enum
 from pathlib import Path
 from typing import IO, cast
 
@@ -28,9 +30,12 @@ _EMPTY_ZIP_MAGIC = b"PK\x05\x06"
 
 _QUOTE, _BACKSLASH, _OPEN, _CLOSE = b'"\\{}'
 
-# What may stand between studies: white space, the commas and brackets of an array, a byte order mark.
-_BETWEEN = b" \t\r\n,[]\xef\xbb\xbf"
+_SPACE = b" \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EXCERPT_BYTES = 60
+
+# Where macOS puts files about the files of a zip, under the same names.
+_NOT_STUDIES = "__MACOSX/"
 
 
 class BulkFileError(Exception):
@@ -73,10 +78,16 @@ def _read_zip(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     found = 0
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            if member.is_dir() or not member.filename.endswith((".json", ".jsonl", ".ndjson")):
+            name = member.filename
+            if name.startswith(_NOT_STUDIES) or not name.endswith((".json", ".jsonl", ".ndjson")):
                 continue
-            with archive.open(member) as stream:
-                for study in _read_stream(f"{path}:{member.filename}", stream):
+            try:
+                stream = archive.open(member)
+            except RuntimeError as error:  # it is encrypted, or compressed in an unusual way
+                message = f"{path}:{name} cannot be read: {error}"
+                raise BulkFileError(message) from error
+            with stream:
+                for study in _read_stream(f"{path}:{name}", stream):
                     found += 1
                     yield study
     if not found:
@@ -99,12 +110,20 @@ def _studies_in(name: str, item: bytes, offset: int) -> list[bytes]:
     """The studies in a top-level object: itself, or those of an API answer."""
     try:
         keys = msgspec.json.decode(item, type=dict[str, msgspec.Raw])
-        if "studies" in keys and "protocolSection" not in keys:
-            return [bytes(raw) for raw in msgspec.json.decode(item, type=_Page).studies]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if "studies" not in keys or "protocolSection" in keys:
+            return [item]
+        studies = [bytes(raw) for raw in msgspec.json.decode(item, type=_Page).studies]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"{name}: broken JSON in the object that starts at byte {offset}: {error}"
         raise BulkFileError(message) from error
-    return [item]
+    for study in studies:
+        if not study.startswith(b"{"):
+            message = (
+                f"{name}: the object that starts at byte {offset} lists as a study what is no JSON "
+                f"object: {study[:_EXCERPT_BYTES]!r}"
+            )
+            raise BulkFileError(message)
+    return studies
 
 
 def _top_level_objects(name: str, stream: IO[bytes]) -> Iterator[tuple[bytes, int]]:
@@ -115,13 +134,39 @@ def _top_level_objects(name: str, stream: IO[bytes]) -> Iterator[tuple[bytes, in
     splitter.end()
 
 
+class _Outside(Enum):
+    """Where the stream is between studies; the value says what may come next."""
+
+    BEGINNING = "a study (a JSON object) or an array of studies"
+    LINES = "another study (a JSON object)"
+    ARRAY_BEGINNING = "a study (a JSON object) or the end of the array"
+    AFTER_STUDY = "a comma or the end of the array"
+    AFTER_COMMA = "the array's next study (a JSON object)"
+    END = "nothing after the end of the array"
+
+
+# What each token between studies leads to; the brace is the beginning of a study.
+_NEXT = {
+    (_Outside.BEGINNING, b"{"): _Outside.LINES,
+    (_Outside.BEGINNING, b"["): _Outside.ARRAY_BEGINNING,
+    (_Outside.LINES, b"{"): _Outside.LINES,
+    (_Outside.ARRAY_BEGINNING, b"{"): _Outside.AFTER_STUDY,
+    (_Outside.ARRAY_BEGINNING, b"]"): _Outside.END,
+    (_Outside.AFTER_STUDY, b","): _Outside.AFTER_COMMA,
+    (_Outside.AFTER_STUDY, b"]"): _Outside.END,
+    (_Outside.AFTER_COMMA, b"{"): _Outside.AFTER_STUDY,
+}
+_MAY_END = {_Outside.BEGINNING, _Outside.LINES, _Outside.END}
+
+
 class _Splitter:
     """Cuts a stream of blocks into outermost JSON objects."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._outside = _Outside.BEGINNING
         self._pending: list[bytes] = []  # the beginning of an object that is not closed yet
-        self._pending_offset = 0
+        self._study_offset = 0  # of the object being read
         self._offset = 0  # of the next block in the stream
         self._depth = 0
         self._in_string = False
@@ -129,48 +174,60 @@ class _Splitter:
 
     def feed(self, block: bytes) -> Iterator[tuple[bytes, int]]:
         """The objects that end in this block."""
-        positions, depths = self._depths(block)
-        start = 0
-        for end in positions[depths == 0].tolist():
-            piece = block[start : end + 1]
-            if self._pending:
-                yield b"".join([*self._pending, piece]), self._pending_offset
-                self._pending = []
-            else:
-                body = piece.lstrip(_BETWEEN)
-                self._require_object(body, start + len(piece) - len(body))
-                yield body, self._offset + start + len(piece) - len(body)
-            start = end + 1
-        rest = block[start:]
-        if self._depth > 0 or self._pending:
+        closings, depths = self._depths(block)
+        position = 0
+        for end in (closings[depths == 0] + 1).tolist():
             if not self._pending:
-                body = rest.lstrip(_BETWEEN)
-                self._require_object(body, start + len(rest) - len(body))
-                self._pending_offset = self._offset + start + len(rest) - len(body)
-                rest = body
-            self._pending.append(rest)
-        else:
-            stray = rest.lstrip(_BETWEEN)
-            if stray:
-                self._require_object(stray, start + len(rest) - len(stray))
+                position = self._find_study(block, position, end)
+            study = b"".join([*self._pending, block[position:end]])
+            self._pending = []
+            yield study, self._study_offset
+            position = end
+        if not self._pending:
+            position = self._find_study(block, position, len(block))
+        if position < len(block):
+            self._pending.append(block[position:])
         self._offset += len(block)
 
     def end(self) -> None:
-        """To be called at the end of the stream; raises BulkFileError when an object is cut off."""
+        """To be called at the end of the stream; raises BulkFileError when something is cut off."""
         if self._pending:
             message = (
                 f"{self._name} ends in the middle of the object that starts at byte "
-                f"{self._pending_offset}; it is cut off"
+                f"{self._study_offset}; it is cut off"
+            )
+            raise BulkFileError(message)
+        if self._outside not in _MAY_END:
+            message = (
+                f"{self._name} is cut off: it ends at byte {self._offset}, where "
+                f"{self._outside.value} was expected"
             )
             raise BulkFileError(message)
 
-    def _require_object(self, body: bytes, start: int) -> None:
-        if body[:1] != b"{":
-            message = (
-                f"{self._name}: expected a study (a JSON object) at byte {self._offset + start}, found "
-                f"{body[:_EXCERPT_BYTES]!r}"
-            )
-            raise BulkFileError(message)
+    def _find_study(self, block: bytes, start: int, end: int) -> int:
+        """The position of the brace that opens the next study; `end` if there is none before it.
+
+        Raises BulkFileError for anything between studies that does not belong there.
+        """
+        for position in range(start, end):
+            token = block[position : position + 1]
+            if token in _SPACE:
+                continue
+            following = _NEXT.get((self._outside, token))
+            if following is not None:
+                self._outside = following
+                if token == b"{":
+                    self._study_offset = self._offset + position
+                    return position
+                continue
+            at = self._offset + position
+            if token != _BYTE_ORDER_MARK[at : at + 1]:
+                message = (
+                    f"{self._name}: expected {self._outside.value} at byte {at}, "
+                    f"found {block[position : position + _EXCERPT_BYTES]!r}"
+                )
+                raise BulkFileError(message)
+        return end
 
     def _depths(self, block: bytes) -> tuple[np.ndarray, np.ndarray]:
         """The positions of closing braces outside strings and the depth after each of them."""
