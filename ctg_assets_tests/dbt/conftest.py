@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from psycopg import sql
 
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.dbt.projects import dbt
-from ctg_assets_tests.warehouse.helpers import settings_for, temporary_folder
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgresAddress]:
-    """An embedded server for the whole session."""
-    with temporary_folder() as folder, open_postgres(settings_for(folder)) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
 def address(server: PostgresAddress) -> Iterator[PostgresAddress]:
     """An empty database for the tests of one module."""
-    own = server.database(f"dbt_{next(_numbers)}")
-    name = sql.Identifier(own.dbname)
-    with connect(server) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    with new_database(server) as own:
         yield own
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture(scope="session")

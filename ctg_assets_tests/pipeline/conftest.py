@@ -14,9 +14,6 @@ from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets_tests.pipeline.registries import client_of
 from ctg_assets_tests.simulator.in_memory import numbered_studies
-from ctg_assets_tests.warehouse.conftest import address, server
-
-__all__ = ["address", "server"]
 
 
 @pytest.fixture
