@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
@@ -70,8 +70,9 @@ app = typer.Typer(
 # The lock on running stages from the command line.
 _REFRESH = "refresh"
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Nothing is folded, so that paths and URLs can be copied whole.
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class ExitCode(IntEnum):
@@ -338,26 +339,24 @@ def _run_stages(settings: Settings, first: Step, following: Callable[[], Step | 
 @contextmanager
 def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
     """Dagster's definitions and instance, and a live display, for running stages in this process."""
-    # A step's output goes to its compute log: Dagster bends the file descriptors. What people see
-    # goes by a descriptor of its own.
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as stream:
-        screen = Console(file=stream, highlight=False)
-        # Warnings of ours (retries, waits) appear above the live display rather than through it.
-        logging.getLogger("ctg_assets").addHandler(
-            RichHandler(console=screen, show_path=False, show_time=False)
-        )
-        display = RefreshDisplay(screen, open_lake(settings))
-        with screen.status("starting"), _quiet_dagster():
-            from ctg_assets.definitions import build_definitions
-            from ctg_assets.orchestration.instance import open_instance
+    # Bound to this stdout: while a stage runs, what Dagster and dbt print goes to a file.
+    screen = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    # Warnings of ours (retries, waits) appear above the live display rather than through it.
+    logging.getLogger("ctg_assets").addHandler(
+        RichHandler(console=screen, show_path=False, show_time=False)
+    )
+    display = RefreshDisplay(screen, open_lake(settings))
+    with screen.status("starting"), _quiet_dagster():
+        from ctg_assets.definitions import build_definitions
+        from ctg_assets.orchestration.instance import open_instance
 
-            definitions = build_definitions(data_dir=str(settings.data_dir))
-            instance = open_instance()
-        try:
-            with instance, display.live():
-                yield definitions, instance, display
-        finally:
-            display.close()
+        definitions = build_definitions(data_dir=str(settings.data_dir))
+        instance = open_instance()
+    try:
+        with instance, display.live():
+            yield definitions, instance, display
+    finally:
+        display.close()
 
 
 @contextmanager
@@ -388,38 +387,38 @@ def _errors_as_exit_codes() -> Iterator[None]:
 
 def _print_status(settings: Settings) -> None:
     lake = open_lake(settings)
-    _say(facts([("data folder", str(settings.data_dir)), ("registry", settings.api_url)]))
+    out.print(facts([("data folder", str(settings.data_dir)), ("registry", settings.api_url)]))
     extractions = extraction_statuses(lake)
     if not extractions:
-        _say("\nnothing has been extracted yet; `ctg-assets refresh` begins")
+        out.print("\nnothing has been extracted yet; `ctg-assets refresh` begins")
     for extraction in extractions:
         out.print()
-        _say(facts(extraction_facts(extraction)))
+        out.print(facts(extraction_facts(extraction)))
     _print_snapshot(lake)
     out.print()
     upcoming = _print_database(settings, lake)
     out.print()
     for run in _runs_under_way():
-        _say(f"running: {run}")
+        out.print(f"running: {run}")
     if upcoming is None:
         raise typer.Exit(ExitCode.FAILED)
     if isinstance(upcoming, Step):
-        _say(f"to be done: {escape(upcoming.reason)}")
+        out.print(f"to be done: {escape(upcoming.reason)}")
     elif upcoming.blocked:
-        _say(f"[yellow]held back[/]: {escape(upcoming.reason)}")
+        out.print(f"[yellow]held back[/]: {escape(upcoming.reason)}")
     else:
-        _say("nothing is unfinished")
+        out.print("nothing is unfinished")
 
 
 def _print_snapshot(lake: Lake) -> None:
     manifest = lake.snapshots.latest()
     if manifest is not None:
         out.print()
-        _say(facts(snapshot_facts(manifest, lake)))
+        out.print(facts(snapshot_facts(manifest, lake)))
         for nct_id, reason in quarantine_reasons(lake, manifest):
-            _say(f"  in quarantine: {nct_id}: {escape(reason)}")
+            out.print(f"  in quarantine: {nct_id}: {escape(reason)}")
         for path, occurrences in manifest.unknown_fields.items():
-            _say(f"  not in the model: {escape(path)} ({occurrences} times)")
+            out.print(f"  not in the model: {escape(path)} ({occurrences} times)")
 
 
 def _print_database(settings: Settings, lake: Lake) -> Step | Rest | None:
@@ -432,7 +431,7 @@ def _print_database(settings: Settings, lake: Lake) -> Step | Rest | None:
             upcoming = next_known_step(settings, lake)
     except WarehouseError as error:
         database = WarehouseStatus(problem=str(error))
-    _say(facts(warehouse_facts(database)))
+    out.print(facts(warehouse_facts(database)))
     return upcoming
 
 
@@ -468,7 +467,7 @@ def _print_outcome(settings: Settings) -> None:
     out.print()
     out.print(rows_table("marts", database.marts_rows or {}))
     out.print()
-    _say(
+    out.print(
         facts(
             [
                 ("database", database.address or ""),
@@ -485,11 +484,6 @@ def _in_order_of_declaration(rows: Mapping[str, int]) -> dict[str, int]:
     """Staging tables as the data model lists them, `studies` first, others after them."""
     declared = [table.name for table in staging_tables() if table.name in rows]
     return {name: rows[name] for name in dict.fromkeys([*declared, *rows])}
-
-
-def _say(what: RenderableType) -> None:
-    """Print without folding, so that paths and URLs can be copied whole."""
-    out.print(what, soft_wrap=True)
 
 
 @contextmanager

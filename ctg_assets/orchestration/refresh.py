@@ -50,14 +50,20 @@ class Listener(Protocol):
 
 
 class StageFailedError(Exception):
-    """A stage failed; `reason` is the innermost cause, `run_id` and `log` lead to the rest."""
+    """A stage failed; `reason` is the cause, `run_id` and `log` lead to the rest.
 
-    def __init__(self, stage: Stage, reason: str, run_id: str, log: Path) -> None:
+    `by_check` says that a blocking check failed it.
+    """
+
+    def __init__(
+        self, stage: Stage, reason: str, run_id: str, log: Path, *, by_check: bool = False
+    ) -> None:
         super().__init__(f"{stage} failed: {reason}")
         self.stage = stage
         self.reason = reason
         self.run_id = run_id
         self.log = log
+        self.by_check = by_check
 
 
 def run_stages(
@@ -71,7 +77,7 @@ def run_stages(
 ) -> Rest:
     """Run `first`, then whatever `following` says is next, until it says that nothing is.
 
-    Returns what it said then. Raises StageFailedError, BusyError when another run is under way, and
+    Returns what it said then, also after a stage that a blocking check failed. Raises StageFailedError, BusyError when another run is under way, and
     KeyboardInterrupt when a run was interrupted.
     """
     bury_dead_runs(instance)
@@ -83,7 +89,9 @@ def run_stages(
         listener.stage_started(step)
         try:
             run_id, log = runner.run(step)
-        except StageFailedError:
+        except StageFailedError as error:
+            if error.by_check and isinstance(rest := following(), Rest) and rest.blocked:
+                return rest
             if not _was_superseded(settings, step) or superseded == _MOST_SUPERSEDED_WALKS:
                 raise
             superseded += 1
@@ -203,8 +211,8 @@ def _failure(
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
     ]
-    reason = reason or "; ".join(failed) or "no reason was recorded"
-    return StageFailedError(stage, reason, result.run_id, log)
+    reason = "; ".join(failed) or reason or "no reason was recorded"
+    return StageFailedError(stage, reason, result.run_id, log, by_check=bool(failed))
 
 
 def _is_wrapping(error: SerializableErrorInfo) -> bool:

@@ -13,7 +13,6 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
-from ctg_assets.orchestration.pages import PAGES
 from ctg_assets.pipeline.next_step import Stage
 
 STAGING_PREFIX = "staging"
@@ -42,7 +41,6 @@ plan_extraction = dg.define_asset_job(
 extract_pages = dg.define_asset_job(
     "extract_pages",
     selection=STAGE_SELECTIONS[Stage.PAGES],
-    partitions_def=PAGES,
     description="Walk a range of the registry's pages into Parquet shards.",
 )
 build_warehouse = dg.define_asset_job(

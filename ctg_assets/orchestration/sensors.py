@@ -28,9 +28,9 @@ from ctg_assets.pipeline.attempts import Attempts
 from ctg_assets.pipeline.load import wanted_state, warehouse_state
 from ctg_assets.pipeline.next_step import Rest, Stage, Step, WarehouseState, next_step
 from ctg_assets.pipeline.services import Lake, open_lake, open_registry
-from ctg_assets.registry.errors import TransientRegistryError
+from ctg_assets.registry.errors import RegistryError, TransientRegistryError
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.errors import TransientWarehouseError
+from ctg_assets.warehouse.errors import TransientWarehouseError, WarehouseError
 
 ATTEMPT_TAG = "ctg/attempt"
 
@@ -137,13 +137,17 @@ def _decide(memory: _Memory) -> Step | dg.SkipReason:
         )
     except (TransientRegistryError, TransientWarehouseError) as error:
         return dg.SkipReason(f"trying again later: {error}")
+    except (RegistryError, WarehouseError) as error:
+        # A failed tick would lose the cursor and show a traceback where a sentence is wanted.
+        return dg.SkipReason(f"somebody has to look: {error}")
     if isinstance(step, Rest):
         asked = datetime.fromtimestamp(memory.cursor.asked_registry_at, UTC)
         return dg.SkipReason(f"{step.reason} (asked {asked:%H:%M:%S} UTC)")
     attempts = memory.cursor.attempts
     pause = attempts.pause_left(step.name, memory.now)
     if pause > 0:
-        tried = f"tried {attempts.count} times without success"
+        times = "1 time" if attempts.count == 1 else f"{attempts.count} times"
+        tried = f"tried {times} without success"
         return dg.SkipReason(f"{step.reason}; {tried}, next attempt in {pause:.0f} s")
     memory.cursor = msgspec.structs.replace(
         memory.cursor, attempts=attempts.next(step.name, memory.now)

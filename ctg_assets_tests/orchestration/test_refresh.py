@@ -1,0 +1,254 @@
+"""`ctg-assets refresh`, end to end: what it builds, repeats, takes over and refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.pipeline.next_step import Stage
+from ctg_assets.pipeline.services import exclusively
+from ctg_assets.simulator.serving import RunningSimulator, running_simulator
+from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets_tests.orchestration.workplace import (
+    PAGE_SIZE,
+    Workplace,
+    kill_group,
+    wait_until,
+    workplace,
+)
+
+STUDIES = 60
+PAGES = STUDIES // PAGE_SIZE + 1
+STAGES = re.compile("^(" + "|".join(f"{stage:<9}" for stage in Stage) + r") (?=\S)", re.MULTILINE)
+
+
+def stages(printed: str) -> list[str]:
+    """The stages that a refresh ran, as it says."""
+    return [name.strip() for name in STAGES.findall(printed)]
+
+
+def names_in(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def page_tokens(simulator: RunningSimulator) -> Counter[str]:
+    """How often each page of a walk was asked for, by its token."""
+    asked: Counter[str] = Counter()
+    for request in simulator.requests:
+        query = parse_qs(request.query)
+        if request.path.endswith("/studies") and "countTotal" not in query:
+            asked[query.get("pageToken", ["first"])[0]] += 1
+    return asked
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[RunningSimulator]:
+    """A registry that only the tests of `refreshed` move."""
+    with running_simulator(GeneratedSource(STUDIES, 1)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def refreshed(simulator: RunningSimulator) -> Iterator[tuple[Workplace, str]]:
+    """A workplace after its first refresh, and what that printed."""
+    with workplace(simulator.api_url) as place:
+        yield place, place.refresh()
+
+
+def test_first_refresh_builds_everything_and_says_so(refreshed: tuple[Workplace, str]) -> None:
+    """Each stage runs once, in order, and a table of what was built ends the output."""
+    place, printed = refreshed
+    assert stages(printed) == ["plan", "pages", "snapshot", "staging"]
+    assert f"{PAGES} of {PAGES} pages, {STUDIES} studies" in printed
+    assert "1 asset," in printed
+    staging, marts = re.split(r"^marts *$", printed, flags=re.MULTILINE)
+    assert re.search(rf"^table +rows\nstudies +{STUDIES}$", staging, re.MULTILINE)
+    assert re.search(rf"^dim_study +{STUDIES}$", marts, re.MULTILINE)
+    assert re.search(r"^database +postgresql://\S+$", marts, re.MULTILINE)
+    assert place.query("SELECT count(*) FROM marts.fct_study_snapshot_monthly") == [(STUDIES,)]
+
+
+def test_runs_and_pages_show_in_dagster(refreshed: tuple[Workplace, str]) -> None:
+    """What refresh did are runs of the same jobs that the sensor uses, pages are materialized once."""
+    place, _ = refreshed
+    state = place.dagster_state()
+    assert [(job, status) for job, status, _ in reversed(state["runs"])] == [
+        ("plan_extraction", "SUCCESS"),
+        ("extract_pages", "SUCCESS"),
+        ("build_warehouse", "SUCCESS"),
+        ("build_warehouse", "SUCCESS"),
+    ]
+    assert state["partitions"] == place.pages()
+    assert sorted(state["materialized"]["page_shards"]) == place.pages()
+
+
+def test_only_the_instance_and_data_folders_are_written(refreshed: tuple[Workplace, str]) -> None:
+    """Nothing appears beside the data folder and Dagster's own, and nothing in the dbt project."""
+    place, _ = refreshed
+    assert names_in(place.folder) == [".dagster", "dagster.yaml", "data"]
+    assert names_in(place.folder / ".dagster") == ["storage"]
+
+
+def test_status_tells_what_is_there(refreshed: tuple[Workplace, str]) -> None:
+    """Status shows extraction, snapshot and database with their ages, and that nothing is left."""
+    place, _ = refreshed
+    printed = place.ctg("status").stdout
+    assert re.search(rf"^pages +{PAGES} of {PAGES}$", printed, re.MULTILINE)
+    assert re.search(r"^loaded +\S+ \S+ UTC \(\d+ (s|min) ago\)$", printed, re.MULTILINE)
+    assert printed.endswith("\nnothing is unfinished\n")
+
+
+def test_page_range_names_all_pages(refreshed: tuple[Workplace, str]) -> None:
+    """`status --page-range` prints the first and last partition key for Dagster's command."""
+    place, _ = refreshed
+    pages = place.pages()
+    assert place.ctg("status", "--page-range").stdout == f"{pages[0]}...{pages[-1]}\n"
+
+
+def test_psql_finds_tables_without_schema(refreshed: tuple[Workplace, str]) -> None:
+    """In the SQL shell marts come first, then staging."""
+    place, _ = refreshed
+    done = place.ctg(
+        "psql", "-Atc", "SELECT count(*) FROM dim_study JOIN conditions USING (nct_id)"
+    )
+    assert int(done.stdout) >= STUDIES
+    assert place.ctg("psql", "-c", "SELECT nonsense").returncode != 0
+
+
+def test_db_url_keeps_the_server_up(refreshed: tuple[Workplace, str]) -> None:
+    """The printed URL works for other clients until Ctrl-C, which ends the command well."""
+    place, _ = refreshed
+    with place.start("ctg-assets", "db-url") as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        done = place.ctg("psql", "-Atc", "SELECT 1", postgres_url=url)
+        assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_unchanged_data_mean_no_work(
+    refreshed: tuple[Workplace, str], simulator: RunningSimulator
+) -> None:
+    """A second refresh runs nothing, and a new data version with the same studies only its record.
+
+    All rows and keys stay the same.
+    """
+    place, _ = refreshed
+    before = place.tables()
+    printed = place.refresh()
+    assert stages(printed) == []
+    assert "everything is up to date" in printed
+
+    marts = "SELECT relname, relfilenode FROM pg_class WHERE relnamespace = 'marts'::regnamespace"
+    files = place.query(marts)
+    timestamp = simulator.advance().data_timestamp
+    printed = place.refresh()
+    assert stages(printed) == ["plan", "pages", "snapshot", "load_info"]
+    assert place.query("SELECT to_char(data_timestamp, 'YYYY-MM-DD\"T\"HH24:MI:SS') FROM staging.load_info") == [(timestamp,)]  # fmt: skip
+    assert place.query(marts) == files
+
+    assert stages(place.refresh("--again")) == ["plan", "pages", "snapshot"]
+    after = place.tables()
+    assert after.keys() == before.keys()
+    assert {name for name in before if before[name] != after[name]} == {"staging.load_info"}
+
+
+def test_another_refresh_is_refused(refreshed: tuple[Workplace, str]) -> None:
+    """While one refresh is at work, a second one says so and ends with status 4."""
+    place, _ = refreshed
+    with exclusively(place.settings, "refresh"):
+        done = place.ctg("refresh")
+    assert done.returncode == 4
+    assert "another process is at work on the refresh" in done.stderr
+
+
+def test_mass_disappearance_is_held_back(
+    refreshed: tuple[Workplace, str], simulator: RunningSimulator
+) -> None:
+    """When many studies are gone the tables keep the old state until a person lets it pass."""
+    place, _ = refreshed
+    before = place.query("SELECT count(*) FROM staging.studies")
+    fewer = STUDIES - 7
+    simulator.advance(GeneratedSource(fewer, 1))
+    done = place.ctg("refresh")
+    assert done.returncode == 3
+    assert "7 of 60 studies are gone" in done.stderr
+    assert "CTG_MAX_SHRINK_FRACTION" in done.stderr
+    assert place.query("SELECT count(*) FROM staging.studies") == before
+
+    again = place.ctg("refresh")
+    assert again.returncode == 3
+    assert stages(again.stdout) == []
+    assert "held back: not loaded, check no_mass_disappearance failed" in place.ctg("status").stdout
+
+    # The UI and the CI commands run all in one: there the blocking check stops what is downstream.
+    blocked = place.materialize("--select", "key:studies+")
+    assert blocked.returncode != 0
+    assert place.query("SELECT count(*) FROM staging.studies") == before
+
+    place.refresh(max_shrink_fraction="1")
+    assert place.query("SELECT count(*) FROM staging.studies") == [(fewer,)]
+    assert place.query("SELECT count(*) FROM marts.dim_study") == [(fewer,)]
+
+
+def test_killed_walk_is_taken_over() -> None:
+    """A walk ended by `kill -9`, then by Ctrl-C, goes on by other means; no page is asked for twice.
+
+    But for those in flight. The killed run is reported failed, its pool slot is free again, and Dagster
+    learns of the pages that landed before.
+    """
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as running,
+        workplace(running.api_url) as at,
+    ):
+        running.set_faults("page=3@studies:timeout")
+        with at.start("ctg-assets", "refresh", retry_seconds="60") as killed:
+            wait_until("third page asked for", lambda: sum(page_tokens(running).values()) == 3)
+            busy = at.materialize("--select", "extraction_plan")
+            assert busy.returncode != 0
+            assert "another process is at work on the extraction" in busy.stdout + busy.stderr
+            assert "running: extract_pages" in at.ctg("status").stdout
+            kill_group(killed)
+        assert len(at.pages()) == 2
+
+        running.set_faults("page=5@studies:timeout")
+        with at.start("ctg-assets", "refresh", retry_seconds="60") as stopped:
+            wait_until("fifth page asked for", lambda: sum(page_tokens(running).values()) == 6)
+            os.killpg(stopped.pid, signal.SIGINT)
+            _, said = stopped.communicate(timeout=60)
+        assert stopped.returncode == 130, said
+        assert said.startswith("interrupted; what is finished stays")
+        assert "Traceback" not in said
+        assert len(at.pages()) == 4
+        state = at.dagster_state()
+        assert sorted(state["materialized"]["page_shards"]) == at.pages()
+        runs = [(job, status) for job, status, _ in state["runs"]]
+        assert runs == [
+            ("extract_pages", "FAILURE"),
+            ("__ASSET_JOB", "FAILURE"),
+            ("extract_pages", "FAILURE"),
+            ("plan_extraction", "SUCCESS"),
+        ]
+        assert not any(state["slots"])
+
+        # From here the partition range takes over, and refresh from that.
+        running.set_faults()
+        pages = at.ctg("status", "--page-range").stdout.strip()
+        done = at.materialize("--select", "page_shards", "--partition-range", pages)
+        assert done.returncode == 0, done.stderr
+        assert set(at.dagster_state()["materialized"]["page_shards"]) == set(at.pages())
+        assert Counter(page_tokens(running).values()) == {1: PAGES - 2, 2: 2}
+        plan = at.lake.extractions.latest(ExtractionState.COMPLETE)
+        assert plan is not None
+        assert len(at.lake.shards.pages(plan.extraction_id)) == PAGES

@@ -1,0 +1,335 @@
+"""The sensor `registry_refresh`: what it asks for, when it waits, and what it says then."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+import msgspec
+import psutil
+import pytest
+
+from ctg_assets.lake.extractions import Completion, ExtractionPlan
+from ctg_assets.orchestration.pages import RANGE_END_TAG, RANGE_START_TAG, registered_pages
+from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import process_tags
+from ctg_assets.orchestration.sensors import ATTEMPT_TAG, Cursor, parse_cursor
+from ctg_assets.pipeline import load
+from ctg_assets.pipeline.attempts import Attempts
+from ctg_assets.pipeline.crawl import Crawler
+from ctg_assets.pipeline.next_step import WarehouseState
+from ctg_assets.pipeline.services import Lake, open_lake, open_registry
+from ctg_assets.settings import Settings, load_settings
+from ctg_assets.simulator.serving import RunningSimulator, running_simulator
+from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets_tests.orchestration.graph import definitions_without_dbt
+
+STUDIES, PAGE_SIZE, PAGES = 45, 10, 5
+
+
+@cache
+def _repository() -> dg.RepositoryDefinition:
+    return definitions_without_dbt().get_repository_def()
+
+
+@pytest.fixture(scope="module")
+def shared_simulator() -> Iterator[RunningSimulator]:
+    """One registry for all tests of this module."""
+    with running_simulator(GeneratedSource(STUDIES, 1)) as running:
+        yield running
+
+
+@dataclass
+class Sensor:
+    """The sensor with an instance and a lake of its own, and the cursor from tick to tick."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    cursor: str | None = None
+
+    @property
+    def lake(self) -> Lake:
+        """Its lake."""
+        return open_lake(self.settings)
+
+    def tick(self) -> dg.RunRequest | str:
+        """One evaluation: the run asked for, or the reason why there is none."""
+        overrides = self.settings.model_dump(exclude_none=True) | {
+            "data_dir": str(self.settings.data_dir)
+        }
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            repository_def=_repository(),
+            resources={"settings": SettingsResource(overrides=overrides)},
+        ) as context:
+            outcome = _repository().get_sensor_def("registry_refresh").evaluate_tick(context)
+        self.cursor = outcome.cursor
+        if not outcome.run_requests:
+            return outcome.skip_message or ""
+        (request,) = outcome.run_requests
+        return request
+
+    def request(self) -> dg.RunRequest:
+        """One evaluation that has to ask for a run."""
+        outcome = self.tick()
+        assert isinstance(outcome, dg.RunRequest), outcome
+        return outcome
+
+    def remembered(self) -> Cursor:
+        """What it remembers."""
+        return parse_cursor(self.cursor)
+
+    def remember(self, cursor: Cursor) -> None:
+        """Make it remember something else."""
+        self.cursor = msgspec.json.encode(cursor).decode()
+
+    def forget_pause(self) -> None:
+        """As if the last attempt was long ago."""
+        cursor = self.remembered()
+        attempts = msgspec.structs.replace(cursor.attempts, last_at=0.0)
+        self.remember(msgspec.structs.replace(cursor, attempts=attempts))
+
+    def run(
+        self, job_name: str, status: dg.DagsterRunStatus, tags: dict[str, str]
+    ) -> dg.DagsterRun:
+        """A run as another process has left it so far."""
+        job = _repository().get_job(job_name)
+        return self.instance.create_run_for_job(job, status=status, tags=tags)
+
+    @contextmanager
+    def crawler(self) -> Iterator[Crawler]:
+        """What plans and walks in its lake."""
+        with open_registry(self.settings) as client:
+            yield Crawler(client, self.lake.extractions, self.lake.shards)
+
+    def plan(self) -> ExtractionPlan:
+        """Plan a walk."""
+        with self.crawler() as crawler:
+            return crawler.plan(query="", page_size=PAGE_SIZE)
+
+    def walk(self, plan: ExtractionPlan, last_page: int = PAGES) -> None:
+        """Walk up to a page."""
+        with self.crawler() as crawler:
+            list(crawler.walk(plan, last_page))
+
+
+@pytest.fixture
+def sensor(shared_simulator: RunningSimulator, tmp_path: Path) -> Iterator[Sensor]:
+    """A sensor that has nothing yet."""
+    settings = load_settings(
+        api_url=shared_simulator.api_url,
+        data_dir=tmp_path,
+        page_size=PAGE_SIZE,
+        pages_per_run=3,
+        requests_per_minute=10_000,
+        retry_seconds=0,
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Sensor(settings, instance)
+
+
+def asked_versions(simulator: RunningSimulator) -> int:
+    """How often the registry was asked for its data version."""
+    return sum(request.path.endswith("/version") for request in simulator.requests)
+
+
+def test_begins_with_a_plan(sensor: Sensor) -> None:
+    """With nothing there, a plan is asked for, as the first attempt."""
+    request = sensor.request()
+    assert request.job_name == "plan_extraction"
+    assert request.asset_selection == [dg.AssetKey("extraction_plan")]
+    assert request.tags[ATTEMPT_TAG] == "1"
+
+
+def test_asks_for_a_range_of_pages(sensor: Sensor) -> None:
+    """A run gets the next pages, as many as settings say; an instance that knows none learns them."""
+    plan = sensor.plan()
+    request = sensor.request()
+    assert request.job_name == "extract_pages"
+    assert request.tags[RANGE_START_TAG] == plan.page_key(1)
+    assert request.tags[RANGE_END_TAG] == plan.page_key(3)
+    assert registered_pages(sensor.instance) == plan.page_keys()
+
+    sensor.walk(plan, last_page=3)
+    request = sensor.request()
+    assert request.tags[RANGE_START_TAG] == plan.page_key(4)
+    assert request.tags[RANGE_END_TAG] == plan.page_key(5)
+    assert request.tags[ATTEMPT_TAG] == "1"
+
+
+def test_asks_for_the_snapshot_when_all_pages_are_there(sensor: Sensor) -> None:
+    """A complete walk is compacted next."""
+    sensor.walk(sensor.plan())
+    request = sensor.request()
+    assert request.job_name == "build_warehouse"
+    assert request.asset_selection == [dg.AssetKey("studies")]
+
+
+def test_asks_for_tables_and_marts_then_rests(
+    sensor: Sensor, shared_simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot that the database does not hold is loaded, with the marts; then there is rest.
+
+    Resting, it asks neither the database, nor the registry before the poll interval is over.
+    """
+    plan = sensor.plan()
+    sensor.walk(plan)
+    manifest = sensor.lake.compactor.compact(plan.extraction_id)
+    looked: list[Settings] = []
+    holds = WarehouseState()
+
+    def state(settings: Settings) -> WarehouseState:
+        looked.append(settings)
+        return holds
+
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", state)
+    request = sensor.request()
+    assert request.job_name == "build_warehouse"
+    assert request.asset_selection is not None
+    assert dg.AssetKey(["staging", "conditions"]) in request.asset_selection
+    assert dg.AssetKey(["marts", "dim_study"]) in request.asset_selection
+    assert dg.AssetKey("studies") not in request.asset_selection
+
+    holds = load.wanted_state(manifest)
+    sensor.forget_pause()
+    resting = sensor.tick()
+    assert resting == sensor.tick()
+    assert isinstance(resting, str)
+    assert resting.startswith("everything is as of the registry's data version")
+    assert len(looked) == 2
+
+    asked = asked_versions(shared_simulator)
+    assert sensor.tick() == resting
+    assert asked_versions(shared_simulator) == asked
+    cursor = sensor.remembered()
+    long_ago = cursor.asked_registry_at - sensor.settings.poll_seconds
+    sensor.remember(msgspec.structs.replace(cursor, asked_registry_at=long_ago))
+    sensor.tick()
+    assert asked_versions(shared_simulator) == asked + 1
+
+
+def test_plans_anew_when_the_data_moved(
+    sensor: Sensor, shared_simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new data version of the registry leads to a new plan, and the request says so in its tags."""
+    plan = sensor.plan()
+    sensor.walk(plan)
+    holds = load.wanted_state(sensor.lake.compactor.compact(plan.extraction_id))
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
+    assert isinstance(sensor.tick(), str)
+    shared_simulator.advance()
+    sensor.remember(Cursor())
+    assert sensor.request().job_name == "plan_extraction"
+
+
+@pytest.mark.parametrize("job_name", ["build_warehouse", "__ASSET_JOB"])
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+def test_waits_while_a_run_is_under_way(
+    sensor: Sensor, job_name: str, status: dg.DagsterRunStatus
+) -> None:
+    """Nothing is asked for while a run of ours, or one from the UI, is not at its end."""
+    run = sensor.run(job_name, status, process_tags())
+    assert sensor.tick() == f"run {run.run_id} ({job_name}) is under way"
+
+
+def _no_such_process() -> str:
+    return f"{socket.gethostname()}/{2**22 + 1}/1.00"
+
+
+def _process_id_reused() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/1.00"
+
+
+@pytest.mark.parametrize("process", [_no_such_process, _process_id_reused])
+@pytest.mark.parametrize(
+    "status",
+    [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.NOT_STARTED],
+)
+def test_buries_runs_whose_process_is_gone(
+    sensor: Sensor, process: Callable[[], str], status: dg.DagsterRunStatus
+) -> None:
+    """A run whose process died without a word is reported failed, and work goes on in the same tick."""
+    run = sensor.run("__ASSET_JOB", status, {"ctg/process": process()})
+    assert sensor.request().job_name == "plan_extraction"
+    buried = sensor.instance.get_run_by_id(run.run_id)
+    assert buried is not None
+    assert buried.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_leaves_runs_of_other_hosts_alone(sensor: Sensor) -> None:
+    """Of a process on another host nothing can be told here, so its run counts as under way."""
+    started = f"{psutil.Process().create_time():.2f}"
+    process = f"not-{socket.gethostname()}/{os.getpid()}/{started}"
+    sensor.run("__ASSET_JOB", dg.DagsterRunStatus.STARTED, {"ctg/process": process})
+    assert str(sensor.tick()).endswith("is under way")
+
+
+def test_pauses_between_attempts_at_the_same_work(sensor: Sensor) -> None:
+    """What failed is asked for again with the next attempt number, after a pause that it tells."""
+    assert sensor.request().tags[ATTEMPT_TAG] == "1"
+    reason = sensor.tick()
+    assert isinstance(reason, str)
+    assert "tried 1 time without success, next attempt in" in reason
+    sensor.forget_pause()
+    assert sensor.request().tags[ATTEMPT_TAG] == "2"
+    assert "tried 2 times without success" in str(sensor.tick())
+    plan = sensor.plan()
+    assert sensor.request().tags[RANGE_START_TAG] == plan.page_key(1)
+    assert sensor.remembered().attempts == Attempts(
+        f"pages/{plan.extraction_id}/1", 1, sensor.remembered().attempts.last_at
+    )
+
+
+@pytest.mark.parametrize("garbage", ["", "nonsense", "[]", '{"attempts": 7}', '{"unknown": 1}'])
+def test_does_without_its_cursor(sensor: Sensor, garbage: str) -> None:
+    """A cursor that is lost, broken or of another release costs nothing but a question."""
+    plan = sensor.plan()
+    sensor.walk(plan, last_page=2)
+    sensor.cursor = garbage
+    request = sensor.request()
+    assert request.tags[RANGE_START_TAG] == plan.page_key(3)
+
+
+def test_tries_later_when_the_registry_is_down(sensor: Sensor) -> None:
+    """With the registry out of reach the tick is skipped with the reason, and counts no attempt."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    down = Sensor(
+        sensor.settings.model_copy(update={"api_url": f"http://127.0.0.1:{port}/api/v2"}),
+        sensor.instance,
+    )
+    reason = down.tick()
+    assert isinstance(reason, str)
+    assert reason.startswith("trying again later: no usable answer from")
+    assert down.remembered().attempts.count == 0
+
+
+def test_says_what_is_wrong_for_good(sensor: Sensor, shared_simulator: RunningSimulator) -> None:
+    """A registry that refuses us is a reason to skip that names the remedy, not a failed tick."""
+    shared_simulator.set_faults("request=1@version:403x*")
+    try:
+        reason = sensor.tick()
+    finally:
+        shared_simulator.set_faults()
+    assert isinstance(reason, str)
+    assert "CTG_USER_AGENT" in reason
+
+
+def test_is_held_back_by_a_check(sensor: Sensor) -> None:
+    """An extraction with far fewer studies than counted is not compacted; the reason says so."""
+    plan = sensor.plan()
+    whole = msgspec.structs.replace(plan, expected_studies=2 * STUDIES)
+    sensor.lake.extractions.create(whole)
+    with sensor.crawler() as crawler:
+        list(crawler.walk(whole, PAGES))
+    assert isinstance(sensor.lake.extractions.completion(plan.extraction_id), Completion)
+    reason = sensor.tick()
+    assert isinstance(reason, str)
+    assert reason.startswith(f"not compacted: the registry counted {2 * STUDIES} studies")
