@@ -84,6 +84,15 @@ def test_version_holder_elsewhere_matters() -> None:
     )
 
 
+def test_what_stands_beside_version_holder_matters() -> None:
+    """The rest of its module is content."""
+    hashes = {
+        content_hash({"derivedSection": {"miscInfoModule": {"versionHolder": 1, **rest}}})
+        for rest in ({}, {"removedCountries": []}, {"removedCountries": ["Chad"]})
+    }
+    assert len(hashes) == 3
+
+
 @given(st.binary())
 def test_any_bytes_have_an_identity(content: bytes) -> None:
     """No bytes make it fail."""

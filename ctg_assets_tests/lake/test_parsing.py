@@ -216,6 +216,17 @@ def test_raw_line_breaks_are_white_space() -> None:
     assert parsed.accepted == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("line_break", [b"\n", b"\r", b"\r\n"])
+def test_line_breaks_do_not_end_blocks(line_break: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a block of the reader ends in the middle of a pretty-printed study, it stays in one piece."""
+    monkeypatch.setattr(parsing, "_BLOCK_BYTES", 1)
+    pretty = json.dumps(json.loads(GOOD), indent=2).encode().replace(b"\n", line_break)
+    studies = [pretty] * 50
+    parsed = parse_studies(studies)
+    check(parsed, studies)
+    assert parsed.rejections == []
+
+
 def test_a_study_larger_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """However large one study is, it is typed, and so are its neighbours."""
     monkeypatch.setattr(parsing, "_BLOCK_BYTES", 1024)
