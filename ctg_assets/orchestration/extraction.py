@@ -113,12 +113,7 @@ def page_shards(
     for shard in done:
         if _key(shard) in keys:
             context.add_asset_metadata(_metadata(lake, shard), partition_key=_key(shard))
-    return dg.MaterializeResult(
-        metadata={
-            "pages": len(done),
-            "dagster/row_count": sum(shard.studies for shard in done),
-        }
-    )
+    return dg.MaterializeResult()
 
 
 @dg.asset_check(asset=page_shards, blocking=True)
