@@ -86,9 +86,10 @@ def test_version_holder_elsewhere_matters() -> None:
 
 def test_what_stands_beside_version_holder_matters() -> None:
     """The rest of its module is content."""
+    modules: list[dict[str, Any]] = [{}, {"removedCountries": []}, {"removedCountries": ["Chad"]}]
     hashes = {
-        content_hash({"derivedSection": {"miscInfoModule": {"versionHolder": 1, **rest}}})
-        for rest in ({}, {"removedCountries": []}, {"removedCountries": ["Chad"]})
+        content_hash({"derivedSection": {"miscInfoModule": {"versionHolder": 1, **module}}})
+        for module in modules
     }
     assert len(hashes) == 3
 
