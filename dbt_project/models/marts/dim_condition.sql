@@ -17,7 +17,7 @@ spellings as (
 keyed as (
     select
         {{ condition_key() }} as condition_key,
-        spellings.*
+        *
     from spellings
 ),
 

@@ -18,7 +18,7 @@ spellings as (
 keyed as (
     select
         {{ intervention_key() }} as intervention_key,
-        spellings.*
+        *
     from spellings
 ),
 

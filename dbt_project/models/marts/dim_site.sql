@@ -23,7 +23,7 @@ spellings as (
 keyed as (
     select
         {{ site_key() }} as site_key,
-        spellings.*
+        *
     from spellings
 )
 

@@ -17,7 +17,7 @@ spellings as (
 keyed as (
     select
         {{ sponsor_key() }} as sponsor_key,
-        spellings.*
+        *
     from spellings
 ),
 
