@@ -39,7 +39,7 @@ def process_tags() -> dict[str, str]:
 
 def mark_running_here(context: dg.AssetExecutionContext) -> None:
     """Note in the run's tags that this process executes it."""
-    context.instance.add_run_tags(context.run_id, process_tags())
+    context.instance.add_run_tags(context.run.run_id, process_tags())
 
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:

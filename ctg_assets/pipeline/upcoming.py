@@ -22,8 +22,9 @@ def next_refresh_step(settings: Settings, lake: Lake) -> Step | Rest:
     """
 
     def registry_timestamp() -> str:
+        patience = min(PLANNING_PATIENCE_SECONDS, settings.retry_seconds)
         with open_registry(settings) as client:
-            return client.version(retry_seconds=PLANNING_PATIENCE_SECONDS).data_timestamp
+            return client.version(retry_seconds=patience).data_timestamp
 
     return next_step(
         settings,

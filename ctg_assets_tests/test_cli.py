@@ -1,0 +1,283 @@
+"""The command line: help, exit codes, and what it says of input that cannot be used."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import pty
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from ctg_assets import __version__
+from ctg_assets.cli import app
+from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.simulator.serving import running_simulator
+from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.warehouse.cluster import read_postmaster
+from ctg_assets.warehouse.connection import connect
+from ctg_assets.warehouse.server import open_postgres
+from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
+
+STUDIES = 25
+COMMANDS = ["refresh", "status", "simulate", "import-file", "psql", "db-url"]
+
+
+@contextlib.contextmanager
+def html_server() -> Iterator[str]:
+    """A web server that answers every request with a page of HTML; yields its URL."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<!doctype html><html><body>Welcome</body></html>"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/api/v2"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def unused_port() -> int:
+    """A port where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+    """Check that a command ended with this status and these words, and without a traceback."""
+    printed = done.stdout + done.stderr
+    assert done.returncode == code, printed
+    assert "Traceback" not in printed, printed
+    for words in said:
+        assert words in done.stderr, printed
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Workplace]:
+    """A workplace with good data."""
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as running,
+        workplace(running.api_url) as built,
+    ):
+        built.refresh()
+        yield built
+
+
+def good_data_stay(place: Workplace) -> None:
+    """Check that the tables can be read as before."""
+    assert place.query("SELECT count(*) FROM marts.dim_study") == [(STUDIES,)]
+
+
+def test_help_teaches() -> None:
+    """`--help` names every command with a sentence, and `refresh --help` its exit codes."""
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    for command in COMMANDS:
+        assert f" {command} " in shown
+        help_text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120"}).output
+        assert "Usage:" in help_text
+    shown = CliRunner().invoke(app, ["refresh", "--help"], env={"COLUMNS": "200"}).output
+    for meaning in ("1 failed", "2 unusable settings", "3 a check", "4 another run", "130 "):
+        assert meaning in " ".join(shown.split())
+
+
+def test_version() -> None:
+    """`--version` prints name and version."""
+    assert CliRunner().invoke(app, ["--version"]).output == f"ctg-assets {__version__}\n"
+
+
+def test_no_command_shows_help() -> None:
+    """Without a command the help is shown rather than nothing."""
+    assert "refresh" in CliRunner().invoke(app, []).output
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("page_size", "many"),
+        ("api_url", "clinicaltrials.gov"),
+        ("requests_per_minute", "0"),
+        ("max_shrink_fraction", "2"),
+    ],
+)
+@pytest.mark.parametrize("command", ["refresh", "status", "psql", "db-url"])
+def test_nonsense_in_a_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, name: str, value: str
+) -> None:
+    """A setting that cannot be used is named with its value, status 2, and nothing is touched."""
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv(f"CTG_{name.upper()}", value)
+    result = CliRunner().invoke(app, [command])
+    assert result.exit_code == 2
+    assert f"CTG_{name.upper()}" in result.stderr
+    assert value in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_unreachable_registry(place: Workplace) -> None:
+    """A registry that does not answer is said soon, with the URL and what to look at."""
+    url = f"http://127.0.0.1:{unused_port()}/api/v2"
+    refused(place.ctg("refresh", api_url=url), 1, url, "check the network and CTG_API_URL")
+    good_data_stay(place)
+
+
+def test_wrong_url(place: Workplace) -> None:
+    """A server without the API there leads to the question whether the URL is right."""
+    url = place.api_url.replace("/api/v2", "/nowhere")
+    refused(place.ctg("refresh", api_url=url), 1, "404", "is CTG_API_URL the base URL of API v2")
+    good_data_stay(place)
+
+
+def test_html_answer(place: Workplace) -> None:
+    """Pages of HTML in place of JSON are recognized and shown in part."""
+    with html_server() as url:
+        done = place.ctg("refresh", api_url=url, retry_seconds="30")
+    refused(done, 1, "answered with HTML instead of JSON", "<!doctype html>", "CTG_API_URL")
+    good_data_stay(place)
+
+
+@pytest.mark.parametrize("command", ["refresh", "status", "psql", "db-url"])
+def test_unusable_data_folder(place: Workplace, command: str) -> None:
+    """Where the data folder cannot be, the message names it and the setting."""
+    in_the_way = place.folder / "dagster.yaml" / "data"
+    refused(place.ctg(command, data_dir=str(in_the_way)), 1, str(in_the_way), "CTG_DATA_DIR")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_data_folder(place: Workplace, tmp_path: Path) -> None:
+    """A folder without write permission is refused with the remedy."""
+    tmp_path.chmod(0o500)
+    refused(place.ctg("refresh", data_dir=str(tmp_path / "data")), 1, "CTG_DATA_DIR")
+
+
+@pytest.mark.parametrize("command", [["refresh"], ["status"], ["psql"], ["db-url"]])
+def test_postgres_down(place: Workplace, command: list[str]) -> None:
+    """A configured database that does not answer is said at once, before any walk."""
+    url = f"postgresql://me:secret@127.0.0.1:{unused_port()}/ctg"
+    done = place.ctg(*command, postgres_url=url)
+    assert done.returncode == 1
+    assert "No Postgres answers" in done.stdout + done.stderr
+    assert "secret" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_postgres_killed_while_loading(place: Workplace) -> None:
+    """When Postgres dies in mid-load, the refresh says so; the old tables stay, the next one heals."""
+    with (
+        running_simulator(GeneratedSource(STUDIES + 1, 1)) as running,
+        workplace(running.api_url) as copy,
+    ):
+        subprocess.run(["cp", "-a", f"{place.folder}/.", copy.folder], check=True)
+        place = copy
+        with (
+            open_postgres(place.settings) as address,
+            contextlib.closing(connect(address)) as reader,
+            contextlib.closing(connect(address)) as watcher,
+            place.start("ctg-assets", "refresh") as process,
+        ):
+            # A reader in a transaction keeps the load from its last step.
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM staging.studies")
+            wait_until(
+                "load under way",
+                lambda: watcher.execute(
+                    "SELECT 1 FROM pg_stat_activity WHERE application_name = 'ctg_assets load'"
+                ).fetchone(),
+            )
+            postmaster = read_postmaster(place.folder / "data" / "postgres" / "data")
+            assert postmaster is not None
+            server = psutil.Process(postmaster.pid)
+            for doomed in (server, *server.children()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    doomed.kill()
+            out, err = process.communicate(timeout=120)
+        refused(
+            subprocess.CompletedProcess([], process.returncode, out, err),
+            1,
+            "staging failed",
+            "stopped in the middle of the work",
+            "The last good data are untouched",
+        )
+        assert place.query("SELECT count(*) FROM staging.studies") == [(STUDIES,)]
+        good_data_stay(place)
+        place.refresh()
+        assert place.query("SELECT count(*) FROM marts.dim_study") == [(STUDIES + 1,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("absent.json", None),
+        ("empty.json", b""),
+        ("page.json", b"<html>"),
+        (
+            "cut.json",
+            b'[{"protocolSection": {"identificationModule": {"nctId": "NCT00000001"}}}, {',
+        ),
+        ("broken.json.gz", b"\x1f\x8b\x08\x00nonsense"),
+        ("broken.zip", b"PK\x03\x04nonsense"),
+    ],
+)
+def test_broken_import_file(place: Workplace, name: str, content: bytes | None) -> None:
+    """A file that is no bulk download is named, with what is wrong; nothing changes."""
+    path = place.folder / name
+    if content is not None:
+        path.write_bytes(content)
+    complete = place.lake.extractions.latest(ExtractionState.COMPLETE)
+    done = place.ctg("import-file", str(path))
+    refused(done, 1, name)
+    path.unlink(missing_ok=True)
+    good_data_stay(place)
+    assert place.lake.extractions.latest(ExtractionState.COMPLETE) == complete
+
+
+def test_progress_on_a_terminal() -> None:
+    """On a terminal pages done, studies, rate and time left are shown live; Ctrl-C ends it well."""
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as running,
+        workplace(running.api_url, retry_seconds="60") as place,
+    ):
+        running.set_faults("page=3@studies:timeout")
+        leader, follower = pty.openpty()
+        process = subprocess.Popen(
+            ["ctg-assets", "refresh"],
+            cwd=place.folder,
+            env={**place.environment(), "TERM": "xterm", "COLUMNS": "120"},
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+        )
+        os.close(follower)
+        shown = b""
+        while b"2 of 3 pages, 20 studies" not in shown:
+            shown += os.read(leader, 4096)
+        assert b"pages/s" in shown
+        assert b"left" in shown
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(OSError):
+            while chunk := os.read(leader, 4096):
+                shown += chunk
+        assert process.wait(timeout=60) == 130
+        os.close(leader)
+        assert b"interrupted; what is finished stays" in shown
+        assert b"Traceback" not in shown

@@ -1,0 +1,143 @@
+"""What Dagster loads: assets with all that people want to see of them, and lineage without gaps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from ctg_assets.model.tables import staging_tables
+
+# Read by a process of its own: dbt's libraries warn when imported, and warnings are errors here.
+_DESCRIBE = """
+import json, sys
+from ctg_assets.definitions import defs
+definitions = defs()
+graph = definitions.resolve_asset_graph()
+assets = {}
+for key in graph.get_all_asset_keys():
+    node = graph.get(key)
+    upstream, todo = set(), [key]
+    while todo:
+        for parent in graph.get(todo.pop()).parent_keys - upstream:
+            upstream.add(parent)
+            todo.append(parent)
+    assets[key.to_user_string()] = {
+        "group": node.group_name,
+        "kinds": sorted(node.kinds),
+        "owners": list(node.owners),
+        "description": node.description,
+        "materializable": node.is_materializable,
+        "upstream": sorted(parent.to_user_string() for parent in upstream),
+        "metadata": sorted(node.metadata),
+    }
+checks = [
+    {"asset": key.asset_key.to_user_string(), "name": key.name,
+     "description": graph.get_check_spec(key).description,
+     "blocking": graph.get_check_spec(key).blocking}
+    for key in graph.asset_check_keys
+]
+selected = {}
+import dagster as dg
+for text in ("key:studies+",):
+    selected[text] = sorted(
+        key.to_user_string() for key in dg.AssetSelection.from_string(text).resolve(graph)
+    )
+sensors = [[s.name, s.default_status.value, s.minimum_interval_seconds]
+           for s in definitions.sensors]
+json.dump({"assets": assets, "checks": checks, "selected": selected, "sensors": sensors},
+          sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Any:
+    """The asset graph in plain data."""
+    done = subprocess.run(
+        [sys.executable, "-c", _DESCRIBE],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_groups_hold_the_stages(loaded: Any) -> None:
+    """Each asset is in the group of its stage, and there is one for each staging table."""
+    groups: dict[str, set[str]] = {}
+    for name, asset in loaded["assets"].items():
+        groups.setdefault(asset["group"], set()).add(name)
+    assert groups.keys() == {"extraction", "lake", "staging", "marts"}
+    assert groups["extraction"] == {"extraction_plan", "page_shards"}
+    assert groups["lake"] == {"studies"}
+    names = {f"staging/{table.shape.name}" for table in staging_tables()}
+    assert groups["staging"] == names | {"staging/load_info"}
+    assert {"marts/dim_study", "marts/fct_study_snapshot_monthly"} <= groups["marts"]
+
+
+def test_every_asset_is_described(loaded: Any) -> None:
+    """Kinds, owners and a description are set on every asset, and all can be materialized here."""
+    kinds = {
+        "extraction": ["json", "parquet"],
+        "lake": ["parquet"],
+        "staging": ["postgres"],
+        "marts": ["dbt", "postgres"],
+    }
+    for name, asset in loaded["assets"].items():
+        assert asset["materializable"], name
+        assert asset["owners"] == ["team:ctg-assets"], name
+        assert len(asset["description"]) > 20, name
+        assert asset["kinds"], name
+        assert set(asset["kinds"]) <= set(kinds[asset["group"]]), name
+        if asset["group"] in {"staging", "marts"}:
+            assert asset["kinds"] == kinds[asset["group"]], name
+            assert {"dagster/column_schema", "dagster/table_name"} <= set(asset["metadata"]), name
+
+
+def test_lineage_is_unbroken(loaded: Any) -> None:
+    """From every mart one gets back to the plan through staging tables, snapshot and pages."""
+    for name, asset in loaded["assets"].items():
+        stages = ["extraction_plan", "page_shards", "studies"]
+        if asset["group"] in {"staging", "marts"}:
+            assert set(stages) <= set(asset["upstream"]), name
+        if asset["group"] == "marts":
+            assert any(parent.startswith("staging/") for parent in asset["upstream"]), name
+            assert all(parent in loaded["assets"] for parent in asset["upstream"]), name
+
+
+def test_every_stage_has_checks(loaded: Any) -> None:
+    """Each stage has checks, with descriptions where they are ours, and those before marts block."""
+    groups = {check["asset"].partition("/")[0] for check in loaded["checks"]}
+    assert groups == {"page_shards", "studies", "staging", "marts"}
+    described = {
+        (check["asset"], check["name"]): check["description"]
+        for check in loaded["checks"]
+        if check["blocking"]
+    }
+    for check in (
+        ("page_shards", "pages_are_complete_and_consistent"),
+        ("studies", "every_study_is_accounted_for"),
+        ("studies", "few_studies_in_quarantine"),
+        ("studies", "no_mass_disappearance"),
+        ("staging/studies", "one_row_per_study_of_the_snapshot"),
+        ("staging/studies", "foreign_keys_hold"),
+    ):
+        assert described[check], check
+
+
+def test_everything_downstream_of_the_snapshot_can_be_selected(loaded: Any) -> None:
+    """The selection that the README gives holds the snapshot, all tables and all marts."""
+    assert loaded["selected"]["key:studies+"] == sorted(
+        name for name, asset in loaded["assets"].items() if asset["group"] != "extraction"
+    )
+
+
+def test_the_sensor_is_on_by_default(loaded: Any) -> None:
+    """Starting Dagster is enough: the sensor runs without anybody switching it on."""
+    assert loaded["sensors"] == [["registry_refresh", "RUNNING", 30]]
