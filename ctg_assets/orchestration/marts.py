@@ -22,6 +22,7 @@ from dagster_dbt import (
 from filelock import FileLock
 
 from ctg_assets.orchestration.extraction import OWNERS
+from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
@@ -139,6 +140,7 @@ def _facts(
             ]
         ),
         "size MB (with indexes)": round(facts.total_bytes / 1e6, 3),
+        **table_preview(address, model["schema"], model["alias"]),
     }
 
 

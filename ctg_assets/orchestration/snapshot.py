@@ -4,16 +4,18 @@ Belongs here: how compaction shows in Dagster. Does not belong here: compaction 
 and the rules of the checks (`pipeline/checks.py`).
 """
 
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ctg_assets.lake.compaction import IncompleteExtractionError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.snapshots import SnapshotManifest, snapshot_schema
 from ctg_assets.orchestration.extraction import OWNERS, page_shards
+from ctg_assets.orchestration.metadata import bar_chart, markdown_table
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.verdicts import check_result
@@ -32,6 +34,7 @@ _CHECKS = {
 }
 
 _PREVIEW_ROWS = 5
+_STATUS = ("protocolSection", "statusModule", "overallStatus")
 
 
 @dg.asset(
@@ -88,7 +91,7 @@ def _metadata(lake: Lake, manifest: SnapshotManifest) -> dict[str, Any]:
         "Parquet MB": round(manifest.file_bytes / 1e6, 1),
         "rows of a study seen before": manifest.duplicate_rows,
         "quarantine": dg.MetadataValue.md(
-            _table(
+            markdown_table(
                 ("NCT id", "page", "reason"),
                 zip(
                     *(quarantined[c].to_pylist() for c in ("nct_id", "page", "reason")), strict=True
@@ -96,10 +99,20 @@ def _metadata(lake: Lake, manifest: SnapshotManifest) -> dict[str, Any]:
             )
         ),
         "unknown fields": dg.MetadataValue.md(
-            _table(("path", "occurrences"), manifest.unknown_fields.items())
+            markdown_table(("path", "occurrences"), manifest.unknown_fields.items())
         ),
         "preview": dg.MetadataValue.md(_preview(first)),
+        "studies by status": bar_chart("status", _count_by_status(lake, manifest)),
     }
+
+
+def _count_by_status(lake: Lake, manifest: SnapshotManifest) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for batch in lake.snapshots.batches(manifest.snapshot_id, [".".join(_STATUS)]):
+        status = pc.struct_field(batch[_STATUS[0]], list(_STATUS[1:]))
+        for entry in pc.value_counts(status.combine_chunks()).to_pylist():
+            counts[entry["values"] or "(none)"] += entry["counts"]
+    return counts
 
 
 def _column_schema() -> dg.TableSchema:
@@ -125,13 +138,4 @@ def _preview(rows: pa.Table | None) -> str:
         identification = protocol.get("identificationModule") or {}
         status = protocol.get("statusModule") or {}
         lines.append((row["nct_id"], identification.get("briefTitle"), status.get("overallStatus")))
-    return _table(("NCT id", "title", "status"), lines)
-
-
-def _table(header: tuple[str, ...], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table."""
-    lines = [" | ".join(header), " | ".join("---" for _ in header)]
-    for row in rows:
-        cells = ("" if cell is None else str(cell).replace("|", "\\|") for cell in row)
-        lines.append(" | ".join(cells))
-    return "\n".join(lines) if len(lines) > 2 else "(none)"
+    return markdown_table(("NCT id", "title", "status"), lines)

@@ -13,6 +13,7 @@ from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.orchestration.extraction import OWNERS
+from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.snapshot import studies
@@ -167,6 +168,7 @@ def _results(
                     "dagster/row_count": report.rows[table.name],
                     "size MB (with indexes)": round(sizes[table.name] / 1e6, 3),
                     "snapshot": manifest.snapshot_id,
+                    **table_preview(address, STAGING, table.name),
                 },
             )
     if LOAD_INFO.name in names:

@@ -6,6 +6,7 @@ Belongs here: read-only questions about tables of a schema. Does not belong here
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 from psycopg.rows import class_row
@@ -75,6 +76,19 @@ def describe_table(address: PostgresAddress, schema: str, table: str) -> TableFa
             ).fetchall()
     rows, total_bytes = counted or (0, 0)
     return TableFacts(rows, total_bytes, tuple(columns))
+
+
+def first_rows(
+    address: PostgresAddress, schema: str, table: str, limit: int
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The column names and some rows of a table: whichever come first, so that it costs nothing."""
+    with connect(address) as connection, postgres_errors(f"looking at {schema}.{table}"):
+        cursor = connection.execute(
+            sql.SQL("SELECT * FROM {} LIMIT {}").format(
+                sql.Identifier(schema, table), sql.Literal(limit)
+            )
+        )
+        return [column.name for column in cursor.description or ()], cursor.fetchall()
 
 
 def row_counts(address: PostgresAddress, schema: str) -> dict[str, int]:

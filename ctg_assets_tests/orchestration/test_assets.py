@@ -124,6 +124,9 @@ def test_each_asset_in_turn(bench: Bench) -> None:
     shown = bench.metadata("studies")
     assert shown["dagster/row_count"] == STUDIES
     assert shown["preview"].startswith("NCT id | title | status\n--- | --- | ---\nNCT")
+    bars = [line.split(" | ") for line in shown["studies by status"].splitlines()[2:]]
+    assert sum(int(count) for _, count, _ in bars) == STUDIES
+    assert bars[0][2] == "█" * 30
     columns = {column.name: column.type for column in shown["dagster/column_schema"].columns}
     assert columns["nct_id"] == "string"
     assert columns["protocolSection"].startswith("struct<identificationModule, ")
@@ -137,6 +140,9 @@ def test_each_asset_in_turn(bench: Bench) -> None:
     shown = bench.metadata("staging", "conditions")
     assert shown["dagster/row_count"] == rows["conditions"]
     assert shown["size MB (with indexes)"] > 0
+    header, _, *preview = shown["preview"].splitlines()
+    assert header.startswith("id | nct_id | ")
+    assert len(preview) == 5
 
 
 def test_pages_before_a_failure_are_known(bench: Bench) -> None:

@@ -5,6 +5,7 @@ Belongs here: running commands and looking at what they leave. Does not belong h
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -19,8 +20,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from ctg_assets.pipeline.services import Lake, open_lake
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
@@ -56,7 +55,9 @@ print(json.dumps({
 @cache
 def _bytecode() -> str:
     # Compiling Dagster and dbt anew costs each process four seconds, where bytecode is not kept.
-    return tempfile.mkdtemp(prefix="ctg-assets-bytecode-")
+    folder = tempfile.mkdtemp(prefix="ctg-assets-bytecode-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class Workplace:
@@ -219,8 +220,3 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     """`kill -9` a command with all it started in its group."""
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
-
-
-def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """All processes that descend from a command."""
-    return psutil.Process(process.pid).children(recursive=True)

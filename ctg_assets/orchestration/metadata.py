@@ -1,0 +1,47 @@
+"""Metadata that several assets carry: Markdown tables, and what a database table holds.
+
+Belongs here: putting facts into the form that the UI shows. Does not belong here: finding them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.inspection import first_rows
+
+_PREVIEW_ROWS = 5
+_CELL_CHARACTERS = 60
+_BAR_CHARACTERS = 30
+
+
+def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table; long cells are cut short."""
+    header = list(header)
+    lines = [" | ".join(header), " | ".join("---" for _ in header)]
+    lines += [" | ".join(map(_cell, row)) for row in rows]
+    return "\n".join(lines) if len(lines) > 2 else "(none)"
+
+
+def bar_chart(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataValue:
+    """Counts, largest first, with a bar each."""
+    most = max(counts.values(), default=1)
+    rows = (
+        (key, f"{count:,}", "█" * max(1, round(_BAR_CHARACTERS * count / most)))
+        for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+    return dg.MetadataValue.md(markdown_table((name, "count", ""), rows))
+
+
+def table_preview(address: PostgresAddress, schema: str, table: str) -> dict[str, Any]:
+    """The first rows of a database table, as the metadata entry `preview`."""
+    columns, rows = first_rows(address, schema, table, _PREVIEW_ROWS)
+    return {"preview": dg.MetadataValue.md(markdown_table(columns, rows))}
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
+    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
