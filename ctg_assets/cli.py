@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+# Of a long list, status shows the beginning.
+_MOST_LISTED = 20
 
 # The lock on running stages from the command line.
 _REFRESH = "refresh"
@@ -415,8 +419,12 @@ def _print_snapshot(lake: Lake) -> None:
     if manifest is not None:
         out.print()
         out.print(facts(snapshot_facts(manifest, lake)))
-        for nct_id, reason in quarantine_reasons(lake, manifest):
+        quarantined = quarantine_reasons(lake, manifest)
+        for nct_id, reason in quarantined[:_MOST_LISTED]:
             out.print(f"  in quarantine: {nct_id}: {escape(reason)}")
+        if len(quarantined) > _MOST_LISTED:
+            rest = len(quarantined) - _MOST_LISTED
+            out.print(f"  in quarantine: {rest:,} more, in quarantine.parquet beside the snapshot")
         for path, occurrences in manifest.unknown_fields.items():
             out.print(f"  not in the model: {escape(path)} ({occurrences} times)")
 
@@ -471,13 +479,21 @@ def _print_outcome(settings: Settings) -> None:
         facts(
             [
                 ("database", database.address or ""),
-                ("SQL shell", "ctg-assets psql"),
-                ("other clients", "ctg-assets db-url"),
+                ("SQL shell", f"{_program()} psql"),
+                ("other clients", f"{_program()} db-url"),
                 ("Parquet", open_lake(settings).location + "/snapshots"),
                 ("Dagster UI", "make dev"),
             ]
         )
     )
+
+
+def _program() -> str:
+    """How to call this program from here: by name if that is on PATH, else by its path."""
+    called = Path(sys.argv[0])
+    if shutil.which(called.name) is not None:
+        return called.name
+    return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
 
 
 def _in_order_of_declaration(rows: Mapping[str, int]) -> dict[str, int]:

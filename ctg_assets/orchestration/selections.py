@@ -16,7 +16,6 @@ from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.pipeline.next_step import Stage
 
 STAGING_PREFIX = "staging"
-MARTS_PREFIX = "marts"
 
 _STAGING = dg.AssetSelection.key_prefixes(STAGING_PREFIX)
 _LOAD_INFO = dg.AssetSelection.assets(dg.AssetKey([STAGING_PREFIX, "load_info"]))
