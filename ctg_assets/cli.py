@@ -473,7 +473,7 @@ def _print_outcome(settings: Settings) -> None:
     out.print()
     out.print(rows_table("staging tables", _in_order_of_declaration(database.staging_rows or {})))
     out.print()
-    out.print(rows_table("marts", database.marts_rows or {}))
+    out.print(rows_table("marts", dict(sorted((database.marts_rows or {}).items()))))
     out.print()
     out.print(
         facts(
