@@ -14,7 +14,7 @@ from ctg_assets.settings import ENV_PREFIX, Settings, SettingsError, load_settin
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "api_url": ("http://127.0.0.1:8765/api/v2/", "http://127.0.0.1:8765/api/v2"),
-    "data_dir": ("/srv/ctg data", Path("/srv/ctg data")),
+    "data_dir": ("/somewhere/ctg data", Path("/somewhere/ctg data")),
     "postgres_url": ("postgresql://me@db/ctg", "postgresql://me@db/ctg"),
     "requests_per_minute": ("49", 49),
     "page_size": ("17", 17),
