@@ -63,7 +63,8 @@ clean: ## Remove the environment and caches; data stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit( \
+		"Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version.split()[0] + "; make PYTHON=... chooses another")'
 	@$(PYTHON) -m venv $(VENV)
 
 $(READY): requirements.txt pyproject.toml | $(BIN)/python
