@@ -29,7 +29,7 @@ GROUP = "lake"
 _CHECKS = {
     "every_study_is_accounted_for": "Studies and quarantine together hold every id of the shards.",
     "few_studies_in_quarantine": "Few studies could not be typed; any is worth a look.",
-    "no_mass_disappearance": "The snapshot has about as many studies as the one before.",
+    "no_mass_disappearance": "The snapshot has about as many studies as were last loaded.",
     "no_unknown_fields": "Every field of every study is in the data model.",
 }
 
