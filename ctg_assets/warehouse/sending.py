@@ -17,7 +17,7 @@ import pyarrow as pa
 from ctg_assets.model.spec import TableShape
 from ctg_assets.warehouse import ddl
 from ctg_assets.warehouse.connection import Connection, postgres_errors
-from ctg_assets.warehouse.copy_format import HEADER, TRAILER, UnencodableError, encode_rows
+from ctg_assets.warehouse.copy_format import UnencodableError, encode_rows
 from ctg_assets.warehouse.ddl import STAGING, STAGING_NEXT
 from ctg_assets.warehouse.errors import LoadRejectedError
 
@@ -119,12 +119,9 @@ class _SendOf:
                     return
                 statement = ddl.copy_rows(self.shape, STAGING_NEXT)
                 with connection.cursor() as cursor, cursor.copy(statement) as copy:
-                    copy.write(HEADER)
-                    for rows in self.rows:
-                        for piece in encode_rows(rows):
-                            copy.write(piece)
-                            self.copied_bytes[self.shape.name] += len(piece)
-                    copy.write(TRAILER)
+                    for piece in encode_rows(pa.concat_tables(self.rows)):
+                        copy.write(piece)
+                        self.copied_bytes[self.shape.name] += len(piece)
         except UnencodableError as error:
             message = f"{doing}: {error}"
             raise LoadRejectedError(message) from error

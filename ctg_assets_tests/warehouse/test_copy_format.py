@@ -16,7 +16,7 @@ from psycopg import sql
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.warehouse import copy_format, ddl
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect
-from ctg_assets.warehouse.copy_format import HEADER, TRAILER, UnencodableError, encode_rows
+from ctg_assets.warehouse.copy_format import UnencodableError, encode_rows
 
 SHAPE = TableShape(
     name="everything",
@@ -62,10 +62,8 @@ def _through_postgres(connection: Connection, rows: pa.Table) -> list[tuple[Any,
         connection.execute("CREATE SCHEMA copied")
         connection.execute(ddl.create_table(SHAPE, "copied"))
         with connection.cursor().copy(ddl.copy_rows(SHAPE, "copied")) as copy:
-            copy.write(HEADER)
             for piece in encode_rows(rows):
                 copy.write(piece)
-            copy.write(TRAILER)
         arrived = connection.execute(_AS_NUMBERS).fetchall()
     return [(*row[:-1], _microseconds(row[-1])) for row in arrived]
 
@@ -143,10 +141,8 @@ def test_rows_are_frozen(server: PostgresAddress) -> None:
                 writer.execute("CREATE SCHEMA frozen")
                 writer.execute(ddl.create_table(SHAPE, "frozen"))
                 with writer.cursor().copy(ddl.copy_rows(SHAPE, "frozen")) as copy:
-                    copy.write(HEADER)
                     for piece in encode_rows(_as_arrow([(None,) * len(ColumnType)])):
                         copy.write(piece)
-                    copy.write(TRAILER)
             assert reader.execute("SELECT count(*) FROM frozen.everything").fetchone() == (1,)
         finally:
             reader.execute("ROLLBACK")
