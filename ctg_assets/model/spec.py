@@ -23,10 +23,11 @@ class ColumnType(Enum):
     DOUBLE = "double"
     DATE = "date"
     TIMESTAMP = "timestamp"
+    LOCAL_TIMESTAMP = "local timestamp"
 
     @property
     def arrow(self) -> pa.DataType:
-        """The Arrow type of a column of this type; timestamps are UTC."""
+        """The Arrow type of a column; timestamps are UTC, local ones are of no stated zone."""
         return _ARROW_TYPES[self]
 
 
@@ -38,6 +39,7 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.DOUBLE: pa.float64(),
     ColumnType.DATE: pa.date32(),
     ColumnType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+    ColumnType.LOCAL_TIMESTAMP: pa.timestamp("us"),
 }
 
 

@@ -24,6 +24,7 @@ _TYPES: dict[ColumnType, sql.SQL] = {
     ColumnType.DOUBLE: sql.SQL("double precision"),
     ColumnType.DATE: sql.SQL("date"),
     ColumnType.TIMESTAMP: sql.SQL("timestamp with time zone"),
+    ColumnType.LOCAL_TIMESTAMP: sql.SQL("timestamp without time zone"),
 }
 
 _NAME_BYTES = 63  # Postgres cuts longer names, silently and not always to different ones

@@ -27,7 +27,8 @@ SHAPE = TableShape(
 # Dates and times as numbers: Python's own stop at the year 9999, and Postgres' extract() rounds.
 _AS_NUMBERS = sql.SQL(
     'SELECT "text", "boolean", "integer", "bigint", "double", "date" - date \'1970-01-01\', '
-    'timestamptz_send("timestamp") FROM copied.everything ORDER BY ctid'
+    'timestamptz_send("timestamp"), timestamp_send("local timestamp") '
+    "FROM copied.everything ORDER BY ctid"
 )
 _VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {
     ColumnType.TEXT: st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
@@ -37,9 +38,14 @@ _VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {
     ColumnType.DOUBLE: st.floats(),
     ColumnType.DATE: st.integers(-2_440_588, 2_145_042_905),
     ColumnType.TIMESTAMP: st.integers(-210_866_803_200_000_000, 2**63 - 1),
+    ColumnType.LOCAL_TIMESTAMP: st.integers(-210_866_803_200_000_000, 2**63 - 1),
 }
 _ROWS = st.lists(st.tuples(*(st.none() | _VALUES[kind] for kind in ColumnType)), max_size=20)
-_NUMBERS = {ColumnType.DATE: pa.int32(), ColumnType.TIMESTAMP: pa.int64()}
+_NUMBERS = {
+    ColumnType.DATE: pa.int32(),
+    ColumnType.TIMESTAMP: pa.int64(),
+    ColumnType.LOCAL_TIMESTAMP: pa.int64(),
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def _through_postgres(connection: Connection, rows: pa.Table) -> list[tuple[Any,
             for piece in encode_rows(rows):
                 copy.write(piece)
         arrived = connection.execute(_AS_NUMBERS).fetchall()
-    return [(*row[:-1], _microseconds(row[-1])) for row in arrived]
+    return [(*row[:-2], _microseconds(row[-2]), _microseconds(row[-1])) for row in arrived]
 
 
 _MICROSECONDS_TO_2000 = 946_684_800_000_000

@@ -48,6 +48,21 @@ class Reading(Enum):
     CONTAINS = "whether a list contains the argument"
     COUNT = "number of items of a list"
     PART = "the part of a composite leaf (GeoPoint) that the argument names"
+    DAYS = "an age or duration in days"
+    AGE_NUMBER = "the whole number of an age or duration"
+    AGE_UNIT = "the unit of an age or duration, lower case, singular"
+    OR_ELSE = "as sent, or the argument where nothing was sent"
+    YEAR = "the year of a partial date"
+    TIMESTAMP = "a day and time of no stated zone"
+    DAY_OF_TIMESTAMP = "the day of a day and time"
+    NUMBER = "the number in a text, without its qualifier"
+    WHOLE_NUMBER = "the whole number in a text, without its qualifier"
+    NUMBER_QUALIFIER = "what qualifies the number in a text, or stands for none"
+    NUMBER_STATUS = "what a text that should be a number is"
+    WHOLE_NUMBER_STATUS = "what a text that should be a whole number is"
+    KIND_OF_LABEL = "the enumerated kind that stands before ': '"
+    NAME_OF_LABEL = "the name that stands after ': '"
+    DOCUMENT_URL = "the web address of a document by its file name"
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,15 @@ class Condition:
 
     path: str
     value: str
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Keeps the rows whose value at `path` is among `values` (or, with `negated`, is not, NULL included)."""
+
+    path: str
+    values: tuple[str, ...]
     negated: bool = False
 
 
@@ -92,6 +116,21 @@ class Position:
 
 
 @dataclass(frozen=True)
+class OuterPosition:
+    """Position, from 1, of the item of an enclosing list in that list; `path` is `^`, `^^` and so on."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class First:
+    """`first` for the first row that each holder (an enclosing item, or the study) has, else `others`."""
+
+    first: str
+    others: str
+
+
+@dataclass(frozen=True)
 class Parent:
     """The id of the row of `table` from whose source's item this row comes.
 
@@ -107,15 +146,104 @@ class Lookup:
     """The id of the study's first row in `table` whose columns equal this row's, or NULL.
 
     `on` maps columns of `table` to columns of this table; `where` states values that columns of
-    `table` must have besides. Values that are NULL match nothing.
+    `table` must have besides. Values that are NULL match nothing. `column` gives another column of
+    the row found than its id.
     """
 
     table: str
     on: Mapping[str, str]
     where: Mapping[str, str] = field(default_factory=dict)
+    column: str = "id"
 
 
-Value = Read | Constant | Snapshot | RowId | Position | Parent | Lookup
+@dataclass(frozen=True)
+class FirstFound:
+    """What the first of several lookups that finds anything finds."""
+
+    lookups: tuple[Lookup, ...]
+
+
+class MatchPart(Enum):
+    """What a column tells of a match by text."""
+
+    ID = "the id of the row matched"
+    QUALITY = "how the row was matched"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Ties a row to the one row of the study in `table` whose text `theirs` agrees with its own `own`.
+
+    Texts agree exactly or, where none does so, when case and punctuation are ignored. Where several
+    rows agree none is chosen.
+    """
+
+    table: str
+    theirs: str
+    own: str
+    part: MatchPart
+
+    @property
+    def qualities(self) -> tuple[str, str, str, str]:
+        """What a match can be: exact, but for case and punctuation, with several rows, with none."""
+        return (self.theirs, f"{self.theirs} ignoring case and punctuation", "ambiguous", "none")
+
+
+class Total(Enum):
+    """What is computed over some rows of a study."""
+
+    COUNT = "number of rows; 0 where there are none"
+    SUM = "sum of a column; NULL where it has no value"
+    ANY = "whether any row's column is among the values; false where there are none"
+    SINGLE = "whether there is exactly one row"
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A total over the study's rows in `table` whose columns have the values that `where` states."""
+
+    table: str
+    total: Total
+    column: str | None = None
+    values: tuple[str, ...] = ()
+    where: Mapping[str, str] = field(default_factory=dict)
+
+
+class Span(Enum):
+    """The unit in which the time between two dates is counted."""
+
+    DAYS = "days"
+    MONTHS = "completed calendar months"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The time from the partial date at `start` to that at `end`, each taken as its last day.
+
+    Negative where `end` is earlier; NULL where one is missing or a condition of `unless` holds.
+    """
+
+    start: str
+    end: str
+    span: Span
+    unless: tuple[Condition, ...] = ()
+
+
+Value = (
+    Read
+    | Constant
+    | Snapshot
+    | RowId
+    | Position
+    | OuterPosition
+    | First
+    | Parent
+    | Lookup
+    | FirstFound
+    | Match
+    | Aggregate
+    | Difference
+)
 
 
 @dataclass(frozen=True)
@@ -136,12 +264,14 @@ class Source:
     `constants` are this source's values for the table's `Constant` columns. `paths` maps paths used
     by the table's columns to this source's own spelling, or to None where it has no such field.
     `distinct`, a path, keeps only the first row of each study for each value, and none for NULL.
+    `where` keeps only some rows; their positions stay those in the registry's list.
     """
 
     path: str
     constants: Mapping[str, str | bool] = field(default_factory=dict)
     paths: Mapping[str, str | None] = field(default_factory=dict)
     distinct: str | None = None
+    where: RowFilter | None = None
 
     @property
     def is_list(self) -> bool:
@@ -247,9 +377,13 @@ class Table:
     @cached_property
     def shape(self) -> TableShape:
         """What a database needs to know of this table."""
-        references = [item for item in self.fields if isinstance(item.value, Parent | Lookup)]
-        foreign_keys = [ForeignKey((item.name,), item.value.table) for item in references]  # type: ignore[union-attr]
-        indexes = [(item.name,) for item in references]
+        references = [
+            (item.name, table)
+            for item in self.fields
+            if (table := referenced_table(item.value)) is not None
+        ]
+        foreign_keys = [ForeignKey((name,), table) for name, table in references]
+        indexes = [(name,) for name, _ in references]
         if not self.is_study_table:
             foreign_keys.insert(0, ForeignKey(("nct_id",), STUDY_TABLE))
             indexes.insert(0, ("nct_id",))
@@ -271,11 +405,7 @@ class Table:
 
     def _column(self, item: Field) -> Column:
         value = item.value
-        paths: list[str] = []
-        if isinstance(value, Read):
-            paths.extend(self.source_paths(value.path))
-            if value.when:
-                paths.extend(self.source_paths(value.when.path))
+        paths = [path for read in paths_read(value) for path in self.source_paths(read)]
         return Column(
             name=item.name,
             type=item.type,
@@ -286,13 +416,55 @@ class Table:
         )
 
     def _nullable(self, value: Value) -> bool:
-        if isinstance(value, Read):
-            if value.reading not in {Reading.AS_SENT, Reading.LOWER}:
-                return True
-            return not all(
-                source.resolve(value.path) in source.certain_paths for source in self.sources
-            )
-        return isinstance(value, Lookup) or (isinstance(value, Parent) and value.optional)
+        match value:
+            case Read(path, Reading.AS_SENT | Reading.LOWER):
+                paths = [source.resolve(path) for source in self.sources]
+                certain = [one.certain_paths for one in self.sources]
+                answer = any(path not in known for path, known in zip(paths, certain, strict=True))
+            case Read(reading=reading):
+                answer = reading is not Reading.OR_ELSE
+            case OuterPosition(path):
+                answer = any(source.resolve(path) is None for source in self.sources)
+            case Parent(optional=optional):
+                answer = optional
+            case Match(part=part):
+                answer = part is MatchPart.ID
+            case Aggregate(total=total):
+                answer = total is Total.SUM
+            case _:
+                answer = isinstance(value, Lookup | FirstFound | Difference)
+        return answer
+
+
+def referenced_table(value: Value) -> str | None:
+    """The table whose ids a column of this value holds, if it holds any."""
+    match value:
+        case Parent(table) | Lookup(table, column="id") | Match(table, part=MatchPart.ID):
+            return table
+        case _:
+            return None
+
+
+def tables_needed(value: Value) -> tuple[str, ...]:
+    """The other tables whose rows must be known to compute a value."""
+    match value:
+        case Parent(table) | Lookup(table) | Match(table) | Aggregate(table):
+            return (table,)
+        case FirstFound(lookups):
+            return tuple(one.table for one in lookups)
+        case _:
+            return ()
+
+
+def paths_read(value: Value) -> tuple[str, ...]:
+    """The paths, relative to the row, from which a value is read."""
+    match value:
+        case Read(path, when=when):
+            return (path, when.path) if when else (path,)
+        case Difference(start, end, unless=unless):
+            return (start, end, *(condition.path for condition in unless))
+        case _:
+            return ()
 
 
 STUDY_TABLE = "studies"
@@ -301,6 +473,13 @@ STUDY_TABLE = "studies"
 def text(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
     """Text exactly as sent."""
     return Field(name, ColumnType.TEXT, description, Read(path), aact)
+
+
+def or_else(
+    name: str, path: str, default: str, description: str, aact: str | None = SAME_AS_AACT
+) -> Field:
+    """Text exactly as sent, or `default` where none was sent."""
+    return Field(name, ColumnType.TEXT, description, Read(path, Reading.OR_ELSE, default), aact)
 
 
 def lower(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
@@ -370,8 +549,121 @@ def partial_date(prefix: str, path: str, meaning: str, raw: str | None = None) -
     )
 
 
+def number(
+    prefix: str,
+    path: str,
+    meaning: str,
+    *,
+    raw: str,
+    value: str,
+    qualifier: str | None = None,
+    status: str | None = None,
+    whole: bool = False,
+    beyond_aact: tuple[str, ...] = (),
+) -> tuple[Field, ...]:
+    """A number sent as text: the text, the number, what qualifies it and what the text is.
+
+    The qualifier is one of `<`, `<=`, `>`, `>=`, `=`, `~`, or the word that stands for no number (NA,
+    NE, NOT REACHED) in upper case; the status `number`, `qualified`, `not available` or `unparsed`.
+    `meaning` is a noun phrase. AACT has the columns named `raw`, `value` and, where it is stated,
+    `qualifier`, but for those listed in `beyond_aact`.
+    """
+    kind = "whole number" if whole else "number"
+    type_ = ColumnType.BIGINT if whole else ColumnType.DOUBLE
+    reading = Reading.WHOLE_NUMBER if whole else Reading.NUMBER
+    status_reading = Reading.WHOLE_NUMBER_STATUS if whole else Reading.NUMBER_STATUS
+    theirs = dict.fromkeys({raw, value, qualifier} - {None, *beyond_aact}, SAME_AS_AACT)
+    sign = qualifier or f"{prefix}_qualifier"
+    return (
+        text(raw, path, f"{meaning}, as sent.", theirs.get(raw)),
+        Field(
+            value,
+            type_,
+            f"{meaning}: the {kind} sent, if it is one.",
+            Read(path, reading),
+            theirs.get(value),
+        ),
+        Field(
+            sign,
+            ColumnType.TEXT,
+            f"{meaning}: the sign before the number, or the word that stands for none.",
+            Read(path, Reading.NUMBER_QUALIFIER),
+            theirs.get(sign),
+        ),
+        Field(
+            status or f"{prefix}_status",
+            ColumnType.TEXT,
+            f"{meaning}: whether the text is a number, qualified, not available or unparsed.",
+            Read(path, status_reading),
+            None,
+        ),
+    )
+
+
+def date_time(prefix: str, path: str, meaning: str) -> tuple[Field, ...]:
+    """A day and time such as `2020-09-29T21:40`, whose zone the registry does not state.
+
+    The columns are `<prefix>_raw` (text as sent), `<prefix>_date` and `<prefix>_timestamp`.
+    """
+    return (
+        text(f"{prefix}_raw", path, f"{meaning}, as sent.", None),
+        Field(
+            f"{prefix}_date",
+            ColumnType.DATE,
+            f"{meaning}: the day.",
+            Read(path, Reading.DAY_OF_TIMESTAMP),
+            None,
+        ),
+        Field(
+            f"{prefix}_timestamp",
+            ColumnType.LOCAL_TIMESTAMP,
+            f"{meaning}: day and time, of no stated zone.",
+            Read(path, Reading.TIMESTAMP),
+            None,
+        ),
+    )
+
+
+def document_url(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
+    """The web address of a document of the study, made from its file name as AACT makes it."""
+    return Field(name, ColumnType.TEXT, description, Read(path, Reading.DOCUMENT_URL), aact)
+
+
+def labelled(
+    kind: str, name: str, path: str, kind_description: str, name_description: str
+) -> tuple[Field, ...]:
+    """A label such as `Dietary Supplement: Zinc` in its parts: `DIETARY_SUPPLEMENT` and `Zinc`."""
+    return (
+        Field(kind, ColumnType.TEXT, kind_description, Read(path, Reading.KIND_OF_LABEL), None),
+        Field(name, ColumnType.TEXT, name_description, Read(path, Reading.NAME_OF_LABEL), None),
+    )
+
+
+def age_parts(prefix: str, path: str, meaning: str) -> tuple[Field, ...]:
+    """An age in AACT's parts: `<prefix>_num`, the whole number, and `<prefix>_unit`, such as `year`."""
+    return (
+        Field(
+            f"{prefix}_num",
+            ColumnType.INTEGER,
+            f"{meaning}: the number, in the unit that {prefix}_unit names.",
+            Read(path, Reading.AGE_NUMBER),
+        ),
+        Field(
+            f"{prefix}_unit",
+            ColumnType.TEXT,
+            f"{meaning}: the unit in lower case and singular, such as year.",
+            Read(path, Reading.AGE_UNIT),
+        ),
+    )
+
+
+def year(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
+    """The year of a partial date."""
+    return Field(name, ColumnType.INTEGER, description, Read(path, Reading.YEAR), aact)
+
+
 def age(name: str, path: str, meaning: str) -> tuple[Field, ...]:
-    """An age or duration such as `18 Years` or `6 Months`: text as sent, and `<name>_years`."""
+    """An age or duration such as `18 Years` or `6 Months`: text, `<name>_years`, `<name>_days`."""
     return (
         text(name, path, f"{meaning}, as sent: a number and a unit."),
         Field(
@@ -379,6 +671,13 @@ def age(name: str, path: str, meaning: str) -> tuple[Field, ...]:
             ColumnType.DOUBLE,
             f"{meaning}, in years (of 365.25 days or 12 months).",
             Read(path, Reading.YEARS),
+            None,
+        ),
+        Field(
+            f"{name}_days",
+            ColumnType.DOUBLE,
+            f"{meaning}, in days (a year has 365.25 days or 12 months).",
+            Read(path, Reading.DAYS),
             None,
         ),
     )
@@ -433,6 +732,96 @@ def lookup(
 ) -> Field:
     """A reference to the first row of the same study in `table` that agrees with this one."""
     return Field(name, ColumnType.BIGINT, description, Lookup(table, on, where or {}))
+
+
+def first_found(
+    name: str,
+    lookups: tuple[Lookup, ...],
+    description: str,
+    type: ColumnType = ColumnType.BIGINT,  # noqa: A002
+    aact: str | None = SAME_AS_AACT,
+) -> Field:
+    """What the first of several lookups that finds anything finds."""
+    return Field(name, type, description, FirstFound(lookups), aact)
+
+
+def title_match(prefix: str, table: str, on: Mapping[str, str], meaning: str) -> tuple[Field, ...]:
+    """A reference to the one row of the study in `table` whose text agrees, and how it does.
+
+    The columns are `<prefix>_id` and `<prefix>_match`; `on` maps the one column of `table` to the one
+    of this table that it is compared with; `meaning` is a noun phrase.
+    """
+    ((theirs, own),) = on.items()
+    quality = Match(table, theirs, own, MatchPart.QUALITY)
+    return (
+        Field(
+            f"{prefix}_id",
+            ColumnType.BIGINT,
+            f"{meaning}; NULL where none has, or several have.",
+            Match(table, theirs, own, MatchPart.ID),
+            None,
+        ),
+        Field(
+            f"{prefix}_match",
+            ColumnType.TEXT,
+            f"{meaning}: by what it was found ({', '.join(quality.qualities)}).",
+            quality,
+            None,
+        ),
+    )
+
+
+def outer_position(name: str, path: str, description: str) -> Field:
+    """Position, from 1, of the enclosing list's item that holds the row: `path` is `^` or `^^`."""
+    return Field(name, ColumnType.INTEGER, description, OuterPosition(path), None)
+
+
+def first(
+    name: str, first: str, others: str, description: str, aact: str | None = SAME_AS_AACT
+) -> Field:
+    """`first` for the first row that each holder has, `others` for those behind it."""
+    return Field(name, ColumnType.TEXT, description, First(first, others), aact)
+
+
+def rows_counted(
+    name: str,
+    table: str,
+    description: str,
+    where: Mapping[str, str] | None = None,
+) -> Field:
+    """The number of the study's rows in `table`; 0 where there are none."""
+    value = Aggregate(table, Total.COUNT, where=where or {})
+    return Field(name, ColumnType.INTEGER, description, value)
+
+
+def rows_summed(
+    name: str,
+    table: str,
+    column: str,
+    description: str,
+    where: Mapping[str, str] | None = None,
+) -> Field:
+    """The sum of a column over the study's rows in `table`; NULL where it has no value."""
+    value = Aggregate(table, Total.SUM, column, where=where or {})
+    return Field(name, ColumnType.BIGINT, description, value)
+
+
+def any_row(name: str, table: str, column: str, values: tuple[str, ...], description: str) -> Field:
+    """Whether a column is among `values` in any of the study's rows in `table`."""
+    value = Aggregate(table, Total.ANY, column, values)
+    return Field(name, ColumnType.BOOLEAN, description, value)
+
+
+def single_row(name: str, table: str, description: str) -> Field:
+    """Whether the study has exactly one row in `table`."""
+    return Field(name, ColumnType.BOOLEAN, description, Aggregate(table, Total.SINGLE))
+
+
+def difference(
+    name: str, value: Difference, description: str, aact: str | None = SAME_AS_AACT
+) -> Field:
+    """Days or completed months from one date to another."""
+    return Field(name, ColumnType.INTEGER, description, value, aact)
 
 
 def columns(*items: Field | tuple[Field, ...]) -> tuple[Field, ...]:
