@@ -101,14 +101,14 @@ def test_large_tables_are_sent_in_pieces(
 ) -> None:
     """A table larger than a piece arrives whole and in order."""
     monkeypatch.setattr(copy_format, "_PIECE_BYTES", 100)
-    rows = _as_arrow([(str(n), True, n, n, n / 2, n, n) for n in range(50)])
+    rows = _as_arrow([(str(n), True, n, n, n / 2, n, n, n) for n in range(50)])
     assert len(list(encode_rows(rows))) > 10
     assert [row[2] for row in _through_postgres(connection, rows)] == list(range(50))
 
 
 def test_chunked_columns(connection: Connection) -> None:
     """Columns made of several chunks arrive whole."""
-    parts = [_as_arrow([("é", None, n, n, 0.5, n, n)]) for n in range(3)]
+    parts = [_as_arrow([("é", None, n, n, 0.5, n, n, n)]) for n in range(3)]
     arrived = _through_postgres(connection, pa.concat_tables(parts))
     assert [(row[0], row[2]) for row in arrived] == [("é", 0), ("é", 1), ("é", 2)]
 
@@ -122,6 +122,7 @@ def test_chunked_columns(connection: Connection) -> None:
         (ColumnType.DATE, -(2**31) + 10_957),  # would be "-infinity"
         (ColumnType.TIMESTAMP, -210_866_803_200_000_001),
         (ColumnType.TIMESTAMP, -(2**63)),
+        (ColumnType.LOCAL_TIMESTAMP, -210_866_803_200_000_001),
     ],
 )
 def test_dates_that_postgres_lacks(kind: ColumnType, value: int) -> None:
