@@ -158,7 +158,7 @@ def test_rows_are_frozen(server: PostgresAddress) -> None:
 
 def test_nul_characters_are_refused(connection: Connection) -> None:
     """Postgres text has no NUL character; the refusal names the column."""
-    rows = _as_arrow([("a\0b", None, None, None, None, None, None)])
+    rows = _as_arrow([("a\0b", *[None] * (len(ColumnType) - 1))])
     with pytest.raises(psycopg.errors.CharacterNotInRepertoire) as caught:
         _through_postgres(connection, rows)
     assert "column text" in str(caught.value.diag.context)
