@@ -330,7 +330,8 @@ class Table:
     """A staging table: sources of rows, columns in order, and what follows from them.
 
     The key columns are added here, not declared: `id` and `nct_id` in front (for `studies` they are
-    its own `nct_id`), and `position` behind them where rows come from a list.
+    its own `nct_id`), and `position` behind them where rows come from a list. `in_aact` says whether
+    AACT has a table of this name; where it has none, no column is the same as AACT's.
     """
 
     name: str
@@ -338,6 +339,7 @@ class Table:
     sources: tuple[Source, ...]
     declared: tuple[Field, ...]
     indexes: tuple[tuple[str, ...], ...] = ()
+    in_aact: bool = True
 
     @property
     def is_study_table(self) -> bool:
@@ -352,7 +354,6 @@ class Table:
             ColumnType.TEXT,
             "Registry number of the study (NCT and eight digits).",
             Snapshot("nct_id"),
-            f"{self.name}.nct_id",
         )
         if self.is_study_table:
             return (nct_id, *self.declared)
@@ -406,13 +407,14 @@ class Table:
     def _column(self, item: Field) -> Column:
         value = item.value
         paths = [path for read in paths_read(value) for path in self.source_paths(read)]
+        same = f"{self.name}.{item.name}" if self.in_aact else None
         return Column(
             name=item.name,
             type=item.type,
             description=item.description,
             nullable=self._nullable(value),
             sources=tuple(dict.fromkeys(paths)),
-            aact=f"{self.name}.{item.name}" if item.aact == SAME_AS_AACT else item.aact,
+            aact=same if item.aact == SAME_AS_AACT else item.aact,
         )
 
     def _nullable(self, value: Value) -> bool:
@@ -718,9 +720,16 @@ def snapshot(name: str, description: str, type: ColumnType = ColumnType.TEXT) ->
     return Field(name, type, description, Snapshot(name), None)
 
 
-def parent(name: str, table: str, description: str, *, optional: bool = False) -> Field:
+def parent(
+    name: str,
+    table: str,
+    description: str,
+    *,
+    optional: bool = False,
+    aact: str | None = SAME_AS_AACT,
+) -> Field:
     """A reference to the row that encloses this one; `optional` as in `Parent`."""
-    return Field(name, ColumnType.BIGINT, description, Parent(table, optional))
+    return Field(name, ColumnType.BIGINT, description, Parent(table, optional), aact)
 
 
 def lookup(
@@ -729,9 +738,11 @@ def lookup(
     on: Mapping[str, str],
     description: str,
     where: Mapping[str, str] | None = None,
+    *,
+    aact: str | None = SAME_AS_AACT,
 ) -> Field:
     """A reference to the first row of the same study in `table` that agrees with this one."""
-    return Field(name, ColumnType.BIGINT, description, Lookup(table, on, where or {}))
+    return Field(name, ColumnType.BIGINT, description, Lookup(table, on, where or {}), aact)
 
 
 def first_found(
