@@ -10,6 +10,7 @@ for the whole batch, so that tables share them; only a table's own columns are e
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,21 +20,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.model import values
-from ctg_assets.model.spec import ColumnType
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.declaration import (
+    Aggregate,
     Condition,
     Constant,
+    Difference,
     Field,
+    First,
+    FirstFound,
     Lookup,
+    Match,
+    MatchPart,
+    OuterPosition,
     Parent,
     Position,
     Read,
     Reading,
+    RowFilter,
     RowId,
     Snapshot,
     Source,
+    Span,
+    Total,
     enclosing_lists,
+    tables_needed,
 )
 
 ROWS_PER_STUDY = 10**9
@@ -49,8 +60,27 @@ _EXPRESSIONS: Mapping[Reading, Callable[[pl.Expr], pl.Expr]] = {
     Reading.LAST_DAY: values.last_day,
     Reading.PRECISION: values.precision,
     Reading.YEARS: values.years,
+    Reading.DAYS: values.days,
+    Reading.AGE_NUMBER: values.age_number,
+    Reading.AGE_UNIT: values.age_unit,
+    Reading.YEAR: values.year,
+    Reading.TIMESTAMP: values.timestamp,
+    Reading.DAY_OF_TIMESTAMP: values.day_of_timestamp,
+    Reading.KIND_OF_LABEL: values.kind_of_label,
+    Reading.NAME_OF_LABEL: values.name_of_label,
     Reading.JOINED: values.joined,
 }
+
+_NUMBERS = frozenset({Reading.NUMBER, Reading.WHOLE_NUMBER})
+
+# What is computed from the columns of a table's rows, its own or others', once these are in order.
+_LATE = Lookup | FirstFound | Match | Aggregate
+
+
+_STUDY = "study of the row"  # no column name has spaces
+
+# Lookups lead through a table with so many places at most: 64 MB, for a moment.
+_DENSE_KEYS = 2**23
 
 
 class FlattenError(ValueError):
@@ -117,11 +147,8 @@ def _with_referenced(names: Collection[str], by_name: dict[str, Table]) -> list[
     needed = set(names)
     for name in reversed(by_name):
         if name in needed:
-            needed.update(
-                item.value.table
-                for item in by_name[name].fields
-                if isinstance(item.value, Parent | Lookup)
-            )
+            for item in by_name[name].fields:
+                needed.update(tables_needed(item.value))
     return [name for name in by_name if name in needed]
 
 
@@ -129,6 +156,8 @@ def _paths_read(table: Table) -> Iterator[str]:
     for source in table.sources:
         if source.path:
             yield source.path
+        if source.where is not None:
+            yield source.resolve(source.where.path) or ""
     for item in table.fields:
         if isinstance(item.value, Snapshot):
             yield item.value.column
@@ -191,7 +220,10 @@ class _Level:
                 message = f"the snapshot rows have no {where!r}; present in its place: {present}"
                 raise FlattenError(message)
             # struct_field applies the struct's own nulls and slice; StructArray.field does not.
-            found = self._fields[field] = pc.struct_field(holder, name)
+            found = pc.struct_field(holder, name)
+            # Here each text is looked at once, however many rows will repeat it.
+            found = values.without_nul(found) if found.type == pa.string() else found
+            self._fields[field] = found
         return found
 
     def list_below(self, path: str) -> _Level:
@@ -205,7 +237,9 @@ class _Level:
         parent_index = _series(parent).cast(pl.Int64)
         starts = lengths.cum_sum() - lengths
         position = _range(len(parent_index)) - starts.gather(parent_index) + 1
-        return _Level(path, pc.list_flatten(lists), self, parent_index, position)
+        items = pc.list_flatten(lists)
+        items = values.without_nul(items) if items.type == pa.string() else items
+        return _Level(path, items, self, parent_index, position)
 
 
 class _Rows:
@@ -225,17 +259,21 @@ class _Rows:
         level = batch.level(source.list_path)
         below = "" if source.is_list else level.relative(source.path)
         rows = cls(batch, source, level, _present(level.read(below)))
-        path = source.distinct_path
-        if path is None:
-            return rows
-        key = pl.DataFrame({"study": rows.study, "value": _series(rows.read(path))})
-        first = key.select(
-            pl.struct("study", "value").is_first_distinct() & pl.col("value").is_not_null()
-        )
-        chosen = _true(first.to_series())
-        return cls(
-            batch, source, level, chosen if rows._kept is None else rows._kept.gather(chosen)
-        )
+        if source.where is not None:
+            rows = rows._chosen(_passes(source.where, rows))
+        if source.distinct_path is not None:
+            value = _series(rows.read(source.distinct_path))
+            first = pl.DataFrame({"study": rows.study, "value": value}).select(
+                pl.struct("study", "value").is_first_distinct() & pl.col("value").is_not_null()
+            )
+            rows = rows._chosen(first.to_series())
+        return rows
+
+    def _chosen(self, mask: pl.Series) -> _Rows:
+        """Only the rows at which a mask is true."""
+        chosen = _true(mask)
+        kept = chosen if self._kept is None else self._kept.gather(chosen)
+        return _Rows(self._batch, self.source, self._level, kept)
 
     def __len__(self) -> int:
         return len(self._level) if self._kept is None else len(self._kept)
@@ -252,6 +290,18 @@ class _Rows:
         if not self.source.is_list:
             return pl.repeat(1, len(self), dtype=pl.Int64, eager=True)
         return _gather(self._level.position, self._kept)
+
+    def outer_position(self, list_path: str) -> pl.Series:
+        """The position, from 1, in its list of each row's item of an enclosing level."""
+        return _gather(self._batch.level(list_path).position, self.items_of(list_path))
+
+    @property
+    def is_first(self) -> pl.Series:
+        """Whether each row is the first that its holder, an enclosing item or the study, has."""
+        holder = self.items_of(self.source.outer_lists[-1])
+        if holder is None:
+            return pl.repeat(True, len(self), dtype=pl.Boolean, eager=True)
+        return holder.ne_missing(holder.shift())
 
     def items_of(self, list_path: str) -> pl.Series | None:
         """The index, per row, of the item of an enclosing level; None if rows and items coincide."""
@@ -349,7 +399,7 @@ class _BatchFlattener:
         return found
 
     def _compute(self, table: Table) -> pa.Table:
-        own = [item for item in table.fields if not isinstance(item.value, Lookup)]
+        own = [item for item in table.fields if not isinstance(item.value, _LATE)]
         names = [item.name for item in own]
         order = self._order_of(table)
         parts = []
@@ -359,12 +409,17 @@ class _BatchFlattener:
         whole = parts[0]
         if order.permutation is not None:
             whole = pa.concat_tables(parts).combine_chunks().take(order.permutation.to_arrow())
-        found = {name: whole.column(name) for name in names}
+        found = {name: whole.column(name).combine_chunks() for name in names}
+        late = _LateColumns(self, order, found)
         for item in table.fields:
-            if isinstance(item.value, Lookup):
-                found[item.name] = self._look_up(item.value, order, found)
+            if isinstance(item.value, _LATE):
+                found[item.name] = _typed(item, late.column(item.value))
         schema = table.shape.arrow_schema
         return pa.table([found[name] for name in schema.names], schema=schema)
+
+    def target(self, name: str) -> tuple[pl.Series, pa.Table]:
+        """The rows of a table that another looks into, and each row's study."""
+        return self._order_of(self._by_name[name]).study, self.table(name)
 
     def _column(
         self, item: Field, rows: _Rows, ids: pl.Series, read: Mapping[str, pa.Array]
@@ -380,14 +435,20 @@ class _BatchFlattener:
                 array = rows.snapshot(column)
             case Constant():
                 array = pa.repeat(pa.scalar(rows.source.constants[item.name]), len(rows))
+            case OuterPosition(relative):
+                path = rows.source.resolve(relative)
+                none = pa.nulls(len(rows), pa.int32())
+                array = none if path is None else rows.outer_position(path).to_arrow()
+            case First(first, others):
+                array = pc.if_else(rows.is_first.to_arrow(), first, others)
+            case Difference():
+                array = _difference(item.value, rows)
             case Parent(name):
                 array = self._parent_ids(self._by_name[name], rows)
             case _:
                 message = f"column {item.name!r} cannot be computed from {item.value}"
                 raise TypeError(message)
-        if array.type != item.type.arrow:
-            array = array.cast(item.type.arrow)
-        return values.without_nul(array) if item.type is ColumnType.TEXT else array
+        return _typed(item, array)
 
     def _parent_ids(self, parent: Table, rows: _Rows) -> pa.Array:
         source_ids = self._order_of(parent).source_ids
@@ -397,23 +458,154 @@ class _BatchFlattener:
                 return _gather(ids, candidate.rows_of(items)).to_arrow()
         return pa.nulls(len(rows), pa.int64())
 
-    def _look_up(
-        self, value: Lookup, order: _Order, found: Mapping[str, pa.ChunkedArray]
-    ) -> pa.Array:
-        target = self.table(value.table)
-        study = "study of the row"  # no column name has spaces
-        right = pl.DataFrame(
-            {study: self._order_of(self._by_name[value.table]).study}
-            | {name: _series(target[name]) for name in ("id", *value.on, *value.where)}
-        )
+
+class _LateColumns:
+    """Columns of one table's rows that depend on columns already there, its own and other tables'."""
+
+    def __init__(
+        self, batch: _BatchFlattener, order: _Order, found: Mapping[str, pa.Array]
+    ) -> None:
+        self._batch = batch
+        self._order = order
+        self._found = found
+        self._matches: dict[tuple[str, str, str], pl.DataFrame] = {}
+
+    def column(self, value: _LATE) -> pa.Array:
+        """The values of one column, in the order of the rows."""
+        match value:
+            case Lookup():
+                return self._looked_up(value)
+            case FirstFound(lookups):
+                return pc.coalesce(*map(self._looked_up, lookups))
+            case Match():
+                part = "id" if value.part is MatchPart.ID else "quality"
+                return self._matched(value).get_column(part).to_arrow()
+            case Aggregate():
+                return self._aggregated(value)
+
+    def _looked_up(self, value: Lookup) -> pa.Array:
+        study, target = self._batch.target(value.table)
+        kept = None
+        if value.where:
+            equal = [pc.equal(target[name], wanted) for name, wanted in value.where.items()]
+            kept = _true(_series(functools.reduce(pc.and_, equal)))
+            target, study = target.take(kept.to_arrow()), study.gather(kept)
+        theirs = [target[name].combine_chunks() for name in value.on]
+        ours = [self._found[name] for name in value.on.values()]
+        rows = _first_equal((study, theirs), (self._order.study, ours))
+        return target[value.column].combine_chunks().take(rows)
+
+    def _matched(self, value: Match) -> pl.DataFrame:
+        """The id and the quality of the match of each row."""
+        key = (value.table, value.theirs, value.own)
+        if key not in self._matches:
+            study, target = self._batch.target(value.table)
+            texts = {"text": _series(target[value.theirs]), "id": _series(target["id"])}
+            right = pl.DataFrame({"study": study, **texts})
+            own = {"text": _series(self._found[value.own])}
+            left = pl.DataFrame({"study": self._order.study, **own})
+            self._matches[key] = _match(left, right, value.qualities)
+        return self._matches[key]
+
+    def _aggregated(self, value: Aggregate) -> pa.Array:
+        study, target = self._batch.target(value.table)
+        names = {*value.where, *([value.column] if value.column else [])}
+        rows = pl.DataFrame({_STUDY: study, **{name: _series(target[name]) for name in names}})
         for name, wanted in value.where.items():
-            right = right.filter(pl.col(name) == wanted)
-        right = right.unique([study, *value.on], keep="first", maintain_order=True)
-        left = pl.DataFrame(
-            {study: order.study} | {name: _series(found[own]) for name, own in value.on.items()}
+            rows = rows.filter(pl.col(name) == wanted)
+        column = pl.col(value.column or _STUDY)
+        match value.total:
+            case Total.COUNT:
+                total, none = pl.len(), 0
+            case Total.SUM:
+                total, none = pl.when(column.count() > 0).then(column.sum()), None
+            case Total.ANY:
+                total, none = column.is_in(value.values).fill_null(value=False).any(), False
+            case Total.SINGLE:
+                total, none = pl.len() == 1, False
+        totals = rows.group_by(_STUDY).agg(total=total)
+        studies = pl.DataFrame({_STUDY: self._order.study})
+        found = studies.join(totals, on=_STUDY, how="left", maintain_order="left")
+        return (
+            found.get_column("total").fill_null(none).to_arrow()
+            if none is not None
+            else (found.get_column("total").to_arrow())
         )
-        matched = left.join(right, on=[study, *value.on], how="left", maintain_order="left")
-        return matched.get_column("id").to_arrow()
+
+
+def _first_equal(
+    theirs: tuple[pl.Series, Sequence[pa.Array]], ours: tuple[pl.Series, Sequence[pa.Array]]
+) -> pa.Array:
+    """For each of our rows the first of their rows that has the same study and equal columns.
+
+    Every column becomes small whole numbers, and these one number for each row, so that a table of
+    all numbers leads from one row to the other; no row is hashed twice.
+    """
+    their_key, our_key = theirs[0], ours[0]
+    count = max(their_key.max() or 0, our_key.max() or 0) + 1  # type: ignore[type-var, operator]
+    for their, our in zip(theirs[1], ours[1], strict=True):
+        encoded = their.dictionary_encode()
+        known = encoded.dictionary
+        if count * len(known) > _DENSE_KEYS:
+            # Only the keys that they have count, so there are at most as many as rows.
+            their_key, our_key, count = _dense(their_key, our_key)
+        codes = _series(pc.index_in(our, value_set=known)).cast(pl.Int64)
+        their_key = their_key * len(known) + _series(encoded.indices).cast(pl.Int64)
+        our_key = our_key * len(known) + codes
+        count *= len(known)
+    if count > _DENSE_KEYS:
+        their_key, our_key, count = _dense(their_key, our_key)
+    first = _true(their_key.is_first_distinct() & their_key.is_not_null())
+    rows = pl.repeat(None, count, dtype=pl.Int64, eager=True).scatter(
+        their_key.gather(first), first
+    )
+    return rows.gather(our_key).to_arrow()
+
+
+def _dense(theirs: pl.Series, ours: pl.Series) -> tuple[pl.Series, pl.Series, int]:
+    """The same keys as numbers below the number of different ones of theirs."""
+    encoded = theirs.to_arrow().dictionary_encode()
+    found = pc.index_in(ours.to_arrow(), value_set=encoded.dictionary)
+    keys = (_series(encoded.indices).cast(pl.Int64), _series(found).cast(pl.Int64))
+    return *keys, len(encoded.dictionary)
+
+
+def _match(
+    left: pl.DataFrame, right: pl.DataFrame, qualities: tuple[str, str, str, str]
+) -> pl.DataFrame:
+    """For each row of `left` the id of the only row of `right` that agrees, and how it does."""
+
+    def agreeing(text: pl.Expr) -> pl.LazyFrame:
+        keyed = right.lazy().select("study", "id", text=text).filter(pl.col("text").is_not_null())
+        found = keyed.group_by("study", "text").agg(pl.col("id").first(), several=pl.len() > 1)
+        ours = left.lazy().select("study", text=text)
+        return ours.join(found, on=["study", "text"], how="left", maintain_order="left")
+
+    exact, alike, ambiguous, none = map(pl.lit, qualities)
+    text = pl.col("text")
+    by_text = agreeing(text).select("id", "several")
+    by_words = agreeing(values.normalized(text)).select(id_alike="id", several_alike="several")
+    return (
+        pl.concat([by_text, by_words], how="horizontal")
+        .select(
+            id=pl.when("several")
+            .then(None)
+            .when(pl.col("id").is_not_null())
+            .then("id")
+            .when(~pl.col("several_alike"))
+            .then("id_alike"),
+            quality=pl.when("several")
+            .then(ambiguous)
+            .when(pl.col("id").is_not_null())
+            .then(exact)
+            .when("several_alike")
+            .then(ambiguous)
+            .when(pl.col("id_alike").is_not_null())
+            .then(alike)
+            .otherwise(none),
+        )
+        .collect()
+    )
 
 
 @dataclass(frozen=True)
@@ -455,6 +647,7 @@ def _read_columns(fields: Sequence[Field], rows: _Rows) -> dict[str, pa.Array]:
     found: dict[str, pa.Array] = {}
     expressions: list[pl.Expr] = []
     inputs: dict[str, pl.Series] = {}
+    numbers: dict[tuple[str, bool], values.Numbers] = {}
     for item in fields:
         value = item.value
         if not isinstance(value, Read):
@@ -462,6 +655,11 @@ def _read_columns(fields: Sequence[Field], rows: _Rows) -> dict[str, pa.Array]:
         path = rows.source.resolve(value.path)
         if path is None:
             found[item.name] = pa.nulls(len(rows), item.type.arrow)
+        elif value.reading in _NUMBERS:
+            whole = value.reading is Reading.WHOLE_NUMBER
+            if (path, whole) not in numbers:
+                numbers[path, whole] = values.numbers(rows.read(path), whole=whole)
+            found[item.name] = getattr(numbers[path, whole], str(value.argument or "value"))
         elif (expression := _expression(value, path)) is not None:
             inputs.setdefault(path, _series(rows.read(path)))
             expressions.append(expression.alias(item.name))
@@ -470,14 +668,14 @@ def _read_columns(fields: Sequence[Field], rows: _Rows) -> dict[str, pa.Array]:
     if expressions:
         # Lazy, since only the lazy engine computes once what several expressions share.
         computed = pl.DataFrame(inputs).lazy().select(expressions).collect()
-        found |= {series.name: series.to_arrow() for series in computed}
+        found |= {series.name: _clean(series) for series in computed}
     return found
 
 
 def _expression(value: Read, path: str) -> pl.Expr | None:
     """How polars computes the value from the column named `path`, for readings that are left to it."""
     if value.reading is Reading.CONTAINS:
-        return values.contains(pl.col(path), str(value.argument))
+        return values.contains(pl.col(path), str(value.argument or "value"))
     read = _EXPRESSIONS.get(value.reading)
     return read(pl.col(path)) if read else None
 
@@ -491,6 +689,10 @@ def _kernel(value: Read, path: str, rows: _Rows) -> pa.Array:
             array = pc.equal(rows.read(path), value.argument)
         case Reading.PART:
             array = pc.struct_field(rows.read(path), value.argument)
+        case Reading.OR_ELSE:
+            array = pc.fill_null(rows.read(path), value.argument)
+        case Reading.DOCUMENT_URL:
+            array = values.document_url(rows.snapshot("nct_id"), rows.read(path))
         case _:
             array = rows.read(path)
     if value.when is None:
@@ -504,6 +706,38 @@ def _holds(condition: Condition, rows: _Rows) -> pa.Array:
         return pa.repeat(pa.scalar(condition.negated), len(rows))
     equal = pc.fill_null(pc.equal(rows.read(path), condition.value), False)
     return pc.invert(equal) if condition.negated else equal
+
+
+def _difference(value: Difference, rows: _Rows) -> pa.Array:
+    """The time between two dates of each row."""
+    paths = {name: rows.source.resolve(getattr(value, name)) for name in ("start", "end")}
+    texts = {name: _series(rows.read(path or "")) for name, path in paths.items()}
+    start, end = (values.last_day(pl.col(name)) for name in texts)
+    days = (end - start).dt.total_days()
+    span = days if value.span is Span.DAYS else values.months_between(start, end)
+    array = pl.DataFrame(texts).lazy().select(span).collect().to_series().to_arrow()
+    for condition in value.unless:
+        array = pc.if_else(_holds(condition, rows), pa.scalar(None, array.type), array)
+    return array
+
+
+def _passes(kept: RowFilter, rows: _Rows) -> pl.Series:
+    """Whether each row passes a filter."""
+    value = rows.read(rows.source.resolve(kept.path) or "")
+    among = pc.is_in(value, value_set=pa.array(kept.values))
+    return _series(pc.invert(among) if kept.negated else among)
+
+
+def _clean(series: pl.Series) -> pa.Array:
+    """A computed column; text may have been made of lists, which are not looked at before."""
+    if series.dtype != pl.String:
+        return series.to_arrow()
+    return values.without_nul(series.to_arrow().cast(pa.string()))
+
+
+def _typed(item: Field, array: pa.Array) -> pa.Array:
+    """The values of a column in its own type."""
+    return array if array.type == item.type.arrow else array.cast(item.type.arrow)
 
 
 def _present(items: pa.Array) -> pl.Series | None:

@@ -1,4 +1,4 @@
-"""How single values are read: partial dates, ages, joined lists, text that Postgres can hold.
+"""How single values are read: numbers, partial dates, ages, lists, text that Postgres can hold.
 
 Belongs here: vectorised expressions and kernels over one column, each total (whatever text the
 registry sends, the answer is a value or NULL, never an error). Does not belong here: which column
@@ -6,6 +6,10 @@ is read how (`tables`), and how columns come out of nested studies (`flatten.py`
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
 
 import polars as pl
 import pyarrow as pa
@@ -26,6 +30,11 @@ YEARS_PER_UNIT: dict[str, float] = {
 _PARTIAL_DATE = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?$"
 # Seven digits bound the number so that no text, however long, becomes an infinite age.
 _AGE = r"(?i)^([0-9]{1,7}(?:\.[0-9]{1,7})?) (year|month|week|day|hour|minute)s?$"
+
+_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}$"
+_LABEL = r"(?s)^([^:]+): (.*)$"
+
+_DOCUMENTS = "https://ClinicalTrials.gov/ProvidedDocs"
 
 _LENGTH_OF_YEAR, _LENGTH_OF_MONTH, _LENGTH_OF_DAY = 4, 7, 10
 
@@ -85,6 +94,69 @@ def years(text: pl.Expr) -> pl.Expr:
     return number * unit.replace_strict(YEARS_PER_UNIT, default=None, return_dtype=pl.Float64)
 
 
+def days(text: pl.Expr) -> pl.Expr:
+    """An age or duration in days; NULL where `years` is."""
+    return years(text) * DAYS_PER_YEAR
+
+
+def age_number(text: pl.Expr) -> pl.Expr:
+    """The number of an age or duration, where it is whole, whatever its unit."""
+    return text.str.extract(_AGE, 1).cast(pl.Int32, strict=False)
+
+
+def age_unit(text: pl.Expr) -> pl.Expr:
+    """The unit of an age or duration in lower case and singular, such as `year`."""
+    return text.str.extract(_AGE, 2).str.to_lowercase()
+
+
+def year(text: pl.Expr) -> pl.Expr:
+    """The year of a partial date; NULL where `first_day` is."""
+    return first_day(text).dt.year()
+
+
+def months_between(start: pl.Expr, end: pl.Expr) -> pl.Expr:
+    """Completed calendar months from one day to another, negative where `end` is earlier.
+
+    The last day of a month completes it: from 31 January to 28 February is one month.
+    """
+    early, late = pl.min_horizontal(start, end), pl.max_horizontal(start, end)
+    months = (late.dt.year() - early.dt.year()) * 12 + late.dt.month() - early.dt.month()
+    unfinished = (late.dt.day() < early.dt.day()) & (late != late.dt.month_end())
+    sign = pl.when(end < start).then(-1).when(end >= start).then(1)
+    return sign * (months - unfinished.cast(pl.Int32))
+
+
+def timestamp(text: pl.Expr) -> pl.Expr:
+    """A day and time such as `2020-09-29T21:40`; NULL for text that is none."""
+    plain = pl.when(text.str.contains(_TIMESTAMP) & ~text.str.starts_with("0000")).then(text)
+    return plain.str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", strict=False)
+
+
+def day_of_timestamp(text: pl.Expr) -> pl.Expr:
+    """The day of a day and time; NULL where `timestamp` is."""
+    return timestamp(text).dt.date()
+
+
+def kind_of_label(text: pl.Expr) -> pl.Expr:
+    """`DIETARY_SUPPLEMENT` of `Dietary Supplement: Zinc`: the spelling of the enumeration."""
+    return text.str.extract(_LABEL, 1).str.to_uppercase().str.replace_all(" ", "_", literal=True)
+
+
+def name_of_label(text: pl.Expr) -> pl.Expr:
+    """`Zinc` of `Dietary Supplement: Zinc`; NULL for text of another form."""
+    return text.str.extract(_LABEL, 2)
+
+
+def normalized(text: pl.Expr) -> pl.Expr:
+    """Text for comparing titles: lower case, letters and digits only, single blanks between words.
+
+    NULL where nothing is left.
+    """
+    words = text.str.to_lowercase().str.replace_all(r"[^\p{L}\p{M}\p{N}]+", " ")
+    words = words.str.strip_chars(" ")
+    return pl.when(words != "").then(words)
+
+
 def lower(text: pl.Expr) -> pl.Expr:
     """Text in lower case, by Unicode's rules."""
     return text.str.to_lowercase()
@@ -101,8 +173,131 @@ def contains(items: pl.Expr, argument: str) -> pl.Expr:
     return items.list.contains(pl.lit(argument))
 
 
+def document_url(nct_id: pa.Array, file_name: pa.Array) -> pa.Array:
+    """Where the registry keeps a document of a study, as AACT composes it."""
+    ending = pc.utf8_slice_codeunits(nct_id, -2)
+    return pc.binary_join_element_wise(_DOCUMENTS, ending, nct_id, file_name, "/")
+
+
+class NumberStatus(Enum):
+    """What a text is that should be a number; a missing text has no status."""
+
+    NUMBER = "number"
+    QUALIFIED = "qualified"
+    NOT_AVAILABLE = "not available"
+    UNPARSED = "unparsed"
+
+
+NO_NUMBER = frozenset(
+    {
+        *("NA", "N/A", "N.A.", "NC", "ND", "NE", "NR", "NS"),
+        *("NOT APPLICABLE", "NOT AVAILABLE", "NOT CALCULABLE", "NOT CALCULATED", "NOT DETERMINED"),
+        *("NOT ESTIMABLE", "NOT EVALUABLE", "NOT REACHED", "NOT REPORTED", "NOT SIGNIFICANT"),
+    }
+)
+"""What people write for a number that there is none of, in upper case with single blanks."""
+
+_SPELLINGS: Mapping[str, str] = {
+    "&lt;": "<",
+    "&gt;": ">",
+    "&le;": "<=",
+    "&ge;": ">=",
+    "&#60;": "<",
+    "&#62;": ">",
+    "\u2264": "<=",
+    "\u2265": ">=",
+    "\u2212": "-",
+    "\u2248": "~",
+}
+
+# Commas only between groups of three that do not begin with 0: `0,083` is somebody's decimal comma.
+_QUALIFIED_NUMBER = (
+    r"^(<=|>=|=<|=>|<|>|=|~)?\s*"
+    r"([+-]?(?:[0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,32}(?:\.[0-9]{0,99})?)"
+    r"(?:[eE][+-]?[0-9]{1,3})?)$"
+)
+_REVERSED = {"=<": "<=", "=>": ">="}
+
+_STATUSES = pa.array([status.value for status in NumberStatus])
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Texts read as numbers: value, what qualifies it or stands for none, and status."""
+
+    value: pa.Array
+    qualifier: pa.Array
+    status: pa.Array
+
+
+def numbers(text: pa.Array, *, whole: bool = False) -> Numbers:
+    """Texts read as numbers (whole ones, if asked), whatever they hold.
+
+    Nearly all are plain numbers and cost one conversion; the few others are looked at closely. What
+    could mean two things (a percent sign, a decimal comma, a range) is left unparsed, not guessed.
+    """
+    sent = pl.from_arrow(text)
+    assert isinstance(sent, pl.Series)  # noqa: S101 - from_arrow gives frames for tables only
+    value = sent.cast(pl.Int64 if whole else pl.Float64, strict=False)
+    plain = value.is_not_null() if whole else value.is_finite().fill_null(value=False)
+    odd = (sent.is_not_null() & ~plain).arg_true()
+    if len(odd) == 0:
+        status = pc.if_else(text.is_valid(), NumberStatus.NUMBER.value, None)
+        return Numbers(value.to_arrow(), pa.nulls(len(text), pa.string()), status)
+    looked_at = _looked_at(sent.gather(odd), whole=whole)
+    frame = pl.DataFrame({"value": value, "plain": plain}).select(
+        value=pl.when("plain").then("value"), status=pl.when("plain").then(pl.lit(0, pl.Int8))
+    )
+    value = frame["value"].scatter(odd, looked_at["value"])
+    status = frame["status"].scatter(odd, looked_at["status"])
+    place = pl.repeat(None, len(sent), dtype=pl.UInt32, eager=True)
+    place = place.scatter(odd, pl.int_range(len(odd), dtype=pl.UInt32, eager=True))
+    qualifiers = looked_at["qualifier"].to_arrow().cast(pa.string())
+    return Numbers(
+        value.to_arrow(), qualifiers.take(place.to_arrow()), _STATUSES.take(status.to_arrow())
+    )
+
+
+def _looked_at(text: pl.Series, *, whole: bool) -> pl.DataFrame:
+    """Value, qualifier and index of the status of texts that are not just a number."""
+    clean = pl.col("text").str.replace_many(_SPELLINGS).str.strip_chars()
+    digits = clean.str.extract(_QUALIFIED_NUMBER, 2).str.replace_all(",", "", literal=True)
+    if whole:
+        number = digits.str.extract(r"^([+-]?[0-9]+)(?:\.0*)?$", 1).cast(pl.Int64, strict=False)
+    else:
+        number = digits.cast(pl.Float64, strict=False)
+        number = pl.when(number.is_finite()).then(number)
+    sign = clean.str.extract(_QUALIFIED_NUMBER, 1).replace(_REVERSED)
+    word = clean.str.to_uppercase().str.replace_all(r"\s+", " ")
+    statuses = {status: index for index, status in enumerate(NumberStatus)}
+    return (
+        pl.DataFrame({"text": text})
+        .lazy()
+        .with_columns(number=number, sign=sign, word=pl.when(word.is_in(NO_NUMBER)).then(word))
+        .select(
+            value="number",
+            qualifier=pl.when(pl.col("number").is_not_null()).then("sign").otherwise("word"),
+            status=pl.when(pl.col("number").is_not_null() & pl.col("sign").is_not_null())
+            .then(statuses[NumberStatus.QUALIFIED])
+            .when(pl.col("number").is_not_null())
+            .then(statuses[NumberStatus.NUMBER])
+            .when(pl.col("word").is_not_null())
+            .then(statuses[NumberStatus.NOT_AVAILABLE])
+            .otherwise(statuses[NumberStatus.UNPARSED])
+            .cast(pl.Int8),
+        )
+        .collect()
+    )
+
+
 def without_nul(text: pa.Array) -> pa.Array:
     """Text with U+0000 replaced by U+FFFD: Postgres text cannot hold it, JSON can."""
-    if not pc.any(pc.match_substring(text, "\0")).as_py():
+    if len(text) == text.null_count:
+        return text
+    _, offsets, data = text.buffers()
+    ends = memoryview(offsets).cast("i")
+    first, last = ends[text.offset], ends[text.offset + len(text)]
+    # A search of the bytes takes a thirtieth of the time of asking each text.
+    if data is None or data.slice(first, last - first).to_pybytes().find(b"\0") < 0:
         return text
     return pc.replace_substring(text, "\0", "\ufffd")

@@ -11,18 +11,30 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from ctg_assets.model.fields import nodes_by_path
+from ctg_assets.model.spec import ColumnType
 from ctg_assets.model.tables.declaration import (
+    Aggregate,
+    Condition,
     Constant,
     DeclarationError,
+    Difference,
     Field,
+    FirstFound,
     Lookup,
+    Match,
+    OuterPosition,
     Parent,
     Read,
     Reading,
     Source,
     Table,
+    Total,
     enclosing_lists,
+    paths_read,
+    tables_needed,
 )
+
+_NUMBER_PARTS = frozenset({None, "value", "qualifier", "status"})
 
 _LIST_READINGS = frozenset({Reading.JOINED, Reading.CONTAINS, Reading.COUNT})
 
@@ -54,10 +66,33 @@ def _check_table(table: Table, known: Mapping[str, Table]) -> None:
     for source in table.sources:
         _check_source(table, source)
     for item in table.fields:
-        if isinstance(item.value, Read):
+        for name in tables_needed(item.value):
+            if name not in known:
+                message = f"refers to table {name!r}, which is not declared before it"
+                raise DeclarationError(message)
+        _check_value(table, item, known)
+
+
+def _check_value(table: Table, item: Field, known: Mapping[str, Table]) -> None:
+    match item.value:
+        case Read():
             _check_read(table, item, item.value)
-        elif isinstance(item.value, Parent | Lookup):
-            _check_reference(table, item.value, known)
+        case Difference():
+            _check_difference(table, item, item.value)
+        case OuterPosition(path):
+            _check_outer_position(table, item, path)
+        case Parent():
+            _check_parent(table, item.value, known[item.value.table])
+        case Lookup():
+            _check_lookup(table, item, item.value, known[item.value.table])
+        case FirstFound(lookups):
+            for one in lookups:
+                _check_lookup(table, item, one, known[one.table])
+        case Match(name, theirs, own):
+            _check_columns(known[name], {theirs: ColumnType.TEXT})
+            _check_columns(table, {own: ColumnType.TEXT})
+        case Aggregate():
+            _check_aggregate(item, item.value, known[item.value.table])
 
 
 def _check_source(table: Table, source: Source) -> None:
@@ -73,8 +108,11 @@ def _check_source(table: Table, source: Source) -> None:
         if stated != type_.arrow:
             message = f"column {name!r} is {type_.value} but source {source.path!r} states {stated}"
             raise DeclarationError(message)
-    reads = [item.value for item in table.fields if isinstance(item.value, Read)]
-    used = {value.path for value in reads} | {value.when.path for value in reads if value.when}
+    used = {path for item in table.fields for path in paths_read(item.value)}
+    used |= {item.value.path for item in table.fields if isinstance(item.value, OuterPosition)}
+    if source.where is not None:
+        used.add(source.where.path)
+        _check_comparison(source, source.where.path, f"filter of source {source.path!r}")
     if stale := set(source.paths) - used:
         message = f"source {source.path!r} maps paths that no column uses: {sorted(stale)}"
         raise DeclarationError(message)
@@ -89,13 +127,42 @@ def _check_read(table: Table, item: Field, value: Read) -> None:
         resolved += 1
         _check_path(source, path, item, value)
         if value.when is not None:
-            condition = source.resolve(value.when.path)
-            if condition is not None:
-                # What is compared must be one text per row: what LOWER asks for, too.
-                _check_path(source, condition, item, Read(value.when.path, Reading.LOWER))
+            _check_condition(source, value.when, item)
     if not resolved:
         message = f"column {item.name!r} has no value in any source"
         raise DeclarationError(message)
+
+
+def _check_difference(table: Table, item: Field, value: Difference) -> None:
+    for source in table.sources:
+        for path in (value.start, value.end):
+            _check_comparison(source, path, f"column {item.name!r}")
+        for condition in value.unless:
+            _check_condition(source, condition, item)
+
+
+def _check_condition(source: Source, condition: Condition, item: Field) -> None:
+    if source.resolve(condition.path) is not None:
+        _check_comparison(source, condition.path, f"column {item.name!r}")
+
+
+def _check_comparison(source: Source, relative: str, what: str) -> None:
+    """What is compared, or a date, must be one text per row."""
+    path = source.resolve(relative)
+    if path is None:
+        message = f"{what}: source {source.path!r} has no {relative!r}"
+        raise DeclarationError(message)
+    # LOWER asks for just that.
+    field = Field(what, ColumnType.TEXT, "", Read(relative, Reading.LOWER))
+    _check_path(source, path, field, Read(relative, Reading.LOWER))
+
+
+def _check_outer_position(table: Table, item: Field, relative: str) -> None:
+    for source in table.sources:
+        path = source.resolve(relative)
+        if path is not None and path not in source.outer_lists[1:]:
+            message = f"column {item.name!r}: no list at {relative!r} encloses {source.path!r}"
+            raise DeclarationError(message)
 
 
 def _check_path(source: Source, path: str, item: Field, value: Read) -> None:
@@ -133,33 +200,56 @@ def _type_problem(value: Read, sent: pa.DataType, wanted: pa.DataType) -> str | 
             return None if value.argument in names else f"has no part {value.argument!r}"
         case Reading.COUNT:
             return None
+        case Reading.NUMBER | Reading.WHOLE_NUMBER if value.argument not in _NUMBER_PARTS:
+            return f"has no part {value.argument!r} of a number"
         case _:
             return None if sent == pa.string() else "is not text"
 
 
-def _check_reference(table: Table, value: Parent | Lookup, known: Mapping[str, Table]) -> None:
-    target = known.get(value.table)
-    if target is None:
-        message = f"refers to table {value.table!r}, which is not declared before it"
+def _check_parent(table: Table, value: Parent, target: Table) -> None:
+    enclosing = {path for source in table.sources for path in source.outer_lists}
+    paths = [source.path for source in target.sources if source.path in enclosing]
+    if not paths or len(set(paths)) != len(paths):
+        message = f"no single source of {value.table!r} encloses a row"
         raise DeclarationError(message)
-    if isinstance(value, Parent):
-        enclosing = {path for source in table.sources for path in source.outer_lists}
-        paths = [source.path for source in target.sources if source.path in enclosing]
-        if not paths or len(set(paths)) != len(paths):
-            message = f"no single source of {value.table!r} encloses a row"
-            raise DeclarationError(message)
-        if any(source.distinct for source in target.sources):
-            message = f"items of {value.table!r} may have no row, so none can refer to them"
-            raise DeclarationError(message)
-        outside = [
-            source.path for source in table.sources if not set(source.outer_lists) & set(paths)
-        ]
-        if bool(outside) != value.optional:
-            message = f"reference to {value.table!r}: optional={value.optional}, outside: {outside}"
-            raise DeclarationError(message)
-        return
-    missing = {*value.on, *value.where} - {item.name for item in target.fields}
-    missing |= set(value.on.values()) - {item.name for item in table.fields}
-    if missing:
-        message = f"looks up by columns that do not exist: {sorted(missing)}"
+    if any(source.distinct or source.where for source in target.sources):
+        message = f"items of {value.table!r} may have no row, so none can refer to them"
         raise DeclarationError(message)
+    outside = [source.path for source in table.sources if not set(source.outer_lists) & set(paths)]
+    if bool(outside) != value.optional:
+        message = f"reference to {value.table!r}: optional={value.optional}, outside: {outside}"
+        raise DeclarationError(message)
+
+
+def _check_lookup(table: Table, item: Field, value: Lookup, target: Table) -> None:
+    theirs = _check_columns(target, dict.fromkeys([*value.on, value.column], None))
+    _check_columns(target, dict.fromkeys(value.where, ColumnType.TEXT))
+    _check_columns(table, {own: theirs[name] for name, own in value.on.items()})
+    if theirs[value.column] is not item.type:
+        found = theirs[value.column].value
+        message = f"column {item.name!r} is {item.type.value} but {value.column!r} is {found}"
+        raise DeclarationError(message)
+
+
+def _check_aggregate(item: Field, value: Aggregate, target: Table) -> None:
+    _check_columns(target, dict.fromkeys(value.where, ColumnType.TEXT))
+    wanted = {Total.SUM: ColumnType.BIGINT, Total.ANY: ColumnType.TEXT}.get(value.total)
+    if (wanted is None) != (value.column is None):
+        message = f"column {item.name!r}: {value.total.value!r} with column {value.column!r}"
+        raise DeclarationError(message)
+    if value.column is not None:
+        _check_columns(target, {value.column: wanted})
+
+
+def _check_columns(table: Table, wanted: Mapping[str, ColumnType | None]) -> dict[str, ColumnType]:
+    """The types of columns that a value needs; any type will do where None is wanted."""
+    types = {item.name: item.type for item in table.fields}
+    if missing := sorted(set(wanted) - set(types)):
+        message = f"needs columns of {table.name!r} that do not exist: {missing}"
+        raise DeclarationError(message)
+    for name, type_ in wanted.items():
+        if type_ is not None and types[name] is not type_:
+            found = types[name].value
+            message = f"needs {name!r} of {table.name!r} as {type_.value}, but it is {found}"
+            raise DeclarationError(message)
+    return {name: types[name] for name in wanted}

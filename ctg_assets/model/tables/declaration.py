@@ -55,11 +55,8 @@ class Reading(Enum):
     YEAR = "the year of a partial date"
     TIMESTAMP = "a day and time of no stated zone"
     DAY_OF_TIMESTAMP = "the day of a day and time"
-    NUMBER = "the number in a text, without its qualifier"
-    WHOLE_NUMBER = "the whole number in a text, without its qualifier"
-    NUMBER_QUALIFIER = "what qualifies the number in a text, or stands for none"
-    NUMBER_STATUS = "what a text that should be a number is"
-    WHOLE_NUMBER_STATUS = "what a text that should be a whole number is"
+    NUMBER = "the part of a number sent as text that the argument names"
+    WHOLE_NUMBER = "the part of a whole number sent as text that the argument names"
     KIND_OF_LABEL = "the enumerated kind that stands before ': '"
     NAME_OF_LABEL = "the name that stands after ': '"
     DOCUMENT_URL = "the web address of a document by its file name"
@@ -573,7 +570,6 @@ def number(
     kind = "whole number" if whole else "number"
     type_ = ColumnType.BIGINT if whole else ColumnType.DOUBLE
     reading = Reading.WHOLE_NUMBER if whole else Reading.NUMBER
-    status_reading = Reading.WHOLE_NUMBER_STATUS if whole else Reading.NUMBER_STATUS
     theirs = dict.fromkeys({raw, value, qualifier} - {None, *beyond_aact}, SAME_AS_AACT)
     sign = qualifier or f"{prefix}_qualifier"
     return (
@@ -582,21 +578,21 @@ def number(
             value,
             type_,
             f"{meaning}: the {kind} sent, if it is one.",
-            Read(path, reading),
+            Read(path, reading, "value"),
             theirs.get(value),
         ),
         Field(
             sign,
             ColumnType.TEXT,
             f"{meaning}: the sign before the number, or the word that stands for none.",
-            Read(path, Reading.NUMBER_QUALIFIER),
+            Read(path, reading, "qualifier"),
             theirs.get(sign),
         ),
         Field(
             status or f"{prefix}_status",
             ColumnType.TEXT,
             f"{meaning}: whether the text is a number, qualified, not available or unparsed.",
-            Read(path, status_reading),
+            Read(path, reading, "status"),
             None,
         ),
     )
