@@ -37,9 +37,9 @@ from ctg_assets.lake.bulk_file import BulkFileError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
-from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.import_file import import_file as bring_in
 from ctg_assets.pipeline.next_step import Rest, Stage, Step
+from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.pipeline.services import BusyError, DataFolderError, Lake, exclusively, open_lake
 from ctg_assets.pipeline.status import (
     WarehouseStatus,
@@ -498,7 +498,7 @@ def _program() -> str:
 
 def _in_order_of_declaration(rows: Mapping[str, int]) -> dict[str, int]:
     """Staging tables as the data model lists them, `studies` first, others after them."""
-    declared = [table.name for table in staging_tables() if table.name in rows]
+    declared = [shape.name for shape in staging_shapes() if shape.name in rows]
     return {name: rows[name] for name in dict.fromkeys([*declared, *rows])}
 
 

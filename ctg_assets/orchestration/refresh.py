@@ -21,7 +21,7 @@ from dagster_shared.error import SerializableErrorInfo
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.orchestration.pages import range_tags, register_pages
 from ctg_assets.orchestration.runs import bury_dead_runs, process_tags, runs_under_way
-from ctg_assets.orchestration.selections import STAGE_JOBS, stage_assets
+from ctg_assets.orchestration.selections import STAGE_JOBS, step_assets
 from ctg_assets.pipeline.next_step import Rest, Stage, Step
 from ctg_assets.pipeline.services import BusyError, data_folder, open_lake
 from ctg_assets.settings import Settings
@@ -152,7 +152,7 @@ class _Runner:
                 instance=self.instance,
                 run_id=run_id,
                 tags=tags,
-                asset_selection=stage_assets(step.stage, self.definitions.resolve_asset_graph()),
+                asset_selection=step_assets(step, self.definitions.resolve_asset_graph()),
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )

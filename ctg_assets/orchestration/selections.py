@@ -13,7 +13,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
-from ctg_assets.pipeline.next_step import Stage
+from ctg_assets.pipeline.next_step import Stage, Step
 
 STAGING_PREFIX = "staging"
 
@@ -58,6 +58,10 @@ STAGE_JOBS = {
 }
 
 
-def stage_assets(stage: Stage, graph: BaseAssetGraph[Any]) -> list[dg.AssetKey]:
-    """The assets that a stage materializes."""
-    return sorted(STAGE_SELECTIONS[stage].resolve(graph), key=str)
+def step_assets(step: Step, graph: BaseAssetGraph[Any]) -> list[dg.AssetKey]:
+    """The assets that a step materializes: those of its stage, but of the tables only those it names."""
+    selected = STAGE_SELECTIONS[step.stage].resolve(graph)
+    if step.stage is Stage.STAGING:
+        named = {dg.AssetKey([STAGING_PREFIX, name]) for name in step.tables}
+        selected -= _STAGING.resolve(graph) - _LOAD_INFO.resolve(graph) - named
+    return sorted(selected, key=str)

@@ -22,7 +22,7 @@ from ctg_assets.orchestration.selections import (
     build_warehouse,
     extract_pages,
     plan_extraction,
-    stage_assets,
+    step_assets,
 )
 from ctg_assets.pipeline.attempts import Attempts
 from ctg_assets.pipeline.load import wanted_state, warehouse_state
@@ -44,7 +44,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Attempts = Attempts()
     asked_registry_at: float = 0.0
     registry_timestamp: str = ""
-    warehouse: WarehouseState = WarehouseState()
+    warehouse: str = ""
 
 
 def parse_cursor(text: str | None) -> Cursor:
@@ -119,10 +119,11 @@ class _Memory:
 
     def warehouse(self, wanted: WarehouseState) -> WarehouseState:
         """What the database holds; it is looked at only if it was not last seen holding the wanted."""
-        if self.cursor.warehouse != wanted:
-            seen = warehouse_state(self.settings)
-            self.cursor = msgspec.structs.replace(self.cursor, warehouse=seen)
-        return self.cursor.warehouse
+        if self.cursor.warehouse == wanted.digest:
+            return wanted
+        seen = warehouse_state(self.settings)
+        self.cursor = msgspec.structs.replace(self.cursor, warehouse=seen.digest)
+        return seen
 
 
 def _decide(memory: _Memory) -> Step | dg.SkipReason:
@@ -166,6 +167,6 @@ def _request(context: dg.SensorEvaluationContext, step: Step, attempt: int) -> d
         raise dg.DagsterInvariantViolationError(message)
     return dg.RunRequest(
         job_name=STAGE_JOBS[step.stage].name,
-        asset_selection=stage_assets(step.stage, context.repository_def.asset_graph),
+        asset_selection=step_assets(step, context.repository_def.asset_graph),
         tags=tags,
     )

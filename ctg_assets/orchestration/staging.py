@@ -11,7 +11,6 @@ import dagster as dg
 from ctg_assets.lake.compaction import IncompleteExtractionError
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.spec import TableShape
-from ctg_assets.model.tables import staging_tables
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
@@ -19,7 +18,8 @@ from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.snapshot import studies
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import check_foreign_keys, check_study_rows
-from ctg_assets.pipeline.load import load_staging, parse_data_timestamp
+from ctg_assets.pipeline.load import load_staging, parse_data_timestamp, tables_left_over
+from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.pipeline.services import open_lake
 from ctg_assets.warehouse.builds import LOAD_INFO, update_load_info
 from ctg_assets.warehouse.connection import PostgresAddress
@@ -70,7 +70,7 @@ def _spec(shape: TableShape) -> dg.AssetSpec:
 
 def build_staging_assets() -> dg.AssetsDefinition:
     """One multi-asset with an asset for each staging table."""
-    shapes = [table.shape for table in staging_tables()]
+    shapes = staging_shapes()
 
     @dg.multi_asset(
         name="staging_tables",
@@ -94,7 +94,10 @@ def build_staging_assets() -> dg.AssetsDefinition:
     def load(
         context: dg.AssetExecutionContext, settings: SettingsResource
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        """Replace the selected tables by the rows of the newest snapshot, in one swap."""
+        """Replace the selected tables by the rows of the newest snapshot, in one swap.
+
+        Tables that the data model has no more are dropped with it.
+        """
         configured = settings.load()
         lake = open_lake(configured)
         mark_running_here(context)
@@ -106,7 +109,7 @@ def build_staging_assets() -> dg.AssetsDefinition:
         tables = names - {LOAD_INFO.name}
 
         with open_postgres(configured) as address:
-            if not tables:
+            if not tables and not tables_left_over(address):
                 update_load_info(
                     address,
                     snapshot_id=manifest.snapshot_id,
@@ -159,16 +162,16 @@ def _results(
         size.table: size.table_bytes + size.index_bytes for size in table_sizes(address, STAGING)
     }
     version = dg.DataVersion(manifest.content_fingerprint)
-    for table in staging_tables():
-        if table.name in names:
+    for table in report.rows:
+        if table in names:
             yield dg.MaterializeResult(
-                [STAGING, table.name],
+                [STAGING, table],
                 data_version=version,
                 metadata={
-                    "dagster/row_count": report.rows[table.name],
-                    "size MB (with indexes)": round(sizes[table.name] / 1e6, 3),
+                    "dagster/row_count": report.rows[table],
+                    "size MB (with indexes)": round(sizes[table] / 1e6, 3),
                     "snapshot": manifest.snapshot_id,
-                    **table_preview(address, STAGING, table.name),
+                    **table_preview(address, STAGING, table),
                 },
             )
     if LOAD_INFO.name in names:

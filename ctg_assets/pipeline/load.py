@@ -7,22 +7,25 @@ tables and marts are up to date. Does not belong here: how rows are computed or 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
-from ctg_assets import __version__
 from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.model.flatten import flatten, snapshot_columns
-from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.dbt_project import project_fingerprint
 from ctg_assets.pipeline.last_loaded import remember_loaded
 from ctg_assets.pipeline.next_step import WarehouseState
+from ctg_assets.pipeline.row_sources import Rows, row_sources, staging_shapes
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.builds import BuildRecord, last_build, load_info, record_build
+from ctg_assets.warehouse.builds import (
+    BuildRecord,
+    last_build,
+    load_info,
+    record_build,
+    staging_builds,
+)
 from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.ddl import definition
 from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
 from ctg_assets.warehouse.server import open_postgres
 
@@ -40,28 +43,23 @@ def load_staging(
 ) -> LoadReport:
     """Replace the staging tables (all, or those named) by the rows of a snapshot, in one swap.
 
-    Memory is bounded by a row group of the snapshot. Raises what `load_tables` raises.
+    Tables that the model has no more are dropped as soon as all others are up to date. Memory is
+    bounded by a row group of the snapshot. Raises what `load_tables` raises.
     """
-    declared = staging_tables()
-    chosen = [table for table in declared if tables is None or table.name in tables]
-
-    def batches() -> Iterator[dict[str, pa.Table]]:
-        names = [table.name for table in chosen]
-        for studies in lake.snapshots.batches(manifest.snapshot_id, snapshot_columns(names)):
-            yield flatten(studies, names)
-
+    chosen = [shape for shape in staging_shapes() if tables is None or shape.name in tables]
+    model = _model_digests(manifest)
     report = load_tables(
         address,
-        [table.shape for table in chosen],
-        batches(),
+        chosen,
+        _batches(lake, manifest, {shape.name for shape in chosen}),
         build=BuildRecord(
             snapshot_id=manifest.snapshot_id,
             content_fingerprint=manifest.content_fingerprint,
-            model_fingerprint=tables_fingerprint(),
+            model_fingerprint=_digest(*model.values()),
             data_timestamp=parse_data_timestamp(manifest.data_timestamp),
             studies=manifest.studies,
+            tables=_fingerprints(manifest, model),
         ),
-        whole_model=len(chosen) == len(declared),
         progress=progress,
     )
     if _STUDIES in report.rows:
@@ -69,15 +67,28 @@ def load_staging(
     return report
 
 
+def _batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+    for source in row_sources():
+        own = [shape.name for shape in source.shapes if shape.name in names]
+        if own:
+            yield from source.batches(lake, manifest, own)
+
+
+def tables_left_over(address: PostgresAddress) -> list[str]:
+    """Staging tables that earlier loads made and that the model has no more."""
+    declared = {shape.name for shape in staging_shapes()}
+    return [name for name in staging_builds(address) if name not in declared]
+
+
 def wanted_state(manifest: SnapshotManifest) -> WarehouseState:
     """What the database should hold once a snapshot has gone all the way."""
-    staging = f"{manifest.content_fingerprint}/{tables_fingerprint()}"
+    tables = _fingerprints(manifest, _model_digests(manifest))
     # Spelled as it will be read back, whatever the registry's spelling.
     timestamp = _spelled(parse_data_timestamp(manifest.data_timestamp))
     return WarehouseState(
-        staging_fingerprint=staging,
+        tables=tables,
         data_timestamp=timestamp,
-        marts_fingerprint=_marts_fingerprint(staging, timestamp),
+        marts_fingerprint=_marts_fingerprint(tables, timestamp),
     )
 
 
@@ -88,11 +99,12 @@ def warehouse_state(settings: Settings) -> WarehouseState:
     """
     with open_postgres(settings) as address:
         info = load_info(address)
+        tables = staging_builds(address)
         marts = last_build(address, _MARTS_STAGE, _ALL_MARTS)
     if info is None:
         return WarehouseState()
     return WarehouseState(
-        staging_fingerprint=info.fingerprint if info.every_table else None,
+        tables=tables,
         data_timestamp=None if info.data_timestamp is None else _spelled(info.data_timestamp),
         marts_fingerprint=None if marts is None else marts.fingerprint,
     )
@@ -102,13 +114,24 @@ def record_marts(address: PostgresAddress) -> None:
     """Note that all marts were just built from the tables as they are."""
     info = load_info(address)
     if info is not None and info.every_table and info.data_timestamp is not None:
-        fingerprint = _marts_fingerprint(info.fingerprint, _spelled(info.data_timestamp))
+        timestamp = _spelled(info.data_timestamp)
+        fingerprint = _marts_fingerprint(staging_builds(address), timestamp)
         record_build(address, _MARTS_STAGE, _ALL_MARTS, fingerprint)
 
 
-def tables_fingerprint() -> str:
-    """A digest of what makes rows of studies: all tables' declarations, and our release."""
-    return hashlib.sha256(f"{__version__} {staging_tables()!r}".encode()).hexdigest()
+def _fingerprints(manifest: SnapshotManifest, model: Mapping[str, str]) -> dict[str, str]:
+    """For each staging table what it is made from: the studies, and its own part of the data model."""
+    return {name: f"{manifest.content_fingerprint}/{part}" for name, part in model.items()}
+
+
+def _model_digests(manifest: SnapshotManifest) -> dict[str, str]:
+    """For each staging table how it looks in the database, and what decides its rows beside the studies."""
+    return {
+        shape.name: _digest(definition(shape), depends_on[shape.name])
+        for source in row_sources()
+        for depends_on in [source.depends_on(manifest)]
+        for shape in source.shapes
+    }
 
 
 def parse_data_timestamp(text: str) -> datetime:
@@ -124,7 +147,12 @@ def _spelled(timestamp: datetime) -> str:
     return timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _marts_fingerprint(staging_fingerprint: str, data_timestamp: str) -> str:
+def _marts_fingerprint(tables: Mapping[str, str], data_timestamp: str) -> str:
     """Marts depend on the tables, on their own SQL, and on the month that the snapshot fact covers."""
     month = data_timestamp[: len("2026-11")]
-    return f"{staging_fingerprint}/{month}/{project_fingerprint()}"
+    of_tables = _digest(*(f"{name} {made}" for name, made in sorted(tables.items())))
+    return f"{of_tables}/{month}/{project_fingerprint()}"
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

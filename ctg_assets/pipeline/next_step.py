@@ -6,6 +6,7 @@ doing it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,13 +40,19 @@ class Stage(StrEnum):
 class WarehouseState(msgspec.Struct, frozen=True):
     """What the database holds, or should hold; None where it was never loaded.
 
-    `staging_fingerprint` depends on the studies' content and the tables' declaration, and
-    `marts_fingerprint` on that, the dbt project and the month; `data_timestamp` is the registry's.
+    `tables` has a fingerprint for each staging table, which depends on the studies' content and the
+    table's declaration; `marts_fingerprint` depends on those, the dbt project and the month.
+    `data_timestamp` is the registry's.
     """
 
-    staging_fingerprint: str | None = None
+    tables: dict[str, str] = {}
     data_timestamp: str | None = None
     marts_fingerprint: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """One short text, different for different states."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Step:
     """The next thing to do, and why.
 
     `extraction` is the plan concerned, if there is one; `first_page` and `last_page` say which of its
-    pages are wanted.
+    pages are wanted, and `tables` which staging tables.
     """
 
     stage: Stage
@@ -61,6 +68,7 @@ class Step:
     extraction: ExtractionPlan | None = None
     first_page: int = 0
     last_page: int = 0
+    tables: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -166,19 +174,31 @@ def next_build_step(
         shards = check_shards(lake, latest)
         if not shards.passed and shards.fatal:
             return Rest(f"not compacted: {shards.description}", blocked=True)
-        return Step(Stage.SNAPSHOT, f"extraction {extraction_id} is not compacted yet", latest)
+        how = "yet" if manifest is None else "by the present field tree"
+        return Step(Stage.SNAPSHOT, f"extraction {extraction_id} is not compacted {how}", latest)
 
     wanted = goal(manifest)
     state = warehouse(wanted)
-    if state.staging_fingerprint != wanted.staging_fingerprint:
+    if state.tables != wanted.tables:
         last_loaded = studies_last_loaded(lake, manifest)
         for name, verdict in snapshot_verdicts(manifest, settings, last_loaded).items():
             if not verdict.passed and verdict.fatal:
                 reason = f"not loaded, check {name} failed: {verdict.description}"
                 return Rest(reason, blocked=True)
-        reason = f"the tables do not hold snapshot {extraction_id} yet"
-        return Step(Stage.STAGING, reason, latest)
+        return _staging_step(latest, state, wanted)
     return _after_staging(latest, state, wanted)
+
+
+def _staging_step(latest: ExtractionPlan, state: WarehouseState, wanted: WarehouseState) -> Step:
+    """The load of those tables that are not as they should be."""
+    outdated = [name for name, made in wanted.tables.items() if state.tables.get(name) != made]
+    needless = sorted(state.tables.keys() - wanted.tables.keys())
+    if len(outdated) == len(wanted.tables):
+        reason = f"the tables do not hold snapshot {latest.extraction_id} yet"
+    else:
+        changes = [("to be loaded", outdated), ("no longer in the data model", needless)]
+        reason = "; ".join(f"{what}: {', '.join(names)}" for what, names in changes if names)
+    return Step(Stage.STAGING, reason, latest, tables=tuple(outdated))
 
 
 def _after_staging(

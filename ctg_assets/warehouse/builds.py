@@ -6,7 +6,7 @@ Belongs here: `ctg_meta.builds` (one row per staging table or mart: what it was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
+from ctg_assets.warehouse.ddl import STAGING
 from ctg_assets.warehouse.errors import PermanentWarehouseError
 
 LOAD_INFO = TableShape(
@@ -55,24 +56,29 @@ LOAD_INFO = TableShape(
 
 @dataclass(frozen=True)
 class BuildRecord:
-    """What a load is made from; `data_timestamp` (aware) is the registry's."""
+    """What a load is made from; `data_timestamp` (aware) is the registry's.
+
+    `tables` maps every table of the data model, loaded now or not, to what its rows depend on, as one
+    text that changes when they may. By it a later load knows which tables it can leave alone.
+    """
 
     snapshot_id: str
     content_fingerprint: str
     model_fingerprint: str
     data_timestamp: datetime | None
     studies: int
-
-    @property
-    def fingerprint(self) -> str:
-        """One text that changes when content or model does."""
-        return f"{self.content_fingerprint}/{self.model_fingerprint}"
+    tables: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class LoadInfo(BuildRecord):
+class LoadInfo:
     """The row of `staging.load_info`."""
 
+    snapshot_id: str
+    content_fingerprint: str
+    model_fingerprint: str
+    data_timestamp: datetime | None
+    studies: int
     every_table: bool
     loaded_at: datetime
 
@@ -118,12 +124,12 @@ def ensure_builds(connection: Connection) -> None:
 
 
 def write_builds(
-    connection: Connection,
-    stage: str,
-    fingerprint: str,
-    rows: Iterable[tuple[str, int | None]],
+    connection: Connection, stage: str, built: Iterable[tuple[str, str, int | None]]
 ) -> None:
-    """Record, in the caller's transaction, that tables or models of a stage were built just now."""
+    """Record, in the caller's transaction, that tables or models of a stage were built just now.
+
+    Of each: name, what it was built from (its fingerprint), and rows.
+    """
     with connection.cursor() as cursor:
         cursor.executemany(
             """
@@ -131,7 +137,7 @@ def write_builds(
             ON CONFLICT (stage, name) DO UPDATE
             SET fingerprint = excluded.fingerprint, rows = excluded.rows, built_at = excluded.built_at
             """,
-            [(stage, name, fingerprint, count) for name, count in rows],
+            [(stage, *facts) for facts in built],
         )
 
 
@@ -142,7 +148,7 @@ def record_build(
     doing = f"recording the build of {stage} {name}"
     with connect(address) as connection, postgres_errors(doing):
         ensure_builds(connection)
-        write_builds(connection, stage, fingerprint, [(name, rows)])
+        write_builds(connection, stage, [(name, fingerprint, rows)])
 
 
 def last_build(address: PostgresAddress, stage: str, name: str) -> Build | None:
@@ -160,6 +166,26 @@ def builds(address: PostgresAddress, stage: str) -> list[Build]:
                 f"SELECT {_BUILD_COLUMNS} FROM ctg_meta.builds WHERE stage = %s ORDER BY name",  # noqa: S608
                 [stage],
             ).fetchall()
+
+
+def tables_there(connection: Connection, schema: str) -> dict[str, str]:
+    """What each table of a schema was last built from, by name; tables dropped since are left out."""
+    return dict(
+        connection.execute(
+            """
+            SELECT name, fingerprint FROM ctg_meta.builds
+            WHERE stage = %s AND to_regclass(format('%%I.%%I', stage, name)) IS NOT NULL
+            ORDER BY name
+            """,
+            [schema],
+        ).fetchall()
+    )
+
+
+def staging_builds(address: PostgresAddress) -> dict[str, str]:
+    """What each staging table that is there was last built from, by name."""
+    with connect(address) as connection, postgres_errors("reading the builds of staging"):
+        return tables_there(connection, STAGING) if _has_builds(connection) else {}
 
 
 def _has_builds(connection: Connection) -> bool:

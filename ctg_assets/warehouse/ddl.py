@@ -126,5 +126,17 @@ def comments(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
         )
 
 
+def definition(shape: TableShape) -> str:
+    """All statements that make a table, as text: what changes when the table has to be made anew."""
+    statements = [
+        create_table(shape, STAGING),
+        create_primary_key(shape, STAGING),
+        *create_indexes(shape, STAGING),
+        *(add_foreign_key(shape, key, STAGING, STAGING) for key in shape.foreign_keys),
+        *comments(shape, STAGING),
+    ]
+    return "\n".join(statement.as_string() for statement in statements)
+
+
 def _names(columns: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))

@@ -28,7 +28,13 @@ from psycopg import sql
 
 from ctg_assets.model.spec import TableShape
 from ctg_assets.warehouse import ddl
-from ctg_assets.warehouse.builds import LOAD_INFO, BuildRecord, ensure_builds, write_builds
+from ctg_assets.warehouse.builds import (
+    LOAD_INFO,
+    BuildRecord,
+    ensure_builds,
+    tables_there,
+    write_builds,
+)
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, postgres_errors
 from ctg_assets.warehouse.ddl import STAGING, STAGING_NEXT
 from ctg_assets.warehouse.dependents import ForeignKeyOfOthers, find_foreign_keys_of_others
@@ -68,7 +74,6 @@ def load_tables(
     batches: Iterable[Mapping[str, pa.Table]],
     *,
     build: BuildRecord,
-    whole_model: bool = False,
     rebuildable_schemas: Collection[str] = (),
     progress: Callable[[LoadProgress], None] | None = None,
     patience_seconds: float = 600.0,
@@ -77,11 +82,12 @@ def load_tables(
     """Replace `tables` of schema `staging` by the rows of `batches`, atomically.
 
     Each batch maps table names to rows with the columns of the table's shape, in any order of columns;
-    tables may be missing from a batch. Tables not in `tables` stay, unless `whole_model` says that
-    `tables` is the whole model: then those that earlier loads made are dropped. Foreign keys hold at
-    the end between all tables, replaced and kept. Views on replaced tables are made again with owner,
-    grants and comments; one that no longer fits is an error, or, in one of `rebuildable_schemas`
-    (whose views something builds after the load), is left out and reported. Grants on the tables stay.
+    tables may be missing from a batch. `build.tables` names every table of the model: those that are
+    not in `tables` stay, and once none of them is out of date, tables that earlier loads made and the
+    model has no more are dropped. Foreign keys hold at the end between all tables, replaced and kept.
+    Views on replaced tables are made again with owner, grants and comments; one that no longer fits is
+    an error, or, in one of `rebuildable_schemas` (whose views something builds after the load), is left
+    out and reported. Grants on the tables stay.
 
     Readers see all of the old state or all of the new, and wait at most for the swap. It is retried
     for `patience_seconds` while long transactions keep reading the old tables.
@@ -102,7 +108,7 @@ def load_tables(
             deadline=time.monotonic() + patience_seconds,
             rebuildable_schemas=frozenset(rebuildable_schemas),
         )
-        load.prepare(whole_model=whole_model)
+        load.prepare()
         try:
             return load.run(batches)
         except BaseException:
@@ -142,7 +148,7 @@ class _Load:
     def patiently(self, doing: str, work: Callable[[], object]) -> None:
         patiently(self.control, doing, work, deadline=self.deadline)
 
-    def prepare(self, *, whole_model: bool) -> None:
+    def prepare(self) -> None:
         ensure_builds(self.control)
         self._drop_leftovers()
         for schema in (STAGING, STAGING_NEXT):
@@ -150,14 +156,19 @@ class _Load:
                 sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
             )
         loaded = {shape.name for shape in self.tables}
-        others = self.control.execute(
-            "SELECT name, fingerprint FROM ctg_meta.builds WHERE stage = %s AND name <> ALL(%s)",
-            [STAGING, sorted(loaded)],
-        ).fetchall()
-        if whole_model:
-            self.retired = [name for name, _ in others]
-        else:
-            self.every_table = all(found == self.build.fingerprint for _, found in others)
+        kept = {
+            name: fingerprint
+            for name, fingerprint in tables_there(self.control, STAGING).items()
+            if name not in loaded
+        }
+        self.every_table = all(
+            kept.get(name) == fingerprint
+            for name, fingerprint in self.build.tables.items()
+            if name not in loaded
+        )
+        if self.every_table:
+            # Before, one that is out of date might still refer to them.
+            self.retired = sorted(kept.keys() - self.build.tables.keys())
         self._require_referenced_tables(loaded)
 
     def _drop_leftovers(self) -> None:
@@ -344,8 +355,10 @@ class _Load:
         write_builds(
             self.control,
             STAGING,
-            self.build.fingerprint,
-            [(shape.name, self.rows[shape.name]) for shape in self.tables],
+            [
+                (shape.name, self.build.tables[shape.name], self.rows[shape.name])
+                for shape in self.tables
+            ],
         )
 
 

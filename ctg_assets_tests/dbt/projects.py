@@ -61,8 +61,8 @@ def load(address: PostgresAddress, studies: pa.Table, data_timestamp: datetime |
             model_fingerprint="model",
             data_timestamp=data_timestamp,
             studies=studies.num_rows,
+            tables={table.name: "content/model" for table in staging_tables()},
         ),
-        whole_model=True,
     )
 
 

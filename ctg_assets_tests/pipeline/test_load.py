@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.model.dependencies import row_digests
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline import dbt_project
 from ctg_assets.pipeline.last_loaded import studies_last_loaded
@@ -19,7 +20,6 @@ from ctg_assets.pipeline.load import (
     load_staging,
     parse_data_timestamp,
     record_marts,
-    tables_fingerprint,
     wanted_state,
     warehouse_state,
 )
@@ -65,9 +65,7 @@ def test_the_database_holds_what_was_wanted(
     assert report.rows["studies"] == manifest.studies == 40
     counted = query(address, "SELECT count(*), count(DISTINCT nct_id) FROM staging.studies")
     assert counted == [(40, 40)]
-    assert warehouse_state(database) == WarehouseState(
-        wanted.staging_fingerprint, wanted.data_timestamp, None
-    )
+    assert warehouse_state(database) == WarehouseState(wanted.tables, wanted.data_timestamp, None)
 
     record_marts(address)
     assert warehouse_state(database) == wanted
@@ -82,15 +80,13 @@ def test_other_studies_are_wanted_and_the_same_ones_are_not(
     state = warehouse_state(database)
 
     same = wanted_state(_snapshot(lake, database, json_of(3, 2, 1), NEXT_DATA))
-    assert same.staging_fingerprint == state.staging_fingerprint
+    assert same.tables == state.tables
     assert (same.data_timestamp, state.data_timestamp) == (NEXT_DATA, FIRST_DATA)
 
     changed = _snapshot(lake, database, [*json_of(1, 2), *json_of(3, title="Changed")], NEXT_DATA)
-    assert wanted_state(changed).staging_fingerprint != state.staging_fingerprint
+    assert not wanted_state(changed).tables.items() & state.tables.items()
     load_staging(address, lake, changed)
-    assert (
-        warehouse_state(database).staging_fingerprint == wanted_state(changed).staging_fingerprint
-    )
+    assert warehouse_state(database).tables == wanted_state(changed).tables
     titles = query(address, "SELECT brief_title FROM staging.studies ORDER BY nct_id")
     assert titles == [("A Study",), ("A Study",), ("Changed",)]
 
@@ -106,7 +102,9 @@ def test_some_tables_of_a_newer_snapshot_are_not_the_whole(
     )
     report = load_staging(address, lake, newer, tables=["studies"])
     assert report.rows == {"studies": 2}
-    assert warehouse_state(database).staging_fingerprint is None
+    held, wanted = warehouse_state(database).tables, wanted_state(newer).tables
+    assert held.keys() == wanted.keys()
+    assert (held.items() & wanted.items()) == {("studies", wanted["studies"])}
 
     marts = warehouse_state(database).marts_fingerprint
     record_marts(address)
@@ -123,9 +121,7 @@ def test_some_tables_of_the_same_snapshot_leave_the_whole_up_to_date(
     manifest = _snapshot(lake, database, json_of(1, 2))
     load_staging(address, lake, manifest)
     load_staging(address, lake, manifest, tables=["studies", "conditions"])
-    assert (
-        warehouse_state(database).staging_fingerprint == wanted_state(manifest).staging_fingerprint
-    )
+    assert warehouse_state(database).tables == wanted_state(manifest).tables
 
 
 def test_what_was_loaded_is_remembered_for_its_registry_and_query(
@@ -164,9 +160,13 @@ def test_marts_of_nothing_are_not_recorded(database: Settings, address: Postgres
 # --- fingerprints ---------------------------------------------------------------------------------
 
 
-def test_the_tables_fingerprint_is_the_same_in_every_process() -> None:
-    """It depends on no addresses and no order of sets, else every refresh would load everything."""
-    code = "from ctg_assets.pipeline.load import tables_fingerprint as f; print(f())"
+def test_fingerprints_are_the_same_in_every_process() -> None:
+    """They depend on no addresses and no order of sets, else every refresh would load everything."""
+    code = (
+        "from ctg_assets.model.dependencies import row_digests as digests; "
+        "from ctg_assets.model.tables import staging_tables as tables; "
+        "print(sorted(digests(tables()).items()))"
+    )
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code],
@@ -177,14 +177,7 @@ def test_the_tables_fingerprint_is_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     ]
     printed = [process.communicate()[0].strip() for process in processes]
-    assert printed == [tables_fingerprint()] * 2
-
-
-def test_the_tables_fingerprint_follows_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release may read values differently, so its tables are loaded anew."""
-    before = tables_fingerprint()
-    monkeypatch.setattr("ctg_assets.pipeline.load.__version__", "999")
-    assert tables_fingerprint() != before
+    assert printed == [str(sorted(row_digests(staging_tables()).items()))] * 2
 
 
 def test_marts_are_wanted_anew_with_the_month_and_with_their_sql(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
@@ -22,6 +23,8 @@ from ctg_assets_tests.pipeline.lakes import (
     planned,
 )
 
+TABLES = ("studies", "conditions", "keywords")
+
 
 class World:
     """A lake, and what database and registry would answer; counts how often they are asked."""
@@ -37,7 +40,7 @@ class World:
         """What is next."""
 
         def warehouse(wanted: WarehouseState) -> WarehouseState:
-            assert wanted.staging_fingerprint is not None
+            assert wanted.tables
             self.asked.append("warehouse")
             return self.database
 
@@ -89,7 +92,7 @@ class World:
 
 def _goal(manifest: SnapshotManifest) -> WarehouseState:
     return WarehouseState(
-        staging_fingerprint=manifest.content_fingerprint,
+        tables=dict.fromkeys(TABLES, manifest.content_fingerprint),
         data_timestamp=manifest.data_timestamp,
         marts_fingerprint=f"marts of {manifest.content_fingerprint}",
     )
@@ -169,6 +172,29 @@ def test_a_snapshot_is_loaded(world: World) -> None:
     assert world.asked == ["warehouse"]
 
 
+def test_only_tables_that_are_out_of_date_are_loaded(world: World) -> None:
+    """The step names those that are made from something else, or missing, in the model's order."""
+    plan = world.extracted(1, 2, 3)
+    world.built(plan)
+    held = {"keywords": world.database.tables["keywords"], "studies": "by another declaration"}
+    world.database = msgspec.structs.replace(world.database, tables=held)
+    step = world.next()
+    assert isinstance(step, Step)
+    assert (step.stage, step.tables) == (Stage.STAGING, ("studies", "conditions"))
+    assert step.reason == "to be loaded: studies, conditions"
+
+
+def test_a_table_that_left_the_model_has_to_go(world: World) -> None:
+    """Then nothing is loaded, but the stage of loading drops it."""
+    world.built(world.extracted(1, 2, 3))
+    held = {**world.database.tables, "links": "an older declaration"}
+    world.database = msgspec.structs.replace(world.database, tables=held)
+    step = world.next()
+    assert isinstance(step, Step)
+    assert (step.stage, step.tables) == (Stage.STAGING, ())
+    assert step.reason == "no longer in the data model: links"
+
+
 def test_unchanged_studies_of_a_newer_data_version_are_not_loaded(world: World) -> None:
     """Then only the data version is noted."""
     world.built(world.extracted(1, 2, 3))
@@ -181,7 +207,7 @@ def test_marts_follow_the_tables(world: World) -> None:
     """Tables that are up to date under marts that are not: the marts are next."""
     plan = world.extracted(1, 2, 3)
     state = _goal(world.compacted(plan))
-    world.database = WarehouseState(state.staging_fingerprint, state.data_timestamp, "older")
+    world.database = WarehouseState(state.tables, state.data_timestamp, "older")
     assert world.step() == (Stage.MARTS, plan)
 
 
@@ -336,7 +362,7 @@ def test_a_snapshot_that_is_loaded_is_not_judged_again(world: World) -> None:
     plan = _vanished(world)
     manifest = world.lake.snapshots.manifest(plan.extraction_id)
     assert manifest is not None
-    world.database = WarehouseState(_goal(manifest).staging_fingerprint, FIRST_DATA, "older")
+    world.database = WarehouseState(_goal(manifest).tables, FIRST_DATA, "older")
     assert world.step() == (Stage.MARTS, plan)
 
 

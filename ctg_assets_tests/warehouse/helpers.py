@@ -100,14 +100,19 @@ def batch(studies: range, version: int = 1) -> dict[str, pa.Table]:
     }
 
 
-def build(version: int = 1, studies: int = 3) -> BuildRecord:
-    """The record of a load."""
+def build(
+    version: int = 1,
+    studies: int = 3,
+    tables: Sequence[str] = ("studies", "conditions", "keywords"),
+) -> BuildRecord:
+    """The record of a load of a model with these tables."""
     return BuildRecord(
         snapshot_id=f"snapshot-{version}",
         content_fingerprint=f"content-{version}",
         model_fingerprint="model",
         data_timestamp=datetime(2026, 1, version, 9, tzinfo=UTC),
         studies=studies,
+        tables=dict.fromkeys(tables, f"content-{version}/model"),
     )
 
 

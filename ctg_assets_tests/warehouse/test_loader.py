@@ -18,7 +18,7 @@ import pytest
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.warehouse import sending, sessions
-from ctg_assets.warehouse.builds import builds, load_info
+from ctg_assets.warehouse.builds import builds, load_info, staging_builds
 from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets.warehouse.errors import (
     LoadBusyError,
@@ -94,9 +94,9 @@ def test_a_load_says_what_it_was_made_from(address: PostgresAddress) -> None:
     load(address, 2)
     info = load_info(address)
     assert info is not None
-    assert (info.snapshot_id, info.fingerprint, info.studies) == (
+    assert (info.snapshot_id, info.content_fingerprint, info.studies) == (
         "snapshot-2",
-        "content-2/model",
+        "content-2",
         3,
     )
     assert info.data_timestamp == build(2).data_timestamp
@@ -155,7 +155,8 @@ def test_the_whole_model_can_be_made(address: PostgresAddress) -> None:
     """The statements for every table of the real model are valid, twice over."""
     shapes = [declared.shape for declared in staging_tables()]
     for version in (1, 2):
-        load_tables(address, shapes, [], build=build(version), whole_model=True)
+        whole = build(version, tables=[shape.name for shape in shapes])
+        load_tables(address, shapes, [], build=whole)
     assert set(row_counts(address, "staging")) == {shape.name for shape in shapes} | {"load_info"}
     assert len(foreign_keys(address, "staging")) == sum(len(shape.foreign_keys) for shape in shapes)
 
@@ -405,18 +406,58 @@ def test_references_from_elsewhere(address: PostgresAddress) -> None:
 
 
 def test_tables_that_left_the_model(address: PostgresAddress) -> None:
-    """A load of the whole model drops tables of earlier loads, and nothing that others made."""
+    """A load drops tables of earlier loads that the model has no more, and nothing that others made."""
     load(address)
     query(address, "CREATE TABLE staging.by_somebody ()")
     load_tables(
         address,
         [STUDIES],
         [{"studies": batch(range(9))["studies"]}],
-        build=build(2),
-        whole_model=True,
+        build=build(2, tables=["studies"]),
     )
     assert set(row_counts(address, "staging")) == {"studies", "load_info", "by_somebody"}
     assert [done.name for done in builds(address, "staging")] == ["studies"]
+
+
+def test_tables_that_left_the_model_go_without_a_load(address: PostgresAddress) -> None:
+    """When nothing but a table too many is wrong, it is dropped and the others are not touched."""
+    load(address)
+    before = query(address, "SELECT oid FROM pg_class WHERE relname IN ('studies', 'conditions')")
+    load_tables(address, [], [], build=build(1, tables=["studies", "conditions"]))
+    assert set(row_counts(address, "staging")) == {"studies", "conditions", "load_info"}
+    after = query(address, "SELECT oid FROM pg_class WHERE relname IN ('studies', 'conditions')")
+    assert after == before
+
+
+def test_tables_that_left_the_model_stay_while_others_are_old(address: PostgresAddress) -> None:
+    """A table that is out of date may still refer to one that left the model, so both stay."""
+    load(address)
+    left = build(2, tables=["studies", "keywords"])
+    load_tables(address, [STUDIES], [{"studies": batch(range(1, 5))["studies"]}], build=left)
+    assert {"conditions", "keywords"} <= row_counts(address, "staging").keys()
+    load_tables(address, [STUDIES, KEYWORDS_OF_NOTHING], [batch_of_the_rest()], build=left)
+    assert row_counts(address, "staging").keys() == {"studies", "keywords", "load_info"}
+
+
+KEYWORDS_OF_NOTHING = TableShape("keywords", "Without conditions.", KEYWORDS.columns, ("id",))
+
+
+def batch_of_the_rest() -> dict[str, pa.Table]:
+    """Rows of all tables but the one that the others no longer refer to."""
+    rows = batch(range(1, 4), version=2)
+    return {name: rows[name] for name in ("studies", "keywords")}
+
+
+def test_a_table_that_somebody_dropped_is_out_of_date(address: PostgresAddress) -> None:
+    """What was built counts only as long as it is there."""
+    load(address)
+    assert staging_builds(address).keys() == {"studies", "conditions", "keywords"}
+    query(address, "DROP TABLE staging.keywords")
+    assert staging_builds(address).keys() == {"studies", "conditions"}
+    load_tables(address, [STUDIES], [{"studies": batch(range(1, 4))["studies"]}], build=build())
+    info = load_info(address)
+    assert info is not None
+    assert not info.every_table
 
 
 def _bad_batches() -> dict[str, tuple[str, Callable[[], dict[str, pa.Table]]]]:
