@@ -58,6 +58,7 @@ _EXPRESSIONS: Mapping[Reading, Callable[[pl.Expr], pl.Expr]] = {
     Reading.LOWER: values.lower,
     Reading.FIRST_DAY: values.first_day,
     Reading.LAST_DAY: values.last_day,
+    Reading.UNLESS_DAY: values.unless_day,
     Reading.PRECISION: values.precision,
     Reading.YEARS: values.years,
     Reading.DAYS: values.days,

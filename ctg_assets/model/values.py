@@ -70,6 +70,12 @@ def last_day(text: pl.Expr) -> pl.Expr:
     )
 
 
+def unless_day(text: pl.Expr) -> pl.Expr:
+    """The text where it is not a day of the calendar such as `2021-03-15`, and NULL where it is."""
+    is_day = first_day(text).is_not_null() & (text.str.len_bytes() == _LENGTH_OF_DAY)
+    return pl.when(~is_day).then(text)
+
+
 def precision(text: pl.Expr) -> pl.Expr:
     """`day`, `month` or `year`: how exact a partial date is; NULL where `first_day` is."""
     length = text.str.len_bytes()

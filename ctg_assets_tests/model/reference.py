@@ -191,6 +191,7 @@ _READINGS: dict[Reading, Callable[[Any, Any], Any]] = {
     Reading.LOWER: lambda sent, _: sent.lower(),
     Reading.FIRST_DAY: lambda sent, _: partial_date(sent)[0],
     Reading.LAST_DAY: lambda sent, _: partial_date(sent)[1],
+    Reading.UNLESS_DAY: lambda sent, _: None if partial_date(sent)[2] == "day" else sent,
     Reading.PRECISION: lambda sent, _: partial_date(sent)[2],
     Reading.YEARS: lambda sent, _: years(sent),
     Reading.EQUALS: lambda sent, argument: sent == argument,

@@ -339,7 +339,7 @@ def test_eligibility_ages() -> None:
 
 
 def test_study_dates() -> None:
-    """Partial dates keep text, last and first day and precision; full dates are just dates."""
+    """Partial dates keep text, last and first day and precision; full dates keep text that is no day."""
     study = protocol(
         status={
             "startDateStruct": {"date": "2020-02", "type": "ACTUAL"},
@@ -371,6 +371,8 @@ def test_study_dates() -> None:
         "verification_date_precision": "day",
         "study_first_submitted_date": dt.date(2019, 12, 31),
         "results_first_submitted_date": dt.date(2019, 12, 31),
+        "results_first_submitted_date_as_sent": "2019",
+        "last_update_submitted_date_as_sent": "tomorrow",
     }
 
 

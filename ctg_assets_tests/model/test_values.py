@@ -59,6 +59,17 @@ def test_partial_date_covers_days(
     assert _dates(text) == (first, last, precision)
 
 
+@pytest.mark.parametrize(("text", "first", "last", "precision"), PARTIAL_DATES)
+def test_text_is_kept_unless_it_is_a_day(
+    text: str | None, first: Day | None, last: Day | None, precision: str | None
+) -> None:
+    """What the last day does not tell in full is kept as text, and only that."""
+    series = pl.Series("text", [text], dtype=pl.String)
+    (kept,) = series.to_frame().select(values.unless_day(pl.col("text"))).row(0)
+    assert kept == (None if precision == "day" else text)
+    assert (kept is None) == (text is None or (last is not None and last.isoformat() == text))
+
+
 @given(
     st.one_of(
         st.dates().map(str),

@@ -41,6 +41,7 @@ class Reading(Enum):
     LOWER = "lower case"
     FIRST_DAY = "first day that a partial date covers"
     LAST_DAY = "last day that a partial date covers"
+    UNLESS_DAY = "as sent, unless it is a day such as 2021-03-15"
     PRECISION = "precision of a partial date: day, month or year"
     YEARS = "an age or duration in years"
     EQUALS = "whether the value equals the argument"
@@ -510,11 +511,28 @@ def equals(
     return Field(name, ColumnType.BOOLEAN, description, Read(path, Reading.EQUALS, argument), aact)
 
 
-def full_date(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
-    """A date that the registry always gives to the day.
+def full_date(
+    name: str, path: str, description: str, aact: str | None = SAME_AS_AACT
+) -> tuple[Field, ...]:
+    """A date that the registry gives to the day, but for rare ones: the day, and `<name>_as_sent`.
 
-    NULL where it does not parse; were it partial, the last day it covers, as in AACT.
+    The day is NULL where the text does not parse; were it partial, the last day it covers, as in AACT.
+    The text is kept only where the day does not tell it.
     """
+    return (
+        last_day(name, path, description, aact),
+        Field(
+            f"{name}_as_sent",
+            ColumnType.TEXT,
+            f"The text sent for {name} where it is not a day; NULL where it is.",
+            Read(path, Reading.UNLESS_DAY),
+            None,
+        ),
+    )
+
+
+def last_day(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
+    """The last day that a date covers, for one whose text is kept in another column."""
     return Field(name, ColumnType.DATE, description, Read(path, Reading.LAST_DAY), aact)
 
 
@@ -530,7 +548,7 @@ def partial_date(prefix: str, path: str, meaning: str, raw: str | None = None) -
             path,
             f"{meaning}, as sent: a year, a month or a day.",
         ),
-        full_date(f"{prefix}_date", path, f"{meaning}: the last day that the date sent covers."),
+        last_day(f"{prefix}_date", path, f"{meaning}: the last day that the date sent covers."),
         Field(
             f"{prefix}_date_first",
             ColumnType.DATE,

@@ -25,6 +25,7 @@ from ctg_assets.model.tables.declaration import (
     full_date,
     integer,
     joined,
+    last_day,
     lookup,
     lower,
     parent,
@@ -232,7 +233,7 @@ def _study_dates() -> tuple[Field, ...]:
             f"{_STATUS}.lastUpdateSubmitDate",
             "Day on which the latest update was submitted.",
         ),
-        full_date(
+        last_day(
             "last_update_submitted_qc_date",
             f"{_STATUS}.lastUpdateSubmitDate",
             "Copy of last_update_submitted_date, kept for AACT's users; the API has no such date.",
