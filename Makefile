@@ -52,7 +52,7 @@ format: $(READY_DEV) ## Put Python and SQL into shape
 	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project
 
 generate: $(READY) ## Write again what is derived from the data model
-	@$(BIN)/python -m ctg_assets.model.dbt_sources dbt_project/models/staging
+	@$(BIN)/python -m ctg_assets.pipeline.derived_files
 
 lock: $(READY_DEV) ## Pin the newest allowed versions in requirements*.txt
 	@$(LOCK) --upgrade pyproject.toml --group build --group dev --output-file requirements-dev.txt

@@ -69,15 +69,18 @@ def loaded() -> Any:
 
 
 def test_groups_hold_the_stages(loaded: Any) -> None:
-    """Each asset is in the group of its stage, and there is one for each staging table."""
+    """Each asset is in the group of its stage; each staging table is one, and has a view."""
     groups: dict[str, set[str]] = {}
     for name, asset in loaded["assets"].items():
         groups.setdefault(asset["group"], set()).add(name)
-    assert groups.keys() == {"extraction", "lake", "staging", "marts"}
+    assert groups.keys() == {"extraction", "lake", "staging", "staging_views", "marts"}
     assert groups["extraction"] == {"extraction_plan", "page_shards"}
     assert groups["lake"] == {"studies"}
     names = {f"staging/{table.shape.name}" for table in staging_tables()}
     assert groups["staging"] == names | {"staging/load_info"}
+    assert groups["staging_views"] == {
+        f"staging_views/stg_{name.removeprefix('staging/')}" for name in groups["staging"]
+    }
     assert {"marts/dim_study", "marts/fct_study_snapshot_monthly"} <= groups["marts"]
 
 
@@ -87,6 +90,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         "extraction": ["json", "parquet"],
         "lake": ["parquet"],
         "staging": ["postgres"],
+        "staging_views": ["dbt", "postgres"],
         "marts": ["dbt", "postgres"],
     }
     for name, asset in loaded["assets"].items():
@@ -95,26 +99,26 @@ def test_every_asset_is_described(loaded: Any) -> None:
         assert len(asset["description"]) > 20, name
         assert asset["kinds"], name
         assert set(asset["kinds"]) <= set(kinds[asset["group"]]), name
-        if asset["group"] in {"staging", "marts"}:
+        if asset["group"] in {"staging", "staging_views", "marts"}:
             assert asset["kinds"] == kinds[asset["group"]], name
             assert {"dagster/column_schema", "dagster/table_name"} <= set(asset["metadata"]), name
 
 
 def test_lineage_is_unbroken(loaded: Any) -> None:
-    """From every mart one gets back to the plan through staging tables, snapshot and pages."""
+    """From every mart one gets back to the plan through views, tables, snapshot and pages."""
     for name, asset in loaded["assets"].items():
         stages = ["extraction_plan", "page_shards", "studies"]
-        if asset["group"] in {"staging", "marts"}:
+        if asset["group"] in {"staging", "staging_views", "marts"}:
             assert set(stages) <= set(asset["upstream"]), name
         if asset["group"] == "marts":
-            assert any(parent.startswith("staging/") for parent in asset["upstream"]), name
+            assert any(parent.startswith("staging_views/") for parent in asset["upstream"]), name
             assert all(parent in loaded["assets"] for parent in asset["upstream"]), name
 
 
 def test_every_stage_has_checks(loaded: Any) -> None:
     """Each stage has checks, with descriptions where they are ours, and those before marts block."""
     groups = {check["asset"].partition("/")[0] for check in loaded["checks"]}
-    assert groups == {"page_shards", "studies", "staging", "marts"}
+    assert groups == {"extraction_plan", "page_shards", "studies", "staging", "marts"}
     described = {
         (check["asset"], check["name"]): check["description"]
         for check in loaded["checks"]

@@ -1,4 +1,4 @@
-"""The marts: dbt models as assets, dbt tests as asset checks.
+"""The staging views and the marts: dbt models as assets, dbt tests as asset checks.
 
 Belongs here: how Dagster runs the dbt project and what it makes of it. Does not belong here: SQL
 (`dbt_project/`) and the staging tables it reads (`staging.py`).
@@ -31,22 +31,19 @@ from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.inspection import describe_table
 from ctg_assets.warehouse.server import open_postgres
 
-GROUP = "marts"
-
 _FINGERPRINT_FILE = "manifest.fingerprint"
 
 
 class _Translator(DagsterDbtTranslator):
-    """Puts models under `marts/` and into their group; sources name their own asset keys."""
+    """Keys and groups of models are their schemas; sources name their own asset keys."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         if dbt_resource_props["resource_type"] == "model":
-            return dg.AssetKey([GROUP, dbt_resource_props["name"]])
+            return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
         return super().get_asset_key(dbt_resource_props)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        del dbt_resource_props
-        return GROUP
+        return str(dbt_resource_props["schema"])
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         del dbt_resource_props

@@ -15,6 +15,9 @@ from ctg_assets.warehouse.connection import PostgresAddress
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 
+STAGING_VIEWS = "staging_views"
+"""The schema of the views through which models read the staging tables, as `dbt_project.yml` says."""
+
 # What dbt itself writes, and no source of anything.
 _WRITTEN_BY_DBT = {"target", "logs", "dbt_packages"}
 _SOURCE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md"}

@@ -41,7 +41,7 @@ def refresh(address: PostgresAddress, tmp_path: Path) -> Refresh:
 
     def run(data_timestamp: datetime | None, *studies: Any, options: tuple[str, ...] = ()) -> Any:
         load(address, snapshot(*studies), data_timestamp)
-        models = ["--select", "dim_study", "fct_study_snapshot_monthly"]
+        models = ["--select", "+fct_study_snapshot_monthly"]
         dbt_on(address, tmp_path, "run", *models, *options)
         return values(address, SNAPSHOT)
 

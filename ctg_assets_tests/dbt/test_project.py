@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.model.dbt_sources import dbt_source_files
 from ctg_assets.model.fields import enum_values
 from ctg_assets.model.tables import staging_tables
-from ctg_assets.pipeline.dbt_project import PROJECT_DIR
-from ctg_assets.warehouse.builds import LOAD_INFO
+from ctg_assets.pipeline.dbt_project import STAGING_VIEWS
 
 DIMENSIONS = {
     "dim_study": "nct_id",
@@ -48,18 +46,40 @@ def test_parses_without_a_database_or_warnings(manifest: dict[str, Any]) -> None
     assert manifest["metadata"]["project_name"] == "ctg"
 
 
-def test_marts_are_tables_in_their_own_schema(manifest: dict[str, Any]) -> None:
-    """The schema `marts` holds the star schema and nothing else."""
-    marts = {
-        name: node["config"]["materialized"]
-        for name, node in models(manifest).items()
-        if node["config"]["materialized"] != "ephemeral"
+def test_models_by_schema(manifest: dict[str, Any]) -> None:
+    """The schema `marts` holds the star schema and nothing else, another a view per staging table."""
+    schemas: dict[str, dict[str, str]] = {}
+    for name, node in models(manifest).items():
+        if node["config"]["materialized"] != "ephemeral":
+            schemas.setdefault(node["schema"], {})[name] = node["config"]["materialized"]
+    assert schemas == {
+        "marts": {
+            **dict.fromkeys([*DIMENSIONS, *FACTS], "table"),
+            "fct_study_snapshot_monthly": "incremental",
+        },
+        STAGING_VIEWS: {f"stg_{source['name']}": "view" for source in manifest["sources"].values()},
     }
-    assert marts == {
-        **dict.fromkeys([*DIMENSIONS, *FACTS], "table"),
-        "fct_study_snapshot_monthly": "incremental",
-    }
-    assert {models(manifest)[name]["schema"] for name in marts} == {"marts"}
+
+
+def test_only_staging_views_read_staging_tables(manifest: dict[str, Any]) -> None:
+    """Each staging view reads its own table and nothing else; no other model reads a source."""
+    for name, node in models(manifest).items():
+        parents = node["depends_on"]["nodes"]
+        if node["schema"] == STAGING_VIEWS:
+            assert parents == [f"source.ctg.staging.{name.removeprefix('stg_')}"]
+        else:
+            assert not [parent for parent in parents if parent.startswith("source.")], name
+
+
+def test_staging_views_have_the_columns_of_their_tables(manifest: dict[str, Any]) -> None:
+    """A staging view names each column of its table, in order, and describes it in the same words."""
+    for source in manifest["sources"].values():
+        view = models(manifest)[f"stg_{source['name']}"]
+        selected = view["raw_code"].partition("select\n")[2].partition("\nfrom")[0]
+        assert [line.strip(" ,") for line in selected.splitlines()] == list(source["columns"])
+        assert {name: column["description"] for name, column in view["columns"].items()} == {
+            name: column["description"] for name, column in source["columns"].items()
+        }
 
 
 @pytest.mark.parametrize(("model", "key"), [*DIMENSIONS.items(), *FACTS.items()])
@@ -88,13 +108,6 @@ def test_everything_is_described(manifest: dict[str, Any]) -> None:
     assert missing == []
 
 
-def test_derived_files_are_current() -> None:
-    """The files derived from the table declarations are what the declarations give today."""
-    folder = PROJECT_DIR / "models" / "staging"
-    derived = dbt_source_files([LOAD_INFO])
-    assert {name: (folder / name).read_text(encoding="utf-8") for name in derived} == derived
-
-
 def test_sources_are_the_staging_assets(manifest: dict[str, Any]) -> None:
     """Every staging table is a source that names the asset it is."""
     sources = {
@@ -110,8 +123,11 @@ def test_enumerated_columns_warn_of_new_values(manifest: dict[str, Any]) -> None
     tests = {
         node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "test"
     }
-    test = tests["accepted_values_studies_overall_status"]
+    test = tests["known_values_studies"]
+    arguments = test["test_metadata"]["kwargs"]
     statuses = [entry.value for entry in enum_values()["Status"]]
-    assert test["test_metadata"]["kwargs"]["values"] == statuses
+    assert arguments["columns"]["overall_status"] == statuses
+    assert arguments["columns"]["phase"] == [entry.value for entry in enum_values()["Phase"]]
+    assert arguments["joined"] == ["phase"]
     assert test["config"]["severity"] == "warn"
-    assert "accepted_values_studies_phase" not in tests
+    assert "known_values_keywords" not in tests

@@ -1,7 +1,7 @@
 {#-
-    The one place where natural keys of dimensions are defined and hashed. A dimension and its fact
-    call the same macro, so neither needs the other to be built first, nor a join of 3.5 million
-    sites on five text columns.
+    The one place where natural keys of dimensions are defined and hashed, in the columns of the
+    staging views. A dimension and its fact call the same macro, so neither needs the other to be
+    built first, nor a join of 3.5 million sites on five text columns.
 -#}
 
 {#-
@@ -31,17 +31,17 @@
 {%- endmacro %}
 
 {% macro sponsor_key() -%}
-    {{ surrogate_key(["sponsor_name"]) }}
+    {{ surrogate_key(["name"]) }}
 {%- endmacro %}
 
 {% macro condition_key() -%}
-    {{ surrogate_key(["condition_name"]) }}
+    {{ surrogate_key(["name"]) }}
 {%- endmacro %}
 
 {% macro intervention_key() -%}
-    {{ surrogate_key(["intervention_type", "intervention_name"]) }}
+    {{ surrogate_key(["intervention_type", "name"]) }}
 {%- endmacro %}
 
 {% macro site_key() -%}
-    {{ surrogate_key(["facility_name", "city", "state", "zip", "country"]) }}
+    {{ surrogate_key(["name", "city", "state", "zip", "country"]) }}
 {%- endmacro %}

@@ -12,7 +12,7 @@ studies as (
 known as (
     select
         coalesce(
-            (select load_info.data_date from load_info),
+            (select cast(load_info.data_timestamp at time zone 'UTC' as date) from load_info),
             (select max(studies.last_update_posted_date) from studies)
         ) as data_date
 )

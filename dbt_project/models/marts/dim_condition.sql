@@ -8,10 +8,10 @@ with
 
 spellings as (
     select
-        condition_name,
+        name,
         count(*) as uses
     from {{ ref("stg_conditions") }}
-    group by condition_name
+    group by name
 ),
 
 keyed as (
@@ -24,9 +24,9 @@ keyed as (
 names as (
     select distinct on (condition_key)
         condition_key,
-        condition_name
+        name
     from keyed
-    order by condition_key asc, uses desc, condition_name collate "C" asc
+    order by condition_key asc, uses desc, name collate "C" asc
 ),
 
 headings as (
@@ -35,8 +35,8 @@ headings as (
 
 select
     names.condition_key,
-    names.condition_name,
+    names.name as condition_name,
     headings.mesh_id,
     headings.mesh_term
 from names
-left join headings on {{ normalised(["names.condition_name"]) }} = headings.normalised_term
+left join headings on {{ normalised(["names.name"]) }} = headings.normalised_term

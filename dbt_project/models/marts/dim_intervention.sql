@@ -9,10 +9,10 @@ with
 spellings as (
     select
         intervention_type,
-        intervention_name,
+        name,
         count(*) as uses
     from {{ ref("stg_interventions") }}
-    group by intervention_type, intervention_name
+    group by intervention_type, name
 ),
 
 keyed as (
@@ -26,9 +26,9 @@ names as (
     select distinct on (intervention_key)
         intervention_key,
         intervention_type,
-        intervention_name
+        name
     from keyed
-    order by intervention_key asc, uses desc, intervention_name collate "C" asc
+    order by intervention_key asc, uses desc, name collate "C" asc
 ),
 
 headings as (
@@ -38,8 +38,8 @@ headings as (
 select
     names.intervention_key,
     names.intervention_type,
-    names.intervention_name,
+    names.name as intervention_name,
     headings.mesh_id,
     headings.mesh_term
 from names
-left join headings on {{ normalised(["names.intervention_name"]) }} = headings.normalised_term
+left join headings on {{ normalised(["names.name"]) }} = headings.normalised_term

@@ -8,7 +8,7 @@ with
 -- Grouped before keys are made: 3.5 million locations of studies have far fewer spellings.
 spellings as (
     select
-        facility_name,
+        name,
         city,
         state,
         zip,
@@ -17,7 +17,7 @@ spellings as (
         longitude,
         count(*) as uses
     from {{ ref("stg_facilities") }}
-    group by facility_name, city, state, zip, country, latitude, longitude
+    group by name, city, state, zip, country, latitude, longitude
 ),
 
 keyed as (
@@ -29,7 +29,7 @@ keyed as (
 
 select distinct on (site_key)
     site_key,
-    facility_name,
+    name as facility_name,
     city,
     state,
     zip,
@@ -41,7 +41,7 @@ order by
     site_key asc,
     latitude is null asc,
     uses desc,
-    facility_name collate "C" asc,
+    name collate "C" asc,
     city collate "C" asc,
     state collate "C" asc,
     zip collate "C" asc,

@@ -7,11 +7,11 @@ with
 
 spellings as (
     select
-        sponsor_name,
+        name,
         agency_class,
         count(*) as uses
     from {{ ref("stg_sponsors") }}
-    group by sponsor_name, agency_class
+    group by name, agency_class
 ),
 
 keyed as (
@@ -25,18 +25,18 @@ keyed as (
 name_uses as (
     select
         sponsor_key,
-        sponsor_name,
+        name,
         sum(uses) as uses
     from keyed
-    group by sponsor_key, sponsor_name
+    group by sponsor_key, name
 ),
 
 names as (
     select distinct on (sponsor_key)
         sponsor_key,
-        sponsor_name
+        name
     from name_uses
-    order by sponsor_key asc, uses desc, sponsor_name collate "C" asc
+    order by sponsor_key asc, uses desc, name collate "C" asc
 ),
 
 class_uses as (
@@ -58,7 +58,7 @@ classes as (
 
 select
     names.sponsor_key,
-    names.sponsor_name,
+    names.name as sponsor_name,
     classes.agency_class
 from names
 inner join classes on names.sponsor_key = classes.sponsor_key

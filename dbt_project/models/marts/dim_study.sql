@@ -32,7 +32,7 @@ lead_sponsors as (
         nct_id,
         {{ sponsor_key() }} as lead_sponsor_key
     from {{ ref("stg_sponsors") }}
-    where sponsor_role = 'lead'
+    where lead_or_collaborator = 'lead'
 ),
 
 conditions as (
@@ -64,7 +64,7 @@ countries as (
         nct_id,
         count(*) as country_count
     from {{ ref("stg_countries") }}
-    where not is_removed
+    where not removed
     group by nct_id
 ),
 
@@ -126,7 +126,7 @@ select
     studies.enrollment_type,
     studies.number_of_arms,
     studies.number_of_groups,
-    studies.is_patient_registry,
+    studies.patient_registry as is_patient_registry,
 
     -- oversight and sharing
     studies.has_dmc,
@@ -135,13 +135,13 @@ select
     studies.plan_to_share_ipd,
 
     -- eligibility
-    eligibilities.sex,
+    eligibilities.gender as sex,
     eligibilities.minimum_age_years,
     eligibilities.maximum_age_years,
-    eligibilities.includes_children,
-    eligibilities.includes_adults,
-    eligibilities.includes_older_adults,
-    eligibilities.accepts_healthy_volunteers,
+    eligibilities.child as includes_children,
+    eligibilities.adult as includes_adults,
+    eligibilities.older_adult as includes_older_adults,
+    eligibilities.healthy_volunteers as accepts_healthy_volunteers,
 
     -- counts
     coalesce(sponsors.sponsor_count, 0) as sponsor_count,

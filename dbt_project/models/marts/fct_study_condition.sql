@@ -5,7 +5,7 @@
 ]) }}
 
 select
-    study_condition_id,
+    id as study_condition_id,
     nct_id,
     {{ condition_key() }} as condition_key,
     position

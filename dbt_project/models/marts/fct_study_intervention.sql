@@ -5,7 +5,7 @@
 ]) }}
 
 select
-    study_intervention_id,
+    id as study_intervention_id,
     nct_id,
     {{ intervention_key() }} as intervention_key,
     position

@@ -5,9 +5,9 @@
 ]) }}
 
 select
-    study_site_id,
+    id as study_site_id,
     nct_id,
     {{ site_key() }} as site_key,
-    site_status,
+    status as site_status,
     position
 from {{ ref("stg_facilities") }}

@@ -5,10 +5,10 @@
 ]) }}
 
 select
-    study_sponsor_id,
+    id as study_sponsor_id,
     nct_id,
     {{ sponsor_key() }} as sponsor_key,
-    sponsor_role,
+    lead_or_collaborator as sponsor_role,
     position,
     agency_class
 from {{ ref("stg_sponsors") }}

@@ -1,14 +1,10 @@
-with
-
-source as (
-    select * from {{ source("staging", "browse_conditions") }}
-),
-
-renamed as (
-    select
-        mesh_id,
-        mesh_term
-    from source
-)
-
-select * from renamed
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    position,
+    mesh_id,
+    mesh_term,
+    downcase_mesh_term,
+    mesh_type
+from {{ source("staging", "browse_conditions") }}

@@ -1,16 +1,8 @@
-with
-
-source as (
-    select * from {{ source("staging", "conditions") }}
-),
-
-renamed as (
-    select
-        id as study_condition_id,
-        nct_id,
-        position,
-        name as condition_name
-    from source
-)
-
-select * from renamed
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    position,
+    name,
+    downcase_name
+from {{ source("staging", "conditions") }}

@@ -1,15 +1,8 @@
-with
-
-source as (
-    select * from {{ source("staging", "countries") }}
-),
-
-renamed as (
-    select
-        nct_id,
-        name as country,
-        removed as is_removed
-    from source
-)
-
-select * from renamed
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    position,
+    name,
+    removed
+from {{ source("staging", "countries") }}

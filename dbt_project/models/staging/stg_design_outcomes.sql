@@ -1,14 +1,10 @@
-with
-
-source as (
-    select * from {{ source("staging", "design_outcomes") }}
-),
-
-renamed as (
-    select
-        nct_id,
-        outcome_type
-    from source
-)
-
-select * from renamed
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    position,
+    outcome_type,
+    measure,
+    time_frame,
+    description
+from {{ source("staging", "design_outcomes") }}

@@ -1,23 +1,14 @@
-with
-
-source as (
-    select * from {{ source("staging", "facilities") }}
-),
-
-renamed as (
-    select
-        id as study_site_id,
-        nct_id,
-        position,
-        status as site_status,
-        name as facility_name,
-        city,
-        state,
-        zip,
-        country,
-        latitude,
-        longitude
-    from source
-)
-
-select * from renamed
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    position,
+    status,
+    name,
+    city,
+    state,
+    zip,
+    country,
+    latitude,
+    longitude
+from {{ source("staging", "facilities") }}

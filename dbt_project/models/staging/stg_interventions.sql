@@ -1,17 +1,9 @@
-with
-
-source as (
-    select * from {{ source("staging", "interventions") }}
-),
-
-renamed as (
-    select
-        id as study_intervention_id,
-        nct_id,
-        position,
-        intervention_type,
-        name as intervention_name
-    from source
-)
-
-select * from renamed
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    position,
+    intervention_type,
+    name,
+    description
+from {{ source("staging", "interventions") }}

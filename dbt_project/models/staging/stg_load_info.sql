@@ -1,14 +1,10 @@
-with
-
-source as (
-    select * from {{ source("staging", "load_info") }}
-),
-
-renamed as (
-    select
-        snapshot_id,
-        cast(data_timestamp at time zone 'UTC' as date) as data_date
-    from source
-)
-
-select * from renamed
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    snapshot_id,
+    content_fingerprint,
+    model_fingerprint,
+    data_timestamp,
+    studies,
+    every_table,
+    loaded_at
+from {{ source("staging", "load_info") }}

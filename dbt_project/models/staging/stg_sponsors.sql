@@ -1,18 +1,9 @@
-with
-
-source as (
-    select * from {{ source("staging", "sponsors") }}
-),
-
-renamed as (
-    select
-        id as study_sponsor_id,
-        nct_id,
-        position,
-        lead_or_collaborator as sponsor_role,
-        name as sponsor_name,
-        agency_class
-    from source
-)
-
-select * from renamed
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    position,
+    agency_class,
+    lead_or_collaborator,
+    name
+from {{ source("staging", "sponsors") }}

@@ -1,0 +1,90 @@
+"""The files derived from the data model: that they are current, and that they follow it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import yaml
+
+from ctg_assets.model.tables import Table, staging_tables
+from ctg_assets.model.tables.declaration import text
+from ctg_assets.pipeline.derived_files import DBT_STAGING, DOCS, derived_files, stale_files
+
+DICTIONARY = DOCS / "data_dictionary.md"
+DIAGRAMS = DOCS / "entity_relationships.md"
+
+
+def with_a_column(table: str) -> list[Table]:
+    """The declared tables, one of them with a column more."""
+    mood = text("mood", "status", "Mood of the site, `|` or < 5 *stars*.", aact=None)
+    return [
+        replace(one, declared=(*one.declared, mood)) if one.name == table else one
+        for one in staging_tables()
+    ]
+
+
+def test_derived_files_are_current() -> None:
+    """Every derived file is what the declarations give today, and none is left of older ones."""
+    derived = derived_files()
+    assert {path.name: path.read_text(encoding="utf-8") for path in derived} == {
+        path.name: text for path, text in derived.items()
+    }
+    assert stale_files(derived) == []
+
+
+def test_a_new_column_appears_everywhere() -> None:
+    """A column added to a declaration is in dictionary, source, staging view and doc block at once."""
+    derived = derived_files(with_a_column("facilities"))
+    path = "protocolSection.contactsLocationsModule.locations[].status"
+    meaning = "Mood of the site, `|` or &lt; 5 \\*stars\\*.".replace("|", "\\|")
+    assert f"| `mood` | text | yes | {meaning} | `{path}` |  |" in derived[DICTIONARY]
+    assert "\n    mood\nfrom" in derived[DBT_STAGING / "stg_facilities.sql"]
+    assert "{% docs facilities__mood %}\nMood of" in derived[DBT_STAGING / "_staging__docs.md"]
+    [source] = yaml.safe_load(derived[DBT_STAGING / "_staging__sources.yml"])["sources"]
+    [facilities] = [table for table in source["tables"] if table["name"] == "facilities"]
+    assert facilities["columns"][-1]["name"] == "mood"
+    [test] = facilities["data_tests"]
+    values = test["known_values"]["arguments"]["columns"]
+    assert values["mood"] == values["status"]
+    models = yaml.safe_load(derived[DBT_STAGING / "_staging__models.yml"])["models"]
+    [view] = [model for model in models if model["name"] == "stg_facilities"]
+    assert view["columns"][-1]["name"] == "mood"
+
+
+def test_the_dictionary_has_every_table_and_column() -> None:
+    """Each table has an entry in the list, a section of its own, and a row per column."""
+    dictionary = derived_files()[DICTIONARY]
+    for table in staging_tables():
+        assert f" | [{table.name}](#{table.name}) | " in dictionary
+        section = dictionary.partition(f"\n### {table.name}\n")[2].partition("\n#")[0]
+        rows = [line for line in section.splitlines() if line.startswith("| `")]
+        assert [row.split("`")[1] for row in rows] == [one.name for one in table.shape.columns]
+
+
+def test_the_dictionary_names_known_values() -> None:
+    """Enumerated columns, and those by which sources are told apart, come with their values."""
+    dictionary = derived_files()[DICTIONARY]
+    assert "\nValues of `enrollment_type`: `ACTUAL`, `ESTIMATED`.\n" in dictionary
+    assert "\nValues of `outcome_type`: `primary`, `secondary`, `other`.\n" in dictionary
+    assert "\nValues of `removed`: `false`, `true`.\n" in dictionary
+
+
+def test_every_foreign_key_is_drawn() -> None:
+    """The overview has every reference but those to studies; each diagram is one that GitHub draws."""
+    diagrams = derived_files()[DIAGRAMS].split("```mermaid\n")[1:]
+    overview = diagrams[0]
+    keys = [
+        f"{key.table} {sign}--o{{ {table.name} : {key.columns[0]}\n"
+        for table in staging_tables()
+        for key in table.shape.foreign_keys
+        if key.table != "studies"
+        for column in table.shape.columns
+        if column.name == key.columns[0]
+        for sign in ["|o" if column.nullable else "||"]
+    ]
+    assert len(keys) == overview.count("--") > 0
+    assert all(key in overview for key in keys)
+    for table in staging_tables():
+        assert f"\n    {table.name} {{\n" in "".join(diagrams[1:])
+    # Mermaid refuses longer texts.
+    assert max(map(len, diagrams)) < 50_000
