@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from ctg_assets import __version__
+from ctg_assets import __version__, model
 from ctg_assets.console import (
     RefreshDisplay,
+    age,
     extraction_facts,
     facts,
     rows_table,
@@ -37,10 +38,25 @@ from ctg_assets.lake.bulk_file import BulkFileError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
+from ctg_assets.model.drift import drifts
 from ctg_assets.pipeline.import_file import import_file as bring_in
 from ctg_assets.pipeline.next_step import Rest, Stage, Step
+from ctg_assets.pipeline.published_model import (
+    RecordedAnswerError,
+    ask_for_model,
+    published_model_verdict,
+    read_published_model,
+    recorded_model,
+)
 from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.pipeline.services import BusyError, DataFolderError, Lake, exclusively, open_lake
+from ctg_assets.pipeline.services import (
+    BusyError,
+    DataFolderError,
+    Lake,
+    exclusively,
+    open_lake,
+    open_registry,
+)
 from ctg_assets.pipeline.status import (
     WarehouseStatus,
     extraction_statuses,
@@ -70,6 +86,9 @@ app = typer.Typer(
 
 # Of a long list, status shows the beginning.
 _MOST_LISTED = 20
+
+# Where fields.csv and enums.csv lie: in a clone that is the source itself.
+_MODEL_FOLDER = Path(model.__file__).parent
 
 # The lock on running stages from the command line.
 _REFRESH = "refresh"
@@ -181,6 +200,45 @@ def import_file(
                 )
             out.print(f"{studies:,} studies from {escape(str(file))}")
             _run(settings, partial(next_extraction_step, settings, lake, plan))
+
+
+@app.command("learn-model")
+def learn_model(
+    metadata: Annotated[
+        Path | None,
+        typer.Argument(help="Recorded answer to /studies/metadata, gzipped or not."),
+    ] = None,
+    enums: Annotated[
+        Path | None, typer.Argument(help="Recorded answer to /studies/enums, gzipped or not.")
+    ] = None,
+    into: Annotated[
+        Path,
+        typer.Option(
+            help="Folder in which to write fields.csv and enums.csv.",
+            show_default="ctg_assets/model",
+        ),
+    ] = _MODEL_FOLDER,
+) -> None:
+    """For keepers of the data model: write its fields.csv and enums.csv anew as the registry has them.
+
+    Asks the registry (two requests), or reads recorded answers. Prints what was learned. Fields that
+    are new get columns in ctg_assets/model/tables; the tests name those without one.
+    """
+    if (metadata is None) is not (enums is None):
+        message = "give both recorded answers, or none to ask the registry"
+        raise typer.BadParameter(message)
+    with _errors_as_exit_codes():
+        if metadata is not None and enums is not None:
+            published = read_published_model(metadata, enums)
+        else:
+            with open_registry(load_settings()) as client:
+                published = ask_for_model(client)
+        learned = drifts(published)
+        (into / "fields.csv").write_text(published.fields_csv(), encoding="utf-8")
+        (into / "enums.csv").write_text(published.enums_csv(), encoding="utf-8")
+        for drift in learned:
+            out.print(escape(str(drift)))
+        out.print(f"differences learned: {len(learned)}; written to {escape(str(into))}")
 
 
 @app.command()
@@ -378,6 +436,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
         BulkFileError,
         DataFolderError,
         OSError,
+        RecordedAnswerError,
         RegistryError,
         StorageError,
         WarehouseError,
@@ -392,6 +451,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
 def _print_status(settings: Settings) -> None:
     lake = open_lake(settings)
     out.print(facts([("data folder", str(settings.data_dir)), ("registry", settings.api_url)]))
+    _print_published_model(settings, lake)
     extractions = extraction_statuses(lake)
     if not extractions:
         out.print("\nnothing has been extracted yet; `ctg-assets refresh` begins")
@@ -412,6 +472,19 @@ def _print_status(settings: Settings) -> None:
         out.print(f"[yellow]held back[/]: {escape(upcoming.reason)}")
     else:
         out.print("nothing is unfinished")
+
+
+def _print_published_model(settings: Settings, lake: Lake) -> None:
+    record = recorded_model(lake, settings.api_url)
+    if record is None:
+        return
+    verdict = published_model_verdict(record)
+    out.print(facts([("its model", f"{verdict.description} (asked {age(record.asked_at)})")]))
+    found = drifts(record.model)
+    for drift in found[:_MOST_LISTED]:
+        out.print(f"  {escape(str(drift))}")
+    if len(found) > _MOST_LISTED:
+        out.print(f"  {len(found) - _MOST_LISTED:,} more differences")
 
 
 def _print_snapshot(lake: Lake) -> None:

@@ -11,24 +11,30 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import psutil
 import pytest
 from typer.testing import CliRunner
 
-from ctg_assets import __version__
+from ctg_assets import __version__, model
 from ctg_assets.cli import app
 from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.pipeline.crawl import Crawler
+from ctg_assets.pipeline.published_model import check_published_model
+from ctg_assets.pipeline.services import open_registry
+from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.warehouse.cluster import read_postmaster
 from ctg_assets.warehouse.connection import connect
 from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
+from ctg_assets_tests.shared_material import shared_path
 
 STUDIES = 25
-COMMANDS = ["refresh", "status", "simulate", "import-file", "psql", "db-url"]
+COMMANDS = ["refresh", "status", "simulate", "import-file", "psql", "db-url", "learn-model"]
 
 
 @contextlib.contextmanager
@@ -248,6 +254,49 @@ def test_broken_import_file(place: Workplace, name: str, content: bytes | None) 
     path.unlink(missing_ok=True)
     good_data_stay(place)
     assert place.lake.extractions.latest(ExtractionState.COMPLETE) == complete
+
+
+def test_learning_the_model_from_files(tmp_path: Path) -> None:
+    """The recorded answers give the project's own files again, with nothing to learn."""
+    answers = [
+        shared_path(f"spec/{name}") for name in ("studies-metadata.json.gz", "studies-enums.json")
+    ]
+    told = CliRunner().invoke(app, ["learn-model", *map(str, answers), "--into", str(tmp_path)])
+    assert told.exit_code == 0
+    assert told.output.startswith("differences learned: 0; written to ")
+    for name in ("fields.csv", "enums.csv"):
+        assert (tmp_path / name).read_bytes() == (files(model) / name).read_bytes()
+    one = CliRunner().invoke(app, ["learn-model", str(answers[0])])
+    assert one.exit_code == 2
+    assert "give both recorded answers" in one.stderr
+    wrong = [*map(str, answers[::-1]), "--into", str(tmp_path)]
+    assert CliRunner().invoke(app, ["learn-model", *wrong]).exit_code == 1
+
+
+def test_learning_the_model_from_a_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry with one field more is learned from; status says before that the model lacks it."""
+    new = {"name": "isNew", "piece": "IsNew", "type": "boolean", "sourceType": "BOOLEAN"}
+    with (
+        running_simulator(GeneratedSource(0, 1)) as running,
+        workplace(running.api_url) as place,
+    ):
+        running.publish_model(metadata=[*catalog.metadata(), new])
+        with open_registry(place.settings) as client:
+            plan = Crawler(client, place.lake.extractions, place.lake.shards).plan(
+                query="", page_size=10
+            )
+            check_published_model(client, place.lake, plan)
+        status = place.ctg("status").stdout
+        assert "the registry's fields and values differ from our model (1 times)" in status
+        assert "  field added: isNew (boolean of BOOLEAN, piece IsNew)\n" in status
+
+        for name in ("api_url", "data_dir"):
+            monkeypatch.setenv(f"CTG_{name.upper()}", str(getattr(place.settings, name)))
+        done = CliRunner().invoke(app, ["learn-model", "--into", str(tmp_path)])
+        assert done.output.startswith("field added: isNew")
+    assert (tmp_path / "fields.csv").read_text().endswith("\nisNew,IsNew,boolean,BOOLEAN\n")
 
 
 def test_progress_on_a_terminal() -> None:

@@ -17,6 +17,7 @@ from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import check_shards
 from ctg_assets.pipeline.crawl import CrawledPage, Crawler
+from ctg_assets.pipeline.published_model import check_published_model
 from ctg_assets.pipeline.services import Lake, exclusively, open_lake, open_registry
 from ctg_assets.registry.errors import PermanentRegistryError
 
@@ -26,12 +27,21 @@ REGISTRY_POOL = "registry"
 GROUP = "extraction"
 OWNERS = ["team:ctg-assets"]
 
+_MODEL_CHECK = "the_registrys_model_is_ours"
+
 
 @dg.asset(
     group_name=GROUP,
     kinds={"json"},
     owners=OWNERS,
     pool=REGISTRY_POOL,
+    check_specs=[
+        dg.AssetCheckSpec(
+            _MODEL_CHECK,
+            asset="extraction_plan",
+            description="The fields and values that the registry says it has are those of our model.",
+        )
+    ],
 )
 def extraction_plan(
     context: dg.AssetExecutionContext, settings: SettingsResource
@@ -39,7 +49,8 @@ def extraction_plan(
     """The walk to be done: query, data version, expected studies and pages.
 
     Materializing it asks the registry for its data version and study count and registers one
-    `page_shards` partition for every page. An open plan at the same data version is continued.
+    `page_shards` partition for every page. An open plan at the same data version is continued. Once
+    per data version the registry is asked which fields and values it has, too.
     """
     configured = settings.load()
     lake = open_lake(configured)
@@ -48,8 +59,9 @@ def extraction_plan(
         plan = Crawler(client, lake.extractions, lake.shards).plan(
             query=configured.query, page_size=configured.page_size
         )
-    pruned = prune_pages(context.instance, lake)
-    register_pages(context.instance, plan)
+        pruned = prune_pages(context.instance, lake)
+        register_pages(context.instance, plan)
+        verdict = check_published_model(client, lake, plan)
     context.log.info(
         f"extraction {plan.extraction_id}: {plan.expected_studies} studies on {plan.planned_pages} "
         f"pages at data version {plan.data_timestamp}; forgot {len(pruned)} stale pages"
@@ -66,7 +78,8 @@ def extraction_plan(
             "page size": plan.page_size,
             "first page": plan.page_key(1),
             "last page": plan.page_keys()[-1],
-        }
+        },
+        check_results=[check_result(verdict, _MODEL_CHECK)],
     )
 
 

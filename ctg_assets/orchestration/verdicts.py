@@ -5,9 +5,11 @@ Belongs here: the translation, once. Does not belong here: what is checked.
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
-from ctg_assets.pipeline.checks import Verdict
+from ctg_assets.pipeline.checks import Listing, Verdict
 
 
 def check_result(verdict: Verdict, name: str | None = None) -> dg.AssetCheckResult:
@@ -17,5 +19,14 @@ def check_result(verdict: Verdict, name: str | None = None) -> dg.AssetCheckResu
         passed=verdict.passed,
         severity=dg.AssetCheckSeverity.ERROR if verdict.fatal else dg.AssetCheckSeverity.WARN,
         description=verdict.description,
-        metadata=dict(verdict.facts),
+        metadata={name: _shown(fact) for name, fact in verdict.facts.items()},
+    )
+
+
+def _shown(fact: int | float | str | Listing) -> Any:
+    if not isinstance(fact, Listing):
+        return fact
+    return dg.MetadataValue.table(
+        [dg.TableRecord(dict(zip(fact.header, row, strict=True))) for row in fact.rows],
+        schema=dg.TableSchema([dg.TableColumn(name) for name in fact.header]),
     )

@@ -6,7 +6,7 @@ asset checks do) and judging the database (`warehouse/`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -22,13 +22,21 @@ _TOLERATED_MISSING_FRACTION = 0.001
 
 
 @dataclass(frozen=True)
+class Listing:
+    """A table among the facts of a verdict."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The outcome of a check: `fatal` failures must stop what comes after."""
 
     passed: bool
     description: str
     fatal: bool = True
-    facts: dict[str, int | float | str] = field(default_factory=dict)
+    facts: Mapping[str, int | float | str | Listing] = field(default_factory=dict)
 
 
 def check_shards(lake: Lake, plan: ExtractionPlan) -> Verdict:

@@ -24,6 +24,7 @@ import msgspec
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
+from ctg_assets.model.published import PublishedEnum, PublishedField
 from ctg_assets.registry.errors import (
     BadRequestError,
     PageTokenRejectedError,
@@ -184,6 +185,20 @@ class RegistryClient:
             )
             raise PermanentRegistryError(message)
         return envelope.totalCount
+
+    def metadata(self, retry_seconds: float | None = None) -> list[PublishedField]:
+        """The registry's field tree: its top-level nodes with all that is below them.
+
+        `retry_seconds` overrides the client's patience, as for `version`.
+        """
+        return self._get("/studies/metadata", {}, list[PublishedField], retry_seconds)
+
+    def enums(self, retry_seconds: float | None = None) -> list[PublishedEnum]:
+        """The registry's enumerations with their values.
+
+        `retry_seconds` overrides the client's patience, as for `version`.
+        """
+        return self._get("/studies/enums", {}, list[PublishedEnum], retry_seconds)
 
     def page(self, request: PageRequest) -> Page:
         """One page of studies.

@@ -17,7 +17,7 @@ legacy markup) is refused with 501, never ignored in silence. Controls, all JSON
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -60,6 +60,14 @@ _FORMATS = {
 }
 
 
+@dataclass(frozen=True)
+class Published:
+    """The bodies of `/studies/metadata` and `/studies/enums`; None for those that our model gives."""
+
+    metadata: bytes | None = None
+    enums: bytes | None = None
+
+
 class Simulator:
     """One stand-in registry: its state, its request log, and the ASGI application that serves it.
 
@@ -69,6 +77,7 @@ class Simulator:
     def __init__(self, source: StudySource, options: SimulatorOptions) -> None:
         self.registry = Registry(source, options.data_timestamp, options.next_source)
         self.log = RequestLog(options.request_log)
+        self.published = Published()
         self._fault_seed = options.fault_seed
         limit = options.requests_per_minute
         self.wire = Wire(
@@ -169,11 +178,11 @@ class Simulator:
         for name in _METADATA_PARAMETERS:
             if _boolean(parameters, name):
                 raise ApiError(501, f"The simulator does not know parameter `{name}`")
-        return _json_bytes(_metadata_body())
+        return _json_bytes(self.published.metadata or _metadata_body())
 
     def _enums(self, request: Request) -> Response:
         _parameters(request, frozenset())
-        return _json(catalog.enums())
+        return _json_bytes(self.published.enums or _enums_body())
 
     def _sizes(self, request: Request) -> Response:
         _parameters(request, frozenset())
@@ -263,6 +272,11 @@ def _page(studies: list[bytes], total: int | None, next_token: str | None) -> by
 @cache
 def _metadata_body() -> bytes:
     return msgspec.json.encode(catalog.metadata())
+
+
+@cache
+def _enums_body() -> bytes:
+    return msgspec.json.encode(catalog.enums())
 
 
 def _version_of(version: DataVersion) -> dict[str, Any]:

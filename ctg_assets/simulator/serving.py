@@ -12,14 +12,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
+import msgspec
 import uvicorn
 
 from ctg_assets.simulator.data_version import DataVersion
 from ctg_assets.simulator.faults import Fault
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.request_log import RequestRecord
-from ctg_assets.simulator.server import Simulator
+from ctg_assets.simulator.server import Published, Simulator
 from ctg_assets.simulator.source import StudySource
 from ctg_assets.simulator.wire import API_PREFIX, TransportExposingProtocol
 
@@ -113,6 +115,19 @@ class RunningSimulator:
     def expire_tokens(self) -> None:
         """Make the page tokens issued so far invalid."""
         self._simulator.registry.expire_tokens()
+
+    def publish_model(
+        self,
+        metadata: list[dict[str, Any]] | None = None,
+        enums: list[dict[str, Any]] | None = None,
+    ) -> None:
+        """Answer `/studies/metadata` and `/studies/enums` with these; None gives our model's again."""
+        self._simulator.published = Published(
+            *(
+                None if answer is None else msgspec.json.encode(answer)
+                for answer in (metadata, enums)
+            )
+        )
 
     def set_faults(self, *faults: Fault | str) -> None:
         """Replace the fault plan by these faults, given as such or in FAULT_SYNTAX."""

@@ -6,11 +6,13 @@ expectations.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
 from ctg_assets.model import fields, tables
+from ctg_assets.model.published import PublishedModel
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.protocol import protocol_tables
 
@@ -33,6 +35,18 @@ def changed_fields(change: Callable[[Rows], Rows]) -> Iterator[None]:
 
     def rows(file_name: str) -> Rows:
         return change(read(file_name)) if file_name == "fields.csv" else read(file_name)
+
+    with patch.object(fields, "_rows", rows), _derived_anew():
+        yield
+
+
+@contextmanager
+def learned(published: PublishedModel) -> Iterator[None]:
+    """As if the model had been learned from this."""
+    files = {"fields.csv": published.fields_csv(), "enums.csv": published.enums_csv()}
+
+    def rows(file_name: str) -> Rows:
+        return list(csv.DictReader(files[file_name].splitlines()))
 
     with patch.object(fields, "_rows", rows), _derived_anew():
         yield

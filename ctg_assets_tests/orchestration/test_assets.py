@@ -17,6 +17,7 @@ from ctg_assets.orchestration.snapshot import studies
 from ctg_assets.orchestration.staging import build_staging_assets
 from ctg_assets.pipeline.services import Lake, open_lake
 from ctg_assets.settings import Settings, load_settings
+from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.warehouse.inspection import row_counts
@@ -143,6 +144,41 @@ def test_each_asset_in_turn(bench: Bench) -> None:
     header, _, *preview = shown["preview"].splitlines()
     assert header.startswith("id | nct_id | ")
     assert len(preview) == 5
+
+
+def model_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    """How a plan's check of the registry's model ended."""
+    assert result.success
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert evaluation.check_name == "the_registrys_model_is_ours"
+    return evaluation
+
+
+def test_the_plan_warns_of_a_registry_with_other_fields(bench: Bench) -> None:
+    """What drifted is a table in the check; a registry that does not tell is no failure of the plan."""
+    bench.simulator.set_faults("every=1@enums:500")
+    evaluation = model_check(bench.materialize(extraction_plan))
+    assert not evaluation.passed
+    assert evaluation.severity is dg.AssetCheckSeverity.WARN
+    assert "could not be asked for" in (evaluation.description or "")
+
+    bench.simulator.set_faults()
+    assert model_check(bench.materialize(extraction_plan)).passed
+
+    enums = [enum for enum in catalog.enums() if enum["type"] != "Sex"]
+    bench.simulator.publish_model(enums=enums)
+    bench.simulator.advance()
+    evaluation = model_check(bench.materialize(extraction_plan))
+    assert not evaluation.passed
+    assert evaluation.severity is dg.AssetCheckSeverity.WARN
+    shown = evaluation.metadata["differences"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    assert {record.data["what"] for record in shown.records} == {"value removed"}
+    assert {record.data["name"] for record in shown.records} == {
+        "Sex FEMALE",
+        "Sex MALE",
+        "Sex ALL",
+    }
 
 
 def test_pages_before_a_failure_are_known(bench: Bench) -> None:

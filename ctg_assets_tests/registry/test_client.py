@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ctg_assets.model.published import PublishedModel
 from ctg_assets.registry.client import Page, PageRequest, RegistryClient, RegistryVersion
 from ctg_assets.registry.errors import (
     BadRequestError,
@@ -22,6 +23,7 @@ from ctg_assets.registry.errors import (
     PermanentRegistryError,
     TransientRegistryError,
 )
+from ctg_assets_tests.pipeline.published import recorded_answers
 from ctg_assets_tests.registry.clock import FakeClock
 from ctg_assets_tests.shared_material import shared_path
 
@@ -107,6 +109,35 @@ def test_a_page() -> None:
     assert before <= page.fetched_at <= datetime.now(UTC)
     assert page.fetched_at.utcoffset() == timedelta(0)
     assert page.seconds >= 0
+
+
+def test_metadata_and_enums() -> None:
+    """The registry's fields and values come as typed trees; what else is said of them is left out."""
+    recorded = recorded_answers()
+    registry = Registry([httpx.Response(200, content=answer) for answer in recorded])
+    with client_of(registry) as client:
+        metadata, enums = client.metadata(), client.enums()
+    assert [request.url for request in registry.requests] == [
+        f"{API}/studies/metadata",
+        f"{API}/studies/enums",
+    ]
+    assert PublishedModel(tuple(metadata), tuple(enums)) == PublishedModel.from_json(*recorded)
+    (identification, *_) = metadata[0].children
+    assert (identification.name, identification.source_type) == ("identificationModule", "STRUCT")
+    assert enums[0].values[0].legacy_value == "U.S. NIH Grant/Contract"
+
+
+@pytest.mark.parametrize("ask", [RegistryClient.metadata, RegistryClient.enums])
+def test_metadata_and_enums_fail_like_all_requests(ask: Callable[[RegistryClient], object]) -> None:
+    """An outage is transient, JSON of another shape permanent."""
+    with (
+        client_of(Registry([httpx.Response(503)])) as client,
+        pytest.raises(TransientRegistryError),
+    ):
+        ask(client)
+    other = Registry([httpx.Response(200, json={"studies": []})])
+    with client_of(other) as client, pytest.raises(PermanentRegistryError, match="another shape"):
+        ask(client)
 
 
 @pytest.mark.parametrize("end", [b"", b',"nextPageToken":null', b',"nextPageToken":""'])
