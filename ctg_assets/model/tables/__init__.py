@@ -20,6 +20,7 @@ from ctg_assets.model.tables.consistency import check
 from ctg_assets.model.tables.declaration import DeclarationError, Table
 from ctg_assets.model.tables.derived import derived_tables
 from ctg_assets.model.tables.protocol import protocol_tables
+from ctg_assets.model.tables.results import results_tables
 
 __all__ = ["DeclarationError", "Table", "staging_tables"]
 
@@ -30,6 +31,6 @@ def staging_tables() -> tuple[Table, ...]:
 
     Raises DeclarationError if a declaration contradicts the registry's field tree.
     """
-    tables = (*protocol_tables(), *derived_tables())
+    tables = (*protocol_tables(), *results_tables(), *derived_tables())
     check(tables)
     return tables
