@@ -1,0 +1,15 @@
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    position,
+    scope,
+    denom_position,
+    result_group_id,
+    ctgov_group_code,
+    units,
+    count_raw,
+    count,
+    count_qualifier,
+    count_status
+from {{ source("staging", "baseline_counts") }}
