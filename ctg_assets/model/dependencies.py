@@ -12,11 +12,13 @@ be forgotten, and tables would keep rows that nobody could explain.
 from __future__ import annotations
 
 import hashlib
+import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from ctg_assets.model import flatten, spec, values
+from ctg_assets.model import flatten
 from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.tables import declaration
 from ctg_assets.model.tables.declaration import (
@@ -29,8 +31,7 @@ from ctg_assets.model.tables.declaration import (
     tables_needed,
 )
 
-ROW_CODE = (declaration, flatten, spec, values)
-"""The modules whose code decides what rows a declaration gives."""
+_MODEL, _TABLES = "ctg_assets.model.", "ctg_assets.model.tables"
 
 # A part of a table that others may depend on: a column, or (None) which rows there are.
 _Part = tuple[str, str | None]
@@ -94,6 +95,24 @@ def _types(paths: Sequence[str]) -> list[str]:
 @cache
 def _code_digest() -> str:
     digest = hashlib.sha256()
-    for module in ROW_CODE:
-        digest.update(Path(str(module.__file__)).read_bytes())
+    for name in row_code():
+        digest.update(Path(str(sys.modules[name].__file__)).read_bytes())
     return digest.hexdigest()
+
+
+def row_code() -> list[str]:
+    """The modules whose code decides what rows a declaration gives: flattening, and what it uses.
+
+    The tables themselves are left out: their declarations are digested one by one.
+    """
+    waiting, reached = [flatten.__name__], set[str]()
+    while waiting:
+        name = waiting.pop()
+        is_table = name.startswith(_TABLES) and name != declaration.__name__
+        if name in reached or is_table or not name.startswith(_MODEL):
+            continue
+        reached.add(name)
+        for value in vars(sys.modules[name]).values():
+            origin = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", "")
+            waiting.append(str(origin))
+    return sorted(reached)
