@@ -9,6 +9,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from psycopg import sql
 
@@ -17,6 +18,10 @@ from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import settings_for, spare_the_disk, temporary_folder
 
 _numbers = itertools.count(1)
+
+# How long an example takes says more about what else the machine is doing than about us.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@
 Belongs here: what a snapshot consists of, listing and reading snapshots. Does not belong here: how
 one is made (`compaction.py`).
 
-A snapshot is a folder with `studies.parquet`, `quarantine.parquet` and, written last, `manifest.json`;
-without a manifest there is no snapshot.
+A snapshot is a folder with `studies.parquet`, `extras.parquet` (what studies have outside the data
+model), `quarantine.parquet` and, written last, `manifest.json`; without a manifest there is no snapshot.
 """
 
 from __future__ import annotations
@@ -21,8 +21,21 @@ from ctg_assets.model.fields import study_arrow_schema
 
 _FOLDER = "snapshots"
 STUDIES_FILE = "studies.parquet"
+EXTRAS_FILE = "extras.parquet"
 QUARANTINE_FILE = "quarantine.parquet"
 _MANIFEST_FILE = "manifest.json"
+
+EXTRAS_SCHEMA = pa.schema(
+    [
+        pa.field("nct_id", pa.string(), nullable=False),
+        # The field's path in the registry's spelling, with [] after lists.
+        pa.field("path", pa.string(), nullable=False),
+        # Positions, from 1, of the list items that the value lies in, joined with "/"; NULL if none.
+        pa.field("item_positions", pa.string()),
+        # The value's JSON as sent.
+        pa.field("value", pa.string(), nullable=False),
+    ]
+)
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -123,6 +136,13 @@ class SnapshotStore:
             file = pq.ParquetFile(stream)
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, columns=wanted)
+
+    def extras(self, snapshot_id: str) -> Iterator[pa.Table]:
+        """What studies have outside the data model (EXTRAS_SCHEMA), in parts, sorted by NCT id."""
+        with self._storage.open_input(snapshot_path(snapshot_id, EXTRAS_FILE)) as stream:
+            file = pq.ParquetFile(stream)
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group)
 
     def quarantine(self, snapshot_id: str, *, with_studies: bool = False) -> pa.Table:
         """The studies a snapshot could not type (QUARANTINE_SCHEMA; the JSON only if asked for)."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +88,7 @@ def test_a_snapshot(any_storage: Storage, tmp_path: Path) -> None:
     assert before <= manifest.created_at <= datetime.now(UTC)
     assert store.quarantine(ID, with_studies=True).equals(QUARANTINE_SCHEMA.empty_table())
     assert any_storage.names(f"snapshots/{ID}") == [
+        "extras.parquet",
         "manifest.json",
         "quarantine.parquet",
         "studies.parquet",
@@ -208,6 +210,26 @@ def test_unknown_fields_are_summed_up(storage: Storage, tmp_path: Path) -> None:
     assert list(manifest.unknown_fields.items()) == [("another", 1), ("novel", 2)]
 
 
+def test_values_outside_the_model_are_kept(storage: Storage, tmp_path: Path) -> None:
+    """Fields that the model does not know are in the snapshot, sorted, with their JSON as sent."""
+    with_site = (
+        b'{"protocolSection":{"identificationModule":{"nctId":"NCT00000003"},'
+        b'"contactsLocationsModule":{"locations":[{},{"novel":1.50}]}},"novel":{"a" : "\xc3\xa9"}}'
+    )
+    pages = [
+        [with_site, study(None, novel=1)],
+        [study("NCT00000001", novel=[]), study("NCT00000002")],
+    ]
+    compacted(storage, tmp_path, pages)
+    site = "protocolSection.contactsLocationsModule.locations[].novel"
+    extras = pa.concat_tables(SnapshotStore(storage).extras(ID))
+    assert [tuple(row.values()) for row in extras.to_pylist()] == [
+        ("NCT00000001", "novel", None, "[]"),
+        ("NCT00000003", "novel", None, '{"a" : "é"}'),
+        ("NCT00000003", site, "2", "1.50"),
+    ]
+
+
 ids = st.sampled_from([f"NCT0000000{digit}" for digit in range(6)] + ["NCT1", None])
 dates = st.sampled_from([None, "2026-01-01", "2026-02-01"])
 drift = st.sampled_from([{}, {"novel": 1}, {"novel": "x"}, {"hasResults": "no"}])
@@ -225,13 +247,14 @@ def _outcome(pages: Sequence[Sequence[bytes]]) -> tuple[Any, ...]:
     with tempfile.TemporaryDirectory() as scratch:
         manifest = compacted(storage, Path(scratch), pages)
         assert list(Path(scratch).iterdir()) == []
+    extras = [row for part in SnapshotStore(storage).extras(ID) for row in part.to_pylist()]
     quarantine = SnapshotStore(storage).quarantine(ID, with_studies=True).to_pylist()
     quarantine.sort(key=lambda row: (row["nct_id"] or "", row["page"], row["study"]))
     facts = json.loads(
         json.dumps({n: str(getattr(manifest, n)) for n in manifest.__struct_fields__})
     )
     del facts["created_at"], facts["file_bytes"], facts["quarantine_reasons"]
-    return rows_of(storage), quarantine, facts
+    return rows_of(storage), extras, quarantine, facts
 
 
 @settings(max_examples=25, deadline=None)
@@ -251,7 +274,7 @@ def test_buckets_make_no_difference(
         patch.setattr(compaction, "_BUCKET_JSON_BYTES", bucket_bytes)
         patch.setattr(compaction, "_ROW_GROUP_ROWS", group_rows)
         assert _outcome(pages) == one_bucket
-    rows, quarantine, facts = one_bucket
+    rows, _, quarantine, facts = one_bucket
     kept = [row["nct_id"] for row in rows]
     assert kept == sorted(set(kept))
     assert len(rows) + len(quarantine) + int(facts["duplicate_rows"]) == len(studies)
@@ -262,7 +285,7 @@ def test_buckets_make_no_difference(
 def test_the_order_of_pages_makes_no_difference(studies: list[bytes], data: Any) -> None:
     """The fingerprint depends on ids and contents alone, not on the order in which they came."""
     shuffled = data.draw(st.permutations(studies))
-    one, other = (_outcome(in_pages(order, 3))[2] for order in (studies, shuffled))
+    one, other = (_outcome(in_pages(order, 3))[-1] for order in (studies, shuffled))
     assert one["content_fingerprint"] == other["content_fingerprint"]
 
 
@@ -389,12 +412,13 @@ def test_a_killed_compaction_leaves_no_snapshot(tmp_path: Path) -> None:
     store = SnapshotStore(storage)
     assert store.manifests() == []
     assert storage.names(f"snapshots/{ID}") == []
-    assert len(list((lake / "snapshots" / ID).iterdir())) == 2, "temporary files should be left"
+    assert len(list((lake / "snapshots" / ID).iterdir())) == 3, "temporary files should be left"
     assert len(list(scratch.iterdir())) == 1, "a scratch folder should be left"
 
     manifest = Compactor(storage, scratch).compact(made.extraction_id)
     assert manifest.studies == len(rows_of(storage)) == 8
     assert sorted(file.name for file in (lake / "snapshots" / ID).iterdir()) == [
+        "extras.parquet",
         "manifest.json",
         "quarantine.parquet",
         "studies.parquet",
@@ -436,7 +460,8 @@ import psutil
 from ctg_assets.lake import compaction
 from ctg_assets.lake.storage import Storage
 
-compaction._BUCKET_JSON_BYTES, compaction._ROW_GROUP_ROWS = 8 << 20, 400
+compaction._BUCKET_JSON_BYTES = compaction._DEAL_JSON_BYTES = 8 << 20
+compaction._ROW_GROUP_ROWS = 400
 samples = []
 compactor = compaction.Compactor(Storage.local(Path(sys.argv[1])), Path(sys.argv[2]))
 compactor.compact(sys.argv[3], lambda *_: samples.append(psutil.Process().memory_info().rss))

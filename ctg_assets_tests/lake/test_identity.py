@@ -8,10 +8,11 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctg_assets.lake.identity import StudyIdentity, identify
+from ctg_assets.lake.parsing import syntax_error
 from ctg_assets_tests.lake.helpers import json_values, study
 
 sections = st.dictionaries(st.text(max_size=3), json_values, max_size=4)
@@ -151,3 +152,19 @@ def test_broken_json_is_identified_by_its_bytes(broken: bytes) -> None:
 def test_only_full_dates_count(posted: Any) -> None:
     """A date of another form cannot say which of two contents is newer."""
     assert identify(study("NCT00000102", posted)).last_update_post_date is None
+
+
+spellings = json_values.map(lambda value: json.dumps(value).encode()) | st.binary()
+
+
+@given(before=st.binary(max_size=3), novel=spellings, after=st.binary(max_size=3))
+@example(before=b"", novel=b'"\xff"', after=b"")
+@example(before=b"", novel=rb'"\ud800"', after=b"")
+@example(before=b"", novel=b"[" * 5_000 + b"]" * 5_000, after=b"")
+@example(before=b"", novel=b"1", after=b"{}")
+def test_an_identity_proves_the_syntax(before: bytes, novel: bytes, after: bytes) -> None:
+    """Where an NCT id is found, the bytes are one JSON object, so nobody has to check that again."""
+    named = study("NCT00000102", novel=0)
+    raw = before + named.replace(b'"novel": 0', b'"novel": ' + novel) + after
+    if identify(raw).nct_id is not None:
+        assert syntax_error(raw) is None

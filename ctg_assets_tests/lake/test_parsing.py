@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -243,31 +243,36 @@ def test_nothing_at_all() -> None:
     check(parse_studies([b"", b""]), [b"", b""])
 
 
-def counted_by_hand(value: Any, kind: pa.DataType | pa.Schema, path: str = "") -> Counter[str]:
-    """The unknown fields of a JSON value, by recursion."""
-    unknown: Counter[str] = Counter()
+def extras_by_hand(
+    value: Any, kind: pa.DataType | pa.Schema, path: str = "", positions: tuple[int, ...] = ()
+) -> Iterator[tuple[str, tuple[int, ...], Any]]:
+    """The values (path, positions, value) of unknown fields in a JSON value, by recursion."""
     if isinstance(value, list):
-        for item in value:
-            unknown.update(counted_by_hand(item, kind.value_type, f"{path}[]"))
+        for position, item in enumerate(value, start=1):
+            yield from extras_by_hand(item, kind.value_type, f"{path}[]", (*positions, position))
     elif isinstance(value, dict):
         for key, below in value.items():
-            position = kind.get_field_index(key)
+            number = kind.get_field_index(key)
             inner = f"{path}.{key}" if path else key
-            if position >= 0:
-                unknown.update(counted_by_hand(below, kind.field(position).type, inner))
+            if number >= 0:
+                yield from extras_by_hand(below, kind.field(number).type, inner, positions)
             elif below is not None:
-                unknown[inner] += 1
-    return unknown
+                yield inner, positions, below
 
 
-novel_names = st.sampled_from(["novel", ".novel", "a.b", "", "[0]", "nctID", "ü"])
+def counted_by_hand(value: Any, kind: pa.DataType | pa.Schema) -> Counter[str]:
+    """The unknown fields of a JSON value."""
+    return Counter(path for path, _, _ in extras_by_hand(value, kind))
+
+
+novel_names = st.sampled_from(["novel", ".novel", "a.b", "", "[0]", "nctID", "ü", "a/b", '"'])
 novelties = st.dictionaries(novel_names, json_values, max_size=2)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(*[novelties] * 4), min_size=1, max_size=4))
-def test_unknown_fields_are_counted_where_they_are(
-    places: list[tuple[dict[str, Any], ...]],
+@given(st.lists(st.tuples(*[novelties] * 4), min_size=1, max_size=4), st.booleans())
+def test_values_of_unknown_fields_are_kept(
+    places: list[tuple[dict[str, Any], ...]], escaped: bool
 ) -> None:
     """At every depth, in lists too, of whatever and changing types; nobody is quarantined for them."""
     contents = [
@@ -286,14 +291,30 @@ def test_unknown_fields_are_counted_where_they_are(
         }
         for top, section, item, point in places
     ]
-    studies = [json.dumps(content).encode() for content in contents]
+    studies = [json.dumps(content, ensure_ascii=escaped).encode() for content in contents]
+    if escaped:
+        studies = [raw.replace(b"/", b"\\/") for raw in studies]
     parsed = parse_studies(studies)
     check(parsed, studies)
     assert parsed.rejections == []
-    expected = Counter[str]()
-    for content in contents:
-        expected.update(counted_by_hand(content, study_arrow_schema()))
-    assert parsed.unknown_fields == expected
+    expected = [
+        (index, *extra)
+        for index, content in enumerate(contents)
+        for extra in sorted(extras_by_hand(content, study_arrow_schema()), key=lambda one: one[:2])
+    ]
+    kept = [
+        (extra.index, extra.path, extra.positions, json.loads(extra.json))
+        for extra in parsed.extras
+    ]
+    assert kept == expected
+    assert parsed.unknown_fields == Counter(path for _, path, _, _ in expected)
+
+
+def test_values_of_unknown_fields_are_kept_as_sent() -> None:
+    """Numbers and white space stay as the registry spelled them."""
+    parsed = parse_studies([b'{"novel": [1.50, 1e3 ,"\\u0041"] }', GOOD])
+    [extra] = parsed.extras
+    assert extra.json == b'[1.50, 1e3 ,"\\u0041"]'
 
 
 @pytest.mark.parametrize(
