@@ -86,7 +86,14 @@ def test_overall_counts() -> None:
 
 def test_measures_classes_and_categories_without_values_are_kept() -> None:
     """Each level has its rows: a measure without classes, a class without categories, one without values."""
-    names = ("id", "position", "title", "units", "calculate_percentage", "denom_units_selected")
+    names: tuple[str, ...] = (
+        "id",
+        "position",
+        "title",
+        "units",
+        "calculate_percentage",
+        "denom_units_selected",
+    )
     assert picked(rows_of("baseline_measures", BASELINE), *names) == [
         (1_000_000_001, 1, "Age", "years", False, "Eyes"),
         (1_000_000_002, 2, "Sex", None, None, None),
@@ -108,7 +115,7 @@ def test_measures_classes_and_categories_without_values_are_kept() -> None:
 
 def test_denominators_below_the_whole_baseline() -> None:
     """Denominators of measures and classes are rows of their own, in the order of their lists."""
-    names = (
+    names: tuple[str, ...] = (
         "position",
         "denom_position",
         "baseline_measure_id",
@@ -168,7 +175,7 @@ def test_measurements() -> None:
         "population_description": "Those who said",
         "calculate_percentage": False,
     }
-    names = (
+    names: tuple[str, ...] = (
         "param_value_num",
         "dispersion_lower_limit",
         "dispersion_lower_limit_qualifier",

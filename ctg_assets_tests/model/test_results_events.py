@@ -143,7 +143,13 @@ def test_agreement_and_contact() -> None:
             },
         }
     )
-    names = ("id", "pi_employee", "restrictive_agreement", "restriction_type", "other_details")
+    names: tuple[str, ...] = (
+        "id",
+        "pi_employee",
+        "restrictive_agreement",
+        "restriction_type",
+        "other_details",
+    )
     assert picked(rows_of("result_agreements", {}, study), *names) == [
         (2_000_000_001, False, True, "LTE60", "Sixty days")
     ]

@@ -63,7 +63,7 @@ def test_period_without_milestones_is_kept() -> None:
 
 def test_milestone_and_reason_without_numbers_are_kept() -> None:
     """Milestones and reasons refer to their period and are there even where no group has a number."""
-    names = ("id", "position", "flow_period_id", "title", "comment")
+    names: tuple[str, ...] = ("id", "position", "flow_period_id", "title", "comment")
     assert picked(rows_of("flow_milestones", FLOW), *names) == [
         (1_000_000_001, 1, 1_000_000_001, "STARTED", "Randomized"),
         (1_000_000_002, 2, 1_000_000_001, "COMPLETED", None),
@@ -107,7 +107,12 @@ def test_milestones_by_group() -> None:
 def test_drop_withdrawals_by_group() -> None:
     """A group's number of a reason comes with both comments; a code that no group has leads nowhere."""
     rows = rows_of("drop_withdrawals", FLOW)
-    names = ("flow_period_id", "flow_drop_withdrawal_id", "result_group_id", "ctgov_group_code")
+    names: tuple[str, ...] = (
+        "flow_period_id",
+        "flow_drop_withdrawal_id",
+        "result_group_id",
+        "ctgov_group_code",
+    )
     assert picked(rows, *names) == [
         (1_000_000_001, 1_000_000_001, 1_000_000_002, "FG001"),
         (1_000_000_001, 1_000_000_001, None, "FG009"),

@@ -114,7 +114,15 @@ def test_outcomes() -> None:
 
 def test_denominators_of_outcomes_and_classes() -> None:
     """Denominators keep their units, their order and their text; those of a class are apart."""
-    names = ("id", "position", "denom_position", "outcome_id", "result_group_id", "scope", "units")
+    names: tuple[str, ...] = (
+        "id",
+        "position",
+        "denom_position",
+        "outcome_id",
+        "result_group_id",
+        "scope",
+        "units",
+    )
     assert picked(rows_of("outcome_counts", STUDY), *names, "count_raw", "count") == [
         (
             1_000_000_000 + running,
@@ -148,7 +156,7 @@ def test_denominators_of_outcomes_and_classes() -> None:
 
 def test_classes_and_categories_without_values_are_kept() -> None:
     """A class without categories and a category without values have their rows."""
-    names = ("id", "position", "outcome_id", "title")
+    names: tuple[str, ...] = ("id", "position", "outcome_id", "title")
     assert picked(rows_of("outcome_classes", STUDY), *names) == [
         (1_000_000_001, 1, 1_000_000_002, "Year 1"),
         (1_000_000_002, 2, 1_000_000_002, "Year 2"),
