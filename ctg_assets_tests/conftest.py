@@ -25,12 +25,14 @@ hypothesis.settings.load_profile("untimed")
 
 
 @contextlib.contextmanager
-def new_database(server: PostgresAddress) -> Iterator[PostgresAddress]:
-    """An empty database that is dropped in the end."""
+def new_database(server: PostgresAddress, template: str = "template1") -> Iterator[PostgresAddress]:
+    """An empty database, or a copy of the one named `template`, that is dropped in the end."""
     own = server.database(f"test_{next(_numbers)}")
     name = sql.Identifier(own.dbname)
     with connect(server) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template))
+        )
         yield own
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
