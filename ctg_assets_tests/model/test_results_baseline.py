@@ -223,3 +223,29 @@ def test_number_analyzed_of_other_units_or_groups_is_not_taken(
     assert _analyzed(rows_of("baseline_measurements", study)) == [
         ("BG001", analyzed, "Participants")
     ]
+
+
+def test_number_analyzed_of_another_class_or_measure_is_not_taken() -> None:
+    """Each value finds its own class's and measure's denominators, though groups and units repeat."""
+
+    def values(denoms: list[str]) -> list[dict[str, Any]]:
+        measurements = [{"groupId": "BG000", "value": "1"}]
+        return [
+            {
+                "denoms": _denoms("Participants", BG000=denom) if denom else [],
+                "categories": [{"measurements": measurements}],
+            }
+            for denom in denoms
+        ]
+
+    study = results(
+        baselineCharacteristics={
+            "measures": [
+                {"classes": values(["1", "2", ""])},
+                {"denoms": _denoms("Participants", BG000="3"), "classes": values(["", "4"])},
+                {"denoms": _denoms("Participants", BG000="5"), "classes": values([""])},
+            ]
+        }
+    )
+    rows = rows_of("baseline_measurements", study)
+    assert [row["number_analyzed"] for row in rows] == [1, 2, None, 3, 4, 5]
