@@ -138,7 +138,10 @@ class SnapshotStore:
                 yield file.read_row_group(group, columns=wanted)
 
     def extras(self, snapshot_id: str) -> Iterator[pa.Table]:
-        """What studies have outside the data model (EXTRAS_SCHEMA), in parts, sorted by NCT id."""
+        """What studies have outside the data model (EXTRAS_SCHEMA), sorted by NCT id.
+
+        It comes in parts; the values of a study are in one of them.
+        """
         with self._storage.open_input(snapshot_path(snapshot_id, EXTRAS_FILE)) as stream:
             file = pq.ParquetFile(stream)
             for group in range(file.num_row_groups):

@@ -24,6 +24,7 @@ class ColumnType(Enum):
     DATE = "date"
     TIMESTAMP = "timestamp"
     LOCAL_TIMESTAMP = "local timestamp"
+    JSON = "json"
 
     @property
     def arrow(self) -> pa.DataType:
@@ -40,6 +41,7 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.DATE: pa.date32(),
     ColumnType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
     ColumnType.LOCAL_TIMESTAMP: pa.timestamp("us"),
+    ColumnType.JSON: pa.string(),
 }
 
 

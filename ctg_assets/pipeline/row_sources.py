@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.dependencies import row_digests
+from ctg_assets.model.extras import EXTRAS, extras_rows
 from ctg_assets.model.flatten import flatten, snapshot_columns
 from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import staging_tables
@@ -37,7 +38,7 @@ class RowSource:
 
 def row_sources() -> tuple[RowSource, ...]:
     """All sources; a table comes after every table that it refers to."""
-    return (_flattened_studies(),)
+    return (_flattened_studies(), _extras())
 
 
 def staging_shapes() -> tuple[TableShape, ...]:
@@ -55,5 +56,18 @@ def _flattened_studies() -> RowSource:
     return RowSource(
         shapes=tuple(table.shape for table in tables),
         depends_on=lambda _: row_digests(tables),
+        batches=batches,
+    )
+
+
+def _extras() -> RowSource:
+    def batches(lake: Lake, manifest: SnapshotManifest, _: Collection[str]) -> Rows:
+        for values in lake.snapshots.extras(manifest.snapshot_id):
+            yield {EXTRAS.name: extras_rows(values)}
+
+    return RowSource(
+        shapes=(EXTRAS,),
+        # What is outside the model depends on what is in it.
+        depends_on=lambda manifest: {EXTRAS.name: manifest.model_fingerprint},
         batches=batches,
     )

@@ -25,6 +25,8 @@ _TYPES: dict[ColumnType, sql.SQL] = {
     ColumnType.DATE: sql.SQL("date"),
     ColumnType.TIMESTAMP: sql.SQL("timestamp with time zone"),
     ColumnType.LOCAL_TIMESTAMP: sql.SQL("timestamp without time zone"),
+    # Not jsonb: that would lose the spelling of numbers, and cannot hold the escape \\u0000.
+    ColumnType.JSON: sql.SQL("json"),
 }
 
 _NAME_BYTES = 63  # Postgres cuts longer names, silently and not always to different ones

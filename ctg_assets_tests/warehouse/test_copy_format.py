@@ -27,7 +27,7 @@ SHAPE = TableShape(
 # Dates and times as numbers: Python's own stop at the year 9999, and Postgres' extract() rounds.
 _AS_NUMBERS = sql.SQL(
     'SELECT "text", "boolean", "integer", "bigint", "double", "date" - date \'1970-01-01\', '
-    'timestamptz_send("timestamp"), timestamp_send("local timestamp") '
+    'timestamptz_send("timestamp"), timestamp_send("local timestamp"), "json"::text '
     "FROM copied.everything ORDER BY ctid"
 )
 _VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {
@@ -39,6 +39,7 @@ _VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {
     ColumnType.DATE: st.integers(-2_440_588, 2_145_042_905),
     ColumnType.TIMESTAMP: st.integers(-210_866_803_200_000_000, 2**63 - 1),
     ColumnType.LOCAL_TIMESTAMP: st.integers(-210_866_803_200_000_000, 2**63 - 1),
+    ColumnType.JSON: st.sampled_from(['{"a" : 1.50}', "null", '"\\\\u0000"', '"é"', "[]"]),
 }
 _ROWS = st.lists(st.tuples(*(st.none() | _VALUES[kind] for kind in ColumnType)), max_size=20)
 _NUMBERS = {
@@ -71,7 +72,7 @@ def _through_postgres(connection: Connection, rows: pa.Table) -> list[tuple[Any,
             for piece in encode_rows(rows):
                 copy.write(piece)
         arrived = connection.execute(_AS_NUMBERS).fetchall()
-    return [(*row[:-2], _microseconds(row[-2]), _microseconds(row[-1])) for row in arrived]
+    return [(*row[:6], _microseconds(row[6]), _microseconds(row[7]), row[8]) for row in arrived]
 
 
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
@@ -101,14 +102,14 @@ def test_large_tables_are_sent_in_pieces(
 ) -> None:
     """A table larger than a piece arrives whole and in order."""
     monkeypatch.setattr(copy_format, "_PIECE_BYTES", 100)
-    rows = _as_arrow([(str(n), True, n, n, n / 2, n, n, n) for n in range(50)])
+    rows = _as_arrow([(str(n), True, n, n, n / 2, n, n, n, "{}") for n in range(50)])
     assert len(list(encode_rows(rows))) > 10
     assert [row[2] for row in _through_postgres(connection, rows)] == list(range(50))
 
 
 def test_chunked_columns(connection: Connection) -> None:
     """Columns made of several chunks arrive whole."""
-    parts = [_as_arrow([("é", None, n, n, 0.5, n, n, n)]) for n in range(3)]
+    parts = [_as_arrow([("é", None, n, n, 0.5, n, n, n, None)]) for n in range(3)]
     arrived = _through_postgres(connection, pa.concat_tables(parts))
     assert [(row[0], row[2]) for row in arrived] == [("é", 0), ("é", 1), ("é", 2)]
 
