@@ -8,7 +8,6 @@ is read how (`tables`), and how columns come out of nested studies (`flatten.py`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 import polars as pl
@@ -171,7 +170,8 @@ def lower(text: pl.Expr) -> pl.Expr:
 def joined(items: pl.Expr) -> pl.Expr:
     """The items of each list of text joined with `/`; NULL where a list has no item that is not null."""
     present = items.list.drop_nulls()
-    return pl.when(present.list.len() > 0).then(present.list.join("/"))
+    text = present.list.join("/").str.replace_all("\0", "\ufffd", literal=True)
+    return pl.when(present.list.len() > 0).then(text)
 
 
 def contains(items: pl.Expr, argument: str) -> pl.Expr:
@@ -179,10 +179,10 @@ def contains(items: pl.Expr, argument: str) -> pl.Expr:
     return items.list.contains(pl.lit(argument))
 
 
-def document_url(nct_id: pa.Array, file_name: pa.Array) -> pa.Array:
+def document_url(nct_id: pl.Expr, file_name: pl.Expr) -> pl.Expr:
     """Where the registry keeps a document of a study, as AACT composes it."""
-    ending = pc.utf8_slice_codeunits(nct_id, -2)
-    return pc.binary_join_element_wise(_DOCUMENTS, ending, nct_id, file_name, "/")
+    ending = nct_id.str.slice(-2)
+    return pl.concat_str(pl.lit(_DOCUMENTS), ending, nct_id, file_name, separator="/")
 
 
 class NumberStatus(Enum):
@@ -224,48 +224,28 @@ _QUALIFIED_NUMBER = (
 )
 _REVERSED = {"=<": "<=", "=>": ">="}
 
-_STATUSES = pa.array([status.value for status in NumberStatus])
 
+def numbers(text: pl.Series, *, whole: bool = False) -> dict[str, pl.Series]:
+    """Texts read as numbers (whole ones, if asked): `value`, `qualifier` and `status`, whatever they hold.
 
-@dataclass(frozen=True)
-class Numbers:
-    """Texts read as numbers: value, what qualifies it or stands for none, and status."""
-
-    value: pa.Array
-    qualifier: pa.Array
-    status: pa.Array
-
-
-def numbers(text: pa.Array, *, whole: bool = False) -> Numbers:
-    """Texts read as numbers (whole ones, if asked), whatever they hold.
-
-    Nearly all are plain numbers and cost one conversion; the few others are looked at closely. What
-    could mean two things (a percent sign, a decimal comma, a range) is left unparsed, not guessed.
+    The qualifier is the sign before a number, or the word that stands for none. Nearly all texts are
+    plain numbers and cost one conversion; the few others are looked at closely. What could mean two
+    things (a percent sign, a decimal comma, a range) is left unparsed, not guessed.
     """
-    sent = pl.from_arrow(text)
-    assert isinstance(sent, pl.Series)  # noqa: S101 - from_arrow gives frames for tables only
-    value = sent.cast(pl.Int64 if whole else pl.Float64, strict=False)
+    value = text.cast(pl.Int64 if whole else pl.Float64, strict=False)
     plain = value.is_not_null() if whole else value.is_finite().fill_null(value=False)
-    odd = (sent.is_not_null() & ~plain).arg_true()
-    if len(odd) == 0:
-        status = pc.if_else(text.is_valid(), NumberStatus.NUMBER.value, None)
-        return Numbers(value.to_arrow(), pa.nulls(len(text), pa.string()), status)
-    looked_at = _looked_at(sent.gather(odd), whole=whole)
+    odd = (text.is_not_null() & ~plain).arg_true()
+    looked_at = _looked_at(text.gather(odd), whole=whole)
     frame = pl.DataFrame({"value": value, "plain": plain}).select(
-        value=pl.when("plain").then("value"), status=pl.when("plain").then(pl.lit(0, pl.Int8))
+        value=pl.when("plain").then("value"),
+        qualifier=pl.lit(None, pl.String),
+        status=pl.when("plain").then(pl.lit(NumberStatus.NUMBER.value)),
     )
-    value = frame["value"].scatter(odd, looked_at["value"])
-    status = frame["status"].scatter(odd, looked_at["status"])
-    place = pl.repeat(None, len(sent), dtype=pl.UInt32, eager=True)
-    place = place.scatter(odd, pl.int_range(len(odd), dtype=pl.UInt32, eager=True))
-    qualifiers = looked_at["qualifier"].to_arrow().cast(pa.string())
-    return Numbers(
-        value.to_arrow(), qualifiers.take(place.to_arrow()), _STATUSES.take(status.to_arrow())
-    )
+    return {column.name: column.scatter(odd, looked_at[column.name]) for column in frame}
 
 
 def _looked_at(text: pl.Series, *, whole: bool) -> pl.DataFrame:
-    """Value, qualifier and index of the status of texts that are not just a number."""
+    """Value, qualifier and status of texts that are not just a number."""
     clean = pl.col("text").str.replace_many(_SPELLINGS).str.strip_chars()
     digits = clean.str.extract(_QUALIFIED_NUMBER, 2).str.replace_all(",", "", literal=True)
     if whole:
@@ -275,7 +255,7 @@ def _looked_at(text: pl.Series, *, whole: bool) -> pl.DataFrame:
         number = pl.when(number.is_finite()).then(number)
     sign = clean.str.extract(_QUALIFIED_NUMBER, 1).replace(_REVERSED)
     word = clean.str.to_uppercase().str.replace_all(r"\s+", " ")
-    statuses = {status: index for index, status in enumerate(NumberStatus)}
+    statuses = {status: pl.lit(status.value) for status in NumberStatus}
     return (
         pl.DataFrame({"text": text})
         .lazy()
@@ -289,8 +269,7 @@ def _looked_at(text: pl.Series, *, whole: bool) -> pl.DataFrame:
             .then(statuses[NumberStatus.NUMBER])
             .when(pl.col("word").is_not_null())
             .then(statuses[NumberStatus.NOT_AVAILABLE])
-            .otherwise(statuses[NumberStatus.UNPARSED])
-            .cast(pl.Int8),
+            .otherwise(statuses[NumberStatus.UNPARSED]),
         )
         .collect()
     )

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from ctg_assets.model.tables.declaration import (
+    Aggregate,
+    Condition,
     Constant,
+    Difference,
     Field,
+    First,
+    FirstFound,
     Lookup,
+    Match,
+    MatchPart,
+    OuterPosition,
     Parent,
     Position,
     Read,
@@ -25,7 +35,9 @@ from ctg_assets.model.tables.declaration import (
     RowId,
     Snapshot,
     Source,
+    Span,
     Table,
+    Total,
     enclosing_lists,
 )
 
@@ -69,6 +81,94 @@ def years(text: str | None) -> float | None:
     return float(match[1]) * DAYS_PER_UNIT[match[2].lower()] / 365.25
 
 
+_SPELLINGS = {
+    "<": "< &lt; &#60;",
+    ">": "> &gt; &#62;",
+    "<=": "<= =< &le; \u2264",
+    ">=": ">= => &ge; \u2265",
+    "=": "=",
+    "~": "~ \u2248",
+}
+SIGNS = {one: sign for sign, spellings in _SPELLINGS.items() for one in spellings.split()}
+"""What may stand before a number, and what it means."""
+
+NO_NUMBER = """
+    NA, N/A, N.A., NC, ND, NE, NR, NS, NOT APPLICABLE, NOT AVAILABLE, NOT CALCULABLE, NOT CALCULATED,
+    NOT DETERMINED, NOT ESTIMABLE, NOT EVALUABLE, NOT REACHED, NOT REPORTED, NOT SIGNIFICANT
+"""
+WORDS = [" ".join(word.split()) for word in NO_NUMBER.split(",")]
+
+Number = tuple[float | None, str | None, str | None]
+
+
+def number(text: str | None, *, whole: bool = False) -> Number:
+    """Value, qualifier and status of a number sent as text."""
+    if text is None:
+        return None, None, None
+    rest = text.strip()
+    word = " ".join(rest.upper().split())
+    if word in WORDS:
+        return None, word, "not available"
+    sign = max((one for one in SIGNS if rest.startswith(one)), key=len, default=None)
+    rest = rest if sign is None else rest.removeprefix(sign).strip()
+    rest = rest.replace("\u2212", "-")
+    if re.fullmatch(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?([eE][+-]?[0-9]+)?", rest):
+        rest = rest.replace(",", "")
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", rest):
+        return None, None, "unparsed"
+    found = float(rest)
+    if whole:
+        if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", rest) or not -(2**63) <= int(found) < 2**63:
+            return None, None, "unparsed"
+        found = int(rest.partition(".")[0])
+    if not math.isfinite(found):
+        return None, None, "unparsed"
+    return found, SIGNS[sign] if sign else None, "qualified" if sign else "number"
+
+
+def timestamp(text: str) -> dt.datetime | None:
+    """A day and time of no stated zone."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text, re.ASCII):
+        return None
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def age(text: str) -> tuple[int | None, str | None]:
+    """The whole number and the unit of an age."""
+    if years(text) is None:
+        return None, None
+    found, unit = text.split(" ")
+    return int(found) if found.isdigit() else None, unit.lower().removesuffix("s")
+
+
+def label(text: str) -> tuple[str | None, str | None]:
+    """Kind and name of a label such as `Drug: Aspirin`."""
+    kind, colon, name = text.partition(": ")
+    if not colon or not kind or ":" in kind:
+        return None, None
+    return kind.upper().replace(" ", "_"), name
+
+
+def words(text: str | None) -> str | None:
+    """Text for comparing titles: letters and digits in lower case, single blanks."""
+    if text is None:
+        return None
+    kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
+    return " ".join(kept.split()) or None
+
+
+def completed_months(start: dt.date, end: dt.date) -> int:
+    """Calendar months from one day to another; the last day of a month completes it."""
+    if end < start:
+        return -completed_months(end, start)
+    months = 12 * (end.year - start.year) + end.month - start.month
+    is_last_day = (end + dt.timedelta(1)).day == 1 if end < dt.date.max else True
+    return months if end.day >= start.day or is_last_day else months - 1
+
+
 def flatten(studies: Sequence[Row], tables: Sequence[Table]) -> dict[str, list[Row]]:
     """The rows of the tables for snapshot rows given as plain Python objects."""
     result: dict[str, list[Row]] = {table.name: [] for table in tables}
@@ -102,14 +202,20 @@ class _Item:
 class _Study:
     def __init__(self, study: Row) -> None:
         self._study = study
+        self._table = ""
         self._tables: dict[str, list[Row]] = {}
         self._row_of: dict[tuple[str, str, tuple[int, ...]], Row] = {}
 
     def rows(self, table: Table) -> list[Row]:
+        self._table = table.name
         rows = self._tables[table.name] = []
         for source in table.sources:
             seen: set[Any] = set()
             for item in self._items(source):
+                if source.where is not None:
+                    among = item.value(source.where.path) in source.where.values
+                    if among == source.where.negated:
+                        continue
                 if source.distinct is not None:
                     key = item.value(source.distinct)
                     if key is None or key in seen:
@@ -137,13 +243,13 @@ class _Study:
         row: Row = {}
         for late in (False, True):  # what is looked up is looked up by columns already there
             for column in table.fields:
-                if isinstance(column.value, Lookup) == late:
+                if isinstance(column.value, Lookup | FirstFound | Match | Aggregate) == late:
                     found = self._column(column, item, running, row)
                     clean = found.replace("\0", "\ufffd") if isinstance(found, str) else found
                     row[column.name] = clean
         return row
 
-    def _column(self, column: Field, item: _Item, running: int, row: Row) -> Any:
+    def _column(self, column: Field, item: _Item, running: int, row: Row) -> Any:  # noqa: C901
         match column.value:
             case RowId():
                 return int(self._study["nct_id"].removeprefix("NCT")) * 10**9 + running
@@ -155,14 +261,32 @@ class _Study:
                 return item.source.constants[column.name]
             case Parent(name):
                 return self._parent(name, item)
+            case OuterPosition(relative):
+                path = item.source.resolve(relative)
+                lists = enclosing_lists(item.source.path)
+                return None if path is None else item.indices[lists.index(path)] + 1
+            case First(first, others):
+                return first if self._is_first(item) else others
             case Lookup() as lookup:
                 return self._look_up(lookup, row)
+            case FirstFound(lookups):
+                found = [self._look_up(one, row) for one in lookups]
+                return next((one for one in found if one is not None), None)
+            case Match() as match:
+                return self._match(match, row)
+            case Aggregate() as aggregate:
+                return self._total(aggregate)
+            case Difference() as difference:
+                return self._difference(difference, item)
             case Read() as read:
-                found = _read(read, item.value(read.path))
-                holds = read.when is None or (
-                    (item.value(read.when.path) == read.when.value) != read.when.negated
-                )
-                return found if holds else None
+                sent = item.value(read.path)
+                if read.reading is Reading.DOCUMENT_URL and sent is not None:
+                    nct_id = self._study["nct_id"]
+                    sent = f"https://ClinicalTrials.gov/ProvidedDocs/{nct_id[-2:]}/{nct_id}/{sent}"
+                if read.reading is Reading.OR_ELSE and sent is None:
+                    sent = read.argument
+                found = _read(read, sent)
+                return found if read.when is None or _holds(read.when, item) else None
 
     def _parent(self, table: str, item: _Item) -> int | None:
         for depth, path in enumerate(enclosing_lists(item.source.path)):
@@ -171,13 +295,61 @@ class _Study:
                 return int(found["id"])
         return None
 
-    def _look_up(self, lookup: Lookup, row: Row) -> int | None:
+    def _is_first(self, item: _Item) -> bool:
+        """Whether no row of the same source and holder has been made before."""
+        if not item.source.is_list:
+            return True
+        made = [key[2] for key in self._row_of if key[:2] == (self._table, item.source.path)]
+        return all(indices[:-1] != item.indices[:-1] for indices in made)
+
+    def _match(self, match: Match, row: Row) -> Any:
+        exact, alike, ambiguous, quality = match.qualities
+        id_ = None
+        for same, how in ((lambda text: text, exact), (words, alike)):
+            own = same(row[match.own])
+            others = self._tables[match.table] if own is not None else []
+            found = [one["id"] for one in others if same(one[match.theirs]) == own]
+            if found:
+                id_, quality = (found[0], how) if len(found) == 1 else (None, ambiguous)
+                break
+        return id_ if match.part is MatchPart.ID else quality
+
+    def _total(self, value: Aggregate) -> Any:
+        rows = [
+            row
+            for row in self._tables[value.table]
+            if all(row[name] == wanted for name, wanted in value.where.items())
+        ]
+        cells = [row[value.column] for row in rows if value.column]
+        match value.total:
+            case Total.COUNT:
+                return len(rows)
+            case Total.SINGLE:
+                return len(rows) == 1
+            case Total.ANY:
+                return any(cell in value.values for cell in cells)
+            case Total.SUM:
+                known = [cell for cell in cells if cell is not None]
+                return sum(known) if known else None
+
+    def _difference(self, value: Difference, item: _Item) -> int | None:
+        start = partial_date(item.value(value.start))[1]
+        end = partial_date(item.value(value.end))[1]
+        if not start or not end or any(_holds(condition, item) for condition in value.unless):
+            return None
+        return (end - start).days if value.span is Span.DAYS else completed_months(start, end)
+
+    def _look_up(self, lookup: Lookup, row: Row) -> Any:
         for other in self._tables[lookup.table]:
             stated = all(other[name] == wanted for name, wanted in lookup.where.items())
             pairs = [(other[theirs], row[ours]) for theirs, ours in lookup.on.items()]
             if stated and all(one is not None and one == two for one, two in pairs):
-                return int(other["id"])
+                return other[lookup.column]
         return None
+
+
+def _holds(condition: Condition, item: _Item) -> bool:
+    return bool((item.value(condition.path) == condition.value) != condition.negated)
 
 
 def _below(item: Any, path: str) -> Any:
@@ -185,6 +357,8 @@ def _below(item: Any, path: str) -> Any:
         item = None if item is None else item.get(name)
     return item
 
+
+_PARTS = ("value", "qualifier", "status")
 
 _READINGS: dict[Reading, Callable[[Any, Any], Any]] = {
     Reading.AS_SENT: lambda sent, _: sent,
@@ -194,6 +368,20 @@ _READINGS: dict[Reading, Callable[[Any, Any], Any]] = {
     Reading.UNLESS_DAY: lambda sent, _: None if partial_date(sent)[2] == "day" else sent,
     Reading.PRECISION: lambda sent, _: partial_date(sent)[2],
     Reading.YEARS: lambda sent, _: years(sent),
+    Reading.DAYS: lambda sent, _: None if years(sent) is None else years(sent) * 365.25,
+    Reading.AGE_NUMBER: lambda sent, _: age(sent)[0],
+    Reading.AGE_UNIT: lambda sent, _: age(sent)[1],
+    Reading.OR_ELSE: lambda sent, _: sent,
+    Reading.YEAR: lambda sent, _: getattr(partial_date(sent)[0], "year", None),
+    Reading.TIMESTAMP: lambda sent, _: timestamp(sent),
+    Reading.DAY_OF_TIMESTAMP: lambda sent, _: timestamp(sent) and timestamp(sent).date(),
+    Reading.NUMBER: lambda sent, part: number(sent)[_PARTS.index(part or "value")],
+    Reading.WHOLE_NUMBER: lambda sent, part: number(sent, whole=True)[
+        _PARTS.index(part or "value")
+    ],
+    Reading.KIND_OF_LABEL: lambda sent, _: label(sent)[0],
+    Reading.NAME_OF_LABEL: lambda sent, _: label(sent)[1],
+    Reading.DOCUMENT_URL: lambda sent, _: sent,
     Reading.EQUALS: lambda sent, argument: sent == argument,
     Reading.PART: lambda sent, argument: sent.get(argument),
     Reading.JOINED: lambda sent, _: _joined([one for one in sent if one is not None]),

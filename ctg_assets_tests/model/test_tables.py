@@ -283,7 +283,7 @@ _WRONG: dict[str, tuple[Callable[[], tuple[Table, ...]], str]] = {
     ),
     "lookup by nothing": (
         lambda: (_table(_CITY, name="sites"), _table(lookup("s", "sites", {"town": "x"}, "S."))),
-        r"\['town', 'x'\]",
+        r"'sites' that do not exist: \['town'\]",
     ),
 }
 
