@@ -24,13 +24,18 @@ from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets.warehouse.loader import load_tables
 
 
-def dbt(arguments: list[str], environment: Mapping[str, str], written: Path) -> str:
+def dbt(
+    arguments: list[str],
+    environment: Mapping[str, str],
+    written: Path,
+    project: Path = PROJECT_DIR,
+) -> str:
     """What dbt says; whatever it writes goes below `written`. Fails the test when dbt fails.
 
     A process of its own, since dbt's libraries warn when imported, and warnings are errors here.
     """
     command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors"]
-    command += [*arguments, "--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+    command += [*arguments, "--project-dir", str(project), "--profiles-dir", str(project)]
     command += ["--target-path", str(written / "target"), "--log-path", str(written / "logs")]
     done = subprocess.run(
         command,
