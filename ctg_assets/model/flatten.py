@@ -35,6 +35,7 @@ from ctg_assets.model.tables.declaration import (
     RowId,
     Snapshot,
     Span,
+    paths_read,
     tables_needed,
 )
 
@@ -154,8 +155,8 @@ def _paths_read(table: Table) -> Iterator[str]:
     for item in table.fields:
         if isinstance(item.value, Snapshot):
             yield item.value.column
-    for column in table.shape.columns:
-        yield from column.sources
+        for path in paths_read(item.value):
+            yield from table.source_paths(path)
 
 
 def _joined_batches(studies: pa.Table) -> Iterator[pa.RecordBatch]:

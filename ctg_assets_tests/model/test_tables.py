@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,35 +29,6 @@ from ctg_assets.model.tables.declaration import (
     part,
     text,
 )
-from ctg_assets_tests.shared_material import shared_path
-
-FIRST_SET = {
-    "design_groups",
-    "browse_conditions",
-    "detailed_descriptions",
-    "keywords",
-    "countries",
-    "designs",
-    "eligibilities",
-    "design_outcomes",
-    "interventions",
-    "sponsors",
-    "intervention_other_names",
-    "conditions",
-    "design_group_interventions",
-    "id_information",
-    "browse_interventions",
-    "brief_summaries",
-    "studies",
-    "facilities",
-}
-
-AACT_COLUMNS_LEFT_OUT = {
-    "studies.created_at": "AACT's load time; rows here depend on the study alone",
-    "studies.updated_at": "AACT's load time; rows here depend on the study alone",
-    "studies.nlm_download_date_description": "always NULL in AACT",
-    "design_outcomes.population": "always NULL in AACT; the API has no such field",
-}
 
 ALL_COLUMNS = [
     pytest.param(table, column, id=f"{table.name}.{column.name}")
@@ -67,29 +37,8 @@ ALL_COLUMNS = [
 ]
 
 
-def _aact_columns() -> set[str]:
-    """Every `table.column` that the AACT notes list."""
-    found = set()
-    table = ""
-    for line in shared_path("reference/aact_schema.md").read_text(encoding="utf-8").splitlines():
-        if heading := re.match(r"#### (\w+)", line):
-            table = heading[1]
-        elif table and (row := re.match(r"\| (\w+) \| ", line)) and row[1] != "column":
-            found.add(f"{table}.{row[1]}")
-    return found
-
-
-def _columns_by_aact_name() -> dict[str, Column]:
-    return {
-        f"{table.name}.{column.name}": column
-        for table in staging_tables()
-        for column in table.shape.columns
-    }
-
-
-def test_first_set_is_declared() -> None:
-    """The tables of the first set are there, each after those that it refers to."""
-    assert {table.name for table in staging_tables()} >= FIRST_SET
+def test_tables_come_after_those_they_refer_to() -> None:
+    """Each table comes after every table that its foreign keys name."""
     seen: set[str] = set()
     for table in staging_tables():
         assert {key.table for key in table.shape.foreign_keys} <= seen
@@ -136,34 +85,6 @@ def test_arrow_schema_follows_the_columns() -> None:
         fields = [(one.name, one.type, one.nullable) for one in table.shape.arrow_schema]
         columns = [(one.name, one.type.arrow, one.nullable) for one in table.shape.columns]
         assert fields == columns
-
-
-def test_aact_columns_are_all_there() -> None:
-    """Each column that AACT has in these tables is here, or is left out for a stated reason."""
-    ours = _columns_by_aact_name()
-    theirs = {name for name in _aact_columns() if name.partition(".")[0] in FIRST_SET}
-    assert len(theirs) > 150
-    assert theirs - set(ours) == set(AACT_COLUMNS_LEFT_OUT)
-
-
-def test_columns_said_to_be_aact_are_aact() -> None:
-    """A column that names an AACT equivalent names one that exists."""
-    theirs = _aact_columns()
-    named = {column.aact for column in _columns_by_aact_name().values() if column.aact}
-    assert named <= theirs
-
-
-def test_columns_read_what_aact_reads() -> None:
-    """Where a registry field goes to an AACT column of these tables, it goes to ours of that name."""
-    ours = _columns_by_aact_name()
-    checked = 0
-    with shared_path("spec/api_v2_fields.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            for name in filter(None, row["aact_columns"].split(";")):
-                if name in ours:
-                    checked += 1
-                    assert row["path"] in ours[name].sources, name
-    assert checked > 130
 
 
 def test_enclosing_lists_of_a_path() -> None:

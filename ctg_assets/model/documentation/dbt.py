@@ -23,12 +23,12 @@ MODEL_PREFIX = "stg_"
 """What a staging view is called, before the name of its table."""
 
 
-def dbt_files(tables: Sequence[Table], bookkeeping: Sequence[TableShape] = ()) -> dict[str, str]:
+def dbt_files(tables: Sequence[Table], others: Sequence[TableShape] = ()) -> dict[str, str]:
     """All files of dbt's staging folder, by name.
 
-    `bookkeeping` are tables that loading keeps beside the data model's (`load_info`).
+    `others` are tables that studies are not flattened into, such as `load_info`.
     """
-    shapes = [*(table.shape for table in tables), *bookkeeping]
+    shapes = [*(table.shape for table in tables), *others]
     return {
         "_staging__sources.yml": _sources(tables, shapes),
         "_staging__models.yml": _models(shapes),

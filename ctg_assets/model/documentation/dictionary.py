@@ -57,13 +57,13 @@ because the registry states none.
 """
 
 
-def data_dictionary(tables: Sequence[Table], bookkeeping: Sequence[TableShape] = ()) -> str:
-    """The whole dictionary; `bookkeeping` are tables that no study is flattened into."""
+def data_dictionary(tables: Sequence[Table], others: Sequence[TableShape] = ()) -> str:
+    """The whole dictionary; `others` are tables that studies are not flattened into."""
     grouped: dict[str, list[TableShape]] = {
         title: [table.shape for table in members] for title, members in sections(tables).items()
     }
-    if bookkeeping:
-        grouped["Bookkeeping"] = list(bookkeeping)
+    if others:
+        grouped["Beside the studies"] = list(others)
     values = {table.name: _values(table) for table in tables}
     parts = [_INTRODUCTION, _left_out(), "## Tables\n", _contents(grouped)]
     for title, shapes in grouped.items():

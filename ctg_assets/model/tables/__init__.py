@@ -5,22 +5,24 @@ here: how rows are computed (`flatten.py`), how a table is spelled in SQL (`ware
 
 Names and meanings follow AACT, the relational form in which researchers know the registry, and go
 beyond it where AACT drops data: the order of lists (`position`), MeSH descriptor ids, the precision
-of dates, fields of the study that AACT has no column for. Left out are AACT's columns that are
-always NULL (`studies.nlm_download_date_description`, `design_outcomes.population`) and its load
-times (`created_at`, `updated_at`): rows here depend on the study alone. A study's content hash says
-whether it changed. `derivedSection.miscInfoModule.versionHolder` is no column for the same reason:
-it moves with each data version of the registry, for every study.
+of dates, items without children, what groups are counted and how numbers are qualified. What is left
+out, AACT's columns and the registry's fields alike, is listed with reasons in `left_out.py`.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
+from ctg_assets.model.tables.calculated import calculated_tables
 from ctg_assets.model.tables.consistency import check
+from ctg_assets.model.tables.contacts import contact_tables
 from ctg_assets.model.tables.declaration import DeclarationError, Table
 from ctg_assets.model.tables.derived import derived_tables
+from ctg_assets.model.tables.documents import document_tables
 from ctg_assets.model.tables.protocol import protocol_tables
+from ctg_assets.model.tables.references import reference_tables
 from ctg_assets.model.tables.results import results_tables
+from ctg_assets.model.tables.studies import studies
 
 __all__ = ["DeclarationError", "Table", "staging_tables"]
 
@@ -31,6 +33,15 @@ def staging_tables() -> tuple[Table, ...]:
 
     Raises DeclarationError if a declaration contradicts the registry's field tree.
     """
-    tables = (*protocol_tables(), *results_tables(), *derived_tables())
+    tables = (
+        studies(),
+        *protocol_tables(),
+        *contact_tables(),
+        *reference_tables(),
+        *results_tables(),
+        *document_tables(),
+        *derived_tables(),
+        *calculated_tables(),
+    )
     check(tables)
     return tables

@@ -98,9 +98,13 @@ class Constant:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A column of the snapshot row beside the study's own content, such as `content_hash`."""
+    """A column of the snapshot row beside the study's own content, such as `content_hash`.
+
+    `path` is where the snapshot has it from, if it is from the study.
+    """
 
     column: str
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -351,7 +355,7 @@ class Table:
             "nct_id",
             ColumnType.TEXT,
             "Registry number of the study (NCT and eight digits).",
-            Snapshot("nct_id"),
+            Snapshot("nct_id", NCT_ID if self.is_study_table else None),
         )
         if self.is_study_table:
             return (nct_id, *self.declared)
@@ -405,6 +409,8 @@ class Table:
     def _column(self, item: Field) -> Column:
         value = item.value
         paths = [path for read in paths_read(value) for path in self.source_paths(read)]
+        if isinstance(value, Snapshot) and value.path is not None:
+            paths.append(value.path)
         same = f"{self.name}.{item.name}" if self.in_aact else None
         return Column(
             name=item.name,
@@ -468,6 +474,7 @@ def paths_read(value: Value) -> tuple[str, ...]:
 
 
 STUDY_TABLE = "studies"
+NCT_ID = "protocolSection.identificationModule.nctId"
 
 
 def text(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:

@@ -1,4 +1,4 @@
-"""Tables of what NLM derives from the studies: the MeSH terms of conditions and interventions.
+"""Tables of what NLM derives from the studies: MeSH terms, and places in the registry's topic tree.
 
 Belongs here: declarations only.
 """
@@ -14,6 +14,35 @@ def derived_tables() -> tuple[Table, ...]:
         _mesh_terms("browse_conditions", "derivedSection.conditionBrowseModule", "conditions"),
         _mesh_terms(
             "browse_interventions", "derivedSection.interventionBrowseModule", "interventions"
+        ),
+        *_topics("condition", "derivedSection.conditionBrowseModule"),
+        *_topics("intervention", "derivedSection.interventionBrowseModule"),
+    )
+
+
+def _topics(subject: str, module: str) -> tuple[Table, ...]:
+    return (
+        Table(
+            name=f"browse_{subject}_leaves",
+            description=f"Topics of the registry's tree of {subject}s under which a study is found.",
+            sources=(Source(f"{module}.browseLeaves[]"),),
+            declared=(
+                text("leaf_id", "id", "Identifier of the topic in the registry's tree."),
+                text("name", "name", "Name of the topic."),
+                text("as_found", "asFound", "Words of the study that led to the topic."),
+                text("relevance", "relevance", "How well the topic fits the study: LOW or HIGH."),
+            ),
+            in_aact=False,
+        ),
+        Table(
+            name=f"browse_{subject}_branches",
+            description=f"Branches of the registry's tree of {subject}s that hold a study's topics.",
+            sources=(Source(f"{module}.browseBranches[]"),),
+            declared=(
+                text("abbrev", "abbrev", "Abbreviation of the branch, such as BC23."),
+                text("name", "name", "Name of the branch."),
+            ),
+            in_aact=False,
         ),
     )
 
@@ -35,5 +64,5 @@ def _mesh_terms(name: str, module: str, subject: str) -> Table:
                 "Whether the term was assigned (mesh-list) or stands above one that was (mesh-ancestor).",
             ),
         ),
-        indexes=(("mesh_term",), ("downcase_mesh_term",), ("mesh_id",)),
+        indexes=(("mesh_term",), ("mesh_id",)),
     )
