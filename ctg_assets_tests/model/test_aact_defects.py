@@ -259,6 +259,7 @@ def test_has_results_is_the_registrys_word() -> None:
     "column",
     [
         "studies.nlm_download_date_description",
+        "calculated_values.nlm_download_date",
         "design_outcomes.population",
         "drop_withdrawals.count_units",
         "reported_events.default_vocab",
@@ -443,3 +444,141 @@ def test_intervention_of_arms_with_the_same_label() -> None:
         (1, "ASA"),
         (2, "ASA"),
     ]
+
+
+# --- what AACT has no column for -------------------------------------------------------------------
+
+
+def test_contact_keeps_its_role() -> None:
+    """AACT splits a site's contacts by role and then drops the role of those that are no investigators."""
+    contacts = [
+        {"name": "A", "role": "CONTACT"},
+        {"name": "B", "role": "PRINCIPAL_INVESTIGATOR"},
+        {"name": "C", "role": "CONTACT", "phoneExt": "7"},
+        {"name": "D", "role": "STUDY_CHAIR"},
+        {"name": "E"},
+    ]
+    study = protocol(contactsLocations={"locations": [{"facility": "F", "contacts": contacts}]})
+    names = ("position", "facility_id", "name", "role")
+    assert picked(rows_of("facility_contacts", study), *names, "contact_type") == [
+        (1, 1_000_000_001, "A", "CONTACT", "primary"),
+        (3, 1_000_000_001, "C", "CONTACT", "backup"),
+        (5, 1_000_000_001, "E", None, "backup"),
+    ]
+    assert picked(rows_of("facility_investigators", study), *names) == [
+        (2, 1_000_000_001, "B", "PRINCIPAL_INVESTIGATOR"),
+        (4, 1_000_000_001, "D", "STUDY_CHAIR"),
+    ]
+
+
+def test_interventions_that_an_arm_names_are_kept() -> None:
+    """AACT has no `interventionNames` of arms, only the labels that interventions name."""
+    study = protocol(
+        armsInterventions={
+            "armGroups": [{"label": "A", "interventionNames": ["Drug: Aspirin", "Drug: Gone"]}],
+            "interventions": [{"name": "Aspirin", "type": "DRUG"}],
+        }
+    )
+    rows = rows_of("design_group_intervention_names", study)
+    names = ("position", "design_group_id", "intervention_id")
+    assert picked(rows, *names) == [(1, 1_000_000_001, 1_000_000_001), (2, 1_000_000_001, None)]
+
+
+def test_documents_keep_abbreviation_size_and_upload() -> None:
+    """AACT has no abbreviation, size or time of upload of a document."""
+    document = {
+        "typeAbbrev": "Prot_SAP",
+        "label": "Study Protocol",
+        "filename": "Prot_SAP_000.pdf",
+        "uploadDate": "2020-09-29T21:40",
+        "size": 1234,
+    }
+    study = {"documentSection": {"largeDocumentModule": {"largeDocs": [document]}}}
+    (row,) = rows_of("provided_documents", study)
+    assert {"Prot_SAP", "Study Protocol", "2020-09-29T21:40", 1234} <= set(row.values())
+
+
+def test_mesh_ids_and_topic_tree_are_kept() -> None:
+    """AACT has the terms of MeSH descriptors, but neither their ids nor the topic tree above them."""
+    browse = {
+        "meshes": [{"id": "D001249", "term": "Asthma"}],
+        "browseLeaves": [{"id": "M4556", "name": "Asthma", "relevance": "HIGH"}],
+        "browseBranches": [{"abbrev": "BC08", "name": "Respiratory Tract Diseases"}],
+    }
+    study = {"derivedSection": {"conditionBrowseModule": browse}}
+    assert picked(rows_of("browse_conditions", study), "mesh_id") == [("D001249",)]
+    assert picked(rows_of("browse_condition_leaves", study), "name", "relevance") == [
+        ("Asthma", "HIGH")
+    ]
+    assert picked(rows_of("browse_condition_branches", study), "abbrev") == [("BC08",)]
+
+
+# --- calculated values -----------------------------------------------------------------------------
+
+
+def test_months_are_those_of_the_calendar() -> None:
+    """AACT counts months of 30 days, so that ten years from start to completion are 121 months."""
+    study = protocol(
+        status={
+            "startDateStruct": {"date": "2010-01-01", "type": "ACTUAL"},
+            "primaryCompletionDateStruct": {"date": "2020-01-01", "type": "ACTUAL"},
+            "resultsFirstSubmitDate": "2025-01-01",
+        }
+    )
+    names = ("actual_duration", "actual_duration_days", "months_to_report_results")
+    assert picked(rows_of("calculated_values", study), *names) == [(120, 3652, 60)]
+
+
+def test_time_to_report_needs_an_actual_completion() -> None:
+    """AACT reports months from completions that are only estimated, which come out negative."""
+    study = protocol(
+        status={
+            "primaryCompletionDateStruct": {"date": "2030-01", "type": "ESTIMATED"},
+            "resultsFirstSubmitDate": "2025-01-01",
+        }
+    )
+    names = ("months_to_report_results", "days_to_report_results")
+    assert picked(rows_of("calculated_values", study), *names) == [(None, None)]
+
+
+def test_subjects_with_events_count_once() -> None:
+    """AACT sums over terms, so that a participant with two kinds of event counts twice."""
+    stats = [{"groupId": "EG000", "numAffected": 3}]
+    study = results(
+        adverseEvents={
+            "eventGroups": [
+                {"id": "EG000", "seriousNumAffected": 4, "otherNumAffected": 1},
+                {"id": "EG001", "seriousNumAffected": 2},
+            ],
+            "seriousEvents": [{"term": "Stroke", "stats": stats}, {"term": "Fall", "stats": stats}],
+        }
+    )
+    names = ("number_of_sae_subjects", "number_of_nsae_subjects")
+    assert picked(rows_of("calculated_values", study, {}), *names) == [(6, 1), (None, None)]
+
+
+def test_numbers_of_planned_outcomes_are_never_null() -> None:
+    """AACT has NULL instead of 0 where no outcome of a rank is planned."""
+    study = protocol(outcomes={"primaryOutcomes": [{"measure": "Pain"}]})
+    names = [f"number_of_{rank}_outcomes_to_measure" for rank in ("primary", "secondary", "other")]
+    assert picked(rows_of("calculated_values", study, {}), *names) == [(1, 0, 0), (0, 0, 0)]
+
+
+def test_site_flags_are_never_null() -> None:
+    """In AACT a study without sites has neither a US site nor none: has_us_facility is NULL."""
+    abroad, home = (
+        protocol(contactsLocations={"locations": [{"country": country}]})
+        for country in ("France", "Puerto Rico")
+    )
+    names = ("number_of_facilities", "has_us_facility", "has_single_facility")
+    assert picked(rows_of("calculated_values", {}, abroad, home), *names) == [
+        (0, False, False),
+        (1, False, True),
+        (1, True, True),
+    ]
+
+
+def test_results_without_outcomes_are_reported() -> None:
+    """AACT says that results were reported where there are outcomes, whatever the registry says."""
+    study = results(adverseEvents={"timeFrame": "1 year"}) | {"hasResults": True}
+    assert picked(rows_of("calculated_values", study), "were_results_reported") == [(True,)]
