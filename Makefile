@@ -1,12 +1,14 @@
 # Everything a person runs here. `make` alone lists the targets.
 PYTHON ?= python3
 DEMO_STUDIES ?= 3000
+SIZES ?= 6000 60000
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_BENCH := $(VENV)/.ready-bench
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-header --no-annotate --no-emit-index-url
 
@@ -14,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup refresh status dev demo demo-dev test lint format generate lock clean
+.PHONY: help setup refresh status dev demo demo-dev test lint format generate bench bench-full lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,10 +56,18 @@ format: $(READY_DEV) ## Put Python and SQL into shape
 generate: $(READY) ## Write again what is derived from the data model
 	@$(BIN)/python -m ctg_assets.pipeline.derived_files
 
+bench: $(READY_BENCH) ## Measure speed and memory, against peers (SIZES="6000 60000")
+	@$(BIN)/python -m benchmarks --sizes $(SIZES)
+
+bench-full: $(READY_BENCH) ## The same with as many studies as the registry has
+	@$(BIN)/python -m benchmarks --sizes 6000 60000 600000
+
 lock: $(READY_DEV) ## Pin the newest allowed versions in requirements*.txt
 	@$(LOCK) --upgrade pyproject.toml --group build --group dev --output-file requirements-dev.txt
 	@$(LOCK) pyproject.toml --group build --constraint requirements-dev.txt \
 		--output-file requirements.txt
+	@$(LOCK) pyproject.toml --group build --group bench --constraint requirements-dev.txt \
+		--output-file requirements-bench.txt
 
 clean: ## Remove the environment and caches; data stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs
@@ -76,4 +86,9 @@ $(READY): requirements.txt pyproject.toml | $(BIN)/python
 $(READY_DEV): requirements-dev.txt $(READY)
 	@echo "adding what tests and checks need"
 	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(READY_BENCH): requirements-bench.txt $(READY)
+	@echo "adding what the benchmarks compare with"
+	@$(PIP) install --require-hashes -r requirements-bench.txt
 	@touch $@

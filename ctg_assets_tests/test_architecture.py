@@ -21,6 +21,7 @@ FORBIDDEN = {
     "pipeline": ("dagster", "ctg_assets.orchestration"),
     "simulator": ("dagster", "ctg_assets.registry", "ctg_assets.lake", "ctg_assets.pipeline"),
 }
+BENCHMARKS = PACKAGE.parent / "benchmarks"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
@@ -60,6 +61,18 @@ def test_only_the_command_line_knows_the_simulator() -> None:
     assert users == ["cli.py"]
 
 
+def test_the_package_does_not_know_its_benchmarks() -> None:
+    """Nothing that is shipped imports the benchmarks, which are not, or what only they need."""
+    only_theirs = ("benchmarks", "adbc_driver_postgresql", "dlt", "orjson", "pandas", "simdjson")
+    users = [
+        f"{name} imports {module}"
+        for name in MODULES
+        for module in _imports(PACKAGE / name)
+        if any(_is_within(module, theirs) for theirs in only_theirs)
+    ]
+    assert users == []
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_belongs_in_it(name: str) -> None:
     """Each module opens with a docstring; all but the package's own say what belongs there."""
@@ -67,3 +80,12 @@ def test_every_module_says_what_belongs_in_it(name: str) -> None:
     assert docstring
     if name != "__init__.py" and not name.endswith("__main__.py"):
         assert "elong" in docstring, f"{name} does not say what belongs in it"
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.name)
+def test_every_benchmark_says_what_belongs_in_it(path: Path) -> None:
+    """The benchmarks keep the rule of the package's own modules."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring
+    if not path.name.startswith("__"):
+        assert "elong" in docstring, f"{path.name} does not say what belongs in it"

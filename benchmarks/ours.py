@@ -1,0 +1,112 @@
+"""Our own stages, each a task.
+
+Belongs here: calling what a refresh calls, one step at a time. Does not belong here: anything that a
+refresh does not do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.inputs import settings_of
+from benchmarks.outcome import Clock, Outcome
+from benchmarks.pages import (
+    StraightFromShards,
+    extraction_of,
+    lake_of,
+    manifest_of,
+    pages,
+    row_batches,
+)
+from ctg_assets.lake.parsing import parse_studies
+from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
+from ctg_assets.pipeline.load import load_staging
+from ctg_assets.pipeline.row_sources import staging_shapes
+from ctg_assets.pipeline.services import Lake
+from ctg_assets.warehouse.server import open_postgres
+
+
+def parse(data_dir: str) -> Outcome:
+    """Type the studies of all shards."""
+    clock = Clock()
+    json_bytes = 0
+    with clock.running():
+        for page in pages(data_dir):
+            parse_studies(page)
+            json_bytes += sum(map(len, page))
+    return Outcome(clock.seconds, json_bytes=json_bytes)
+
+
+def compact(data_dir: str) -> Outcome:
+    """Make the snapshot of the shards."""
+    lake = lake_of(data_dir)
+    clock = Clock()
+    with clock.running():
+        manifest = lake.compactor.compact(extraction_of(lake))
+    return Outcome(clock.seconds, rows={"studies": manifest.studies})
+
+
+def flatten_snapshot(data_dir: str) -> Outcome:
+    """Compute the rows of all tables from the snapshot, and drop them."""
+    lake = lake_of(data_dir)
+    rows = dict.fromkeys((shape.name for shape in staging_shapes()), 0)
+    clock = Clock()
+    with clock.running():
+        for batch in row_batches(lake):
+            for name, table in batch.items():
+                rows[name] += table.num_rows
+    return Outcome(clock.seconds, rows=rows)
+
+
+def load(data_dir: str, server_dir: str, dbname: str) -> Outcome:
+    """Load the snapshot into all tables of a database."""
+    lake = lake_of(data_dir)
+    return _load(lake, server_dir, dbname)
+
+
+def straight(data_dir: str, server_dir: str, dbname: str) -> Outcome:
+    """From the JSON in the shards to all tables, without a snapshot between."""
+    lake = lake_of(data_dir)
+    source = StraightFromShards(lake)
+    outcome = _load(dataclasses.replace(lake, snapshots=source), server_dir, dbname)
+    if source.studies != manifest_of(lake).studies:
+        message = (
+            f"{source.studies} studies were read from the shards, not {manifest_of(lake).studies}"
+        )
+        raise AssertionError(message)
+    return outcome
+
+
+def _load(lake: Lake, server_dir: str, dbname: str) -> Outcome:
+    manifest = manifest_of(lake)
+    clock = Clock()
+    with open_postgres(settings_of(Path(server_dir))) as server:
+        address = server.database(dbname)
+        with clock.running():
+            report = load_staging(address, lake, manifest)
+    # Opening connections is part of what it takes to copy.
+    rest = sum(seconds for phase, seconds in report.seconds.items() if phase != "copy")
+    parts = {**report.seconds, "copy": clock.seconds - rest}
+    return Outcome(clock.seconds, parts=parts, rows=dict(report.rows))
+
+
+def dbt(server_dir: str, dbname: str) -> Outcome:
+    """Build the marts and run their tests."""
+    clock = Clock()
+    with (
+        open_postgres(settings_of(Path(server_dir))) as server,
+        tempfile.TemporaryDirectory() as written,
+    ):
+        command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "build"]
+        command += ["--exclude-resource-type", "unit_test", "--target-path", f"{written}/target"]
+        command += ["--log-path", f"{written}/logs"]
+        command += ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+        environment = os.environ | profile_environment(server.database(dbname))
+        with clock.running():
+            subprocess.run(command, env=environment, check=True)
+    return Outcome(clock.seconds)

@@ -1,0 +1,101 @@
+"""Reading a set of studies back, as every measurement does.
+
+Belongs here: from a set's shards to JSON bytes, and to snapshot rows without a snapshot between.
+Does not belong here: making the sets (`inputs.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+
+from benchmarks.inputs import settings_of
+from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.lake.parsing import parse_studies
+from ctg_assets.lake.snapshots import SnapshotManifest, SnapshotStore, snapshot_schema
+from ctg_assets.pipeline.row_sources import row_sources
+from ctg_assets.pipeline.services import Lake, open_lake
+
+
+def lake_of(data_dir: str) -> Lake:
+    """The lake in a data folder."""
+    return open_lake(settings_of(Path(data_dir)))
+
+
+def extraction_of(lake: Lake) -> str:
+    """The complete extraction of a set's lake."""
+    plan = lake.extractions.latest(ExtractionState.COMPLETE)
+    assert plan is not None  # noqa: S101 - sets are complete before anything is measured
+    return plan.extraction_id
+
+
+def page_numbers(data_dir: str) -> list[int]:
+    """The numbers of a set's pages."""
+    lake = lake_of(data_dir)
+    return lake.shards.pages(extraction_of(lake))
+
+
+def pages(data_dir: str, numbers: Sequence[int] | None = None) -> Iterator[list[bytes]]:
+    """The studies of a set as JSON bytes, a page (or only some pages) at a time."""
+    lake = lake_of(data_dir)
+    extraction_id = extraction_of(lake)
+    for number in lake.shards.pages(extraction_id) if numbers is None else numbers:
+        yield lake.shards.read(extraction_id, number, ["study"])["study"].to_pylist()
+
+
+def manifest_of(lake: Lake) -> SnapshotManifest:
+    """The snapshot that was made of a set's shards."""
+    manifest = lake.snapshots.manifest(extraction_of(lake))
+    assert manifest is not None  # noqa: S101 - compaction is measured first
+    return manifest
+
+
+def row_batches(lake: Lake) -> Iterator[Mapping[str, pa.Table]]:
+    """The rows of all staging tables from a set's snapshot, a batch at a time."""
+    for source in row_sources():
+        names = [shape.name for shape in source.shapes]
+        yield from source.batches(lake, manifest_of(lake), names)
+
+
+class StraightFromShards(SnapshotStore):
+    """Stands in for the snapshots of a lake: rows are typed from its shards as they are asked for.
+
+    So the same load runs from JSON to tables, without sorting studies and without a file between. The
+    next page is parsed while the last one is flattened.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        super().__init__(lake.storage)
+        self._lake = lake
+        self.studies = 0
+
+    def batches(self, snapshot_id: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The studies of the extraction of that id, a page at a time."""
+        del columns
+        numbers = self._lake.shards.pages(snapshot_id)
+        with ThreadPoolExecutor(1) as ahead:
+            following = ahead.submit(self._typed, snapshot_id, numbers[0])
+            for number in [*numbers[1:], None]:
+                typed = following.result()
+                if number is not None:
+                    following = ahead.submit(self._typed, snapshot_id, number)
+                self.studies += typed.num_rows
+                yield typed
+
+    def _typed(self, extraction_id: str, page: int) -> pa.Table:
+        rows = self._lake.shards.read(extraction_id, page)
+        parsed = parse_studies(rows["study"].to_pylist())
+        kept = rows.take(pa.array(parsed.accepted, pa.int64()))
+        facts = {
+            "nct_id": kept["nct_id"],
+            "content_hash": kept["content_hash"],
+            "last_update_post_date": kept["last_update_post_date"],
+            "extraction_id": pa.repeat(extraction_id, kept.num_rows),
+            "page": pa.repeat(pa.scalar(page, pa.int32()), kept.num_rows),
+        }
+        sections = dict(zip(parsed.studies.column_names, parsed.studies.columns, strict=True))
+        schema = snapshot_schema()
+        return pa.Table.from_arrays([(facts | sections)[n] for n in schema.names], schema=schema)

@@ -1,0 +1,372 @@
+"""The course of a run: which tasks on which studies, in which databases.
+
+Belongs here: order, databases, and checks that all loaded the same. Does not belong here: the tasks,
+the table.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from msgspec.structs import replace
+from psycopg import sql
+
+from benchmarks import inputs, machine, report
+from benchmarks.inputs import StudySet, settings_of
+from benchmarks.limit import PARSERS, WITHOUT_VALUES
+from benchmarks.measuring import Figure, Run, repeat, run_task, run_task_here
+from benchmarks.peer_dlt import FORMATS
+from benchmarks.report import Line, Results
+from ctg_assets.warehouse.cluster import read_postmaster
+from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.warehouse.server import open_postgres
+
+# The files of encoded rows would fill the disk, and the limit grows with the data.
+_LIMIT_UP_TO = 100_000
+
+_MAIN_TABLE = "studies"
+
+
+class MismatchError(Exception):
+    """Two ways of loading the same studies gave other numbers of rows."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures.
+
+    `folder` keeps the sets of studies and, during the run, everything else. `real` is a file of real
+    studies, measured `real_copies` times over; peers get `peer_studies` of them, or generated ones
+    where there is no file. Without `own_processes` all tasks run in this one: that only shows whether
+    they work.
+    """
+
+    folder: Path
+    sizes: tuple[int, ...]
+    real: Path | None = None
+    real_copies: int = 4
+    peer_studies: int = 1000
+    repeats: int = 3
+    with_dbt: bool = True
+    own_processes: bool = True
+    dlt_formats: tuple[str, ...] = FORMATS
+
+
+def missing_modules() -> list[str]:
+    """What has to be installed for all peers and parsers and is not."""
+    return [name for name in ("dlt", "orjson", "pandas", "simdjson") if find_spec(name) is None]
+
+
+def measure(plan: Plan, say: Callable[[str], None]) -> Results:
+    """Measure all that the plan names; `say` gets a line for every step.
+
+    Raises NoRoomError before anything is done, and TaskError or MismatchError when figures would mean
+    nothing.
+    """
+    machine.require_room(plan.folder, max((plan.peer_studies, *plan.sizes)))
+    sets = plan.folder / "inputs"
+    notes = []
+    if plan.real is None:
+        notes.append("No file of real studies is there: peers are measured on generated ones.")
+    with _scratch(plan.folder) as scratch, open_postgres(settings_of(scratch)) as server:
+        course = _Course(plan, say, scratch, server)
+        if plan.real is None:
+            say("making the studies for peers")
+            course.peers(inputs.generated(sets, plan.peer_studies))
+        else:
+            say("preparing real studies")
+            course.peers(inputs.real_sample(sets, plan.real, plan.peer_studies))
+            course.largest_for_dlt(inputs.real(sets, plan.real, plan.real_copies))
+        for size in sorted(plan.sizes):
+            say(f"making {size:,} studies, unless they are there")
+            course.ours(inputs.generated(sets, size))
+    return Results(
+        measured_on=datetime.now(UTC).date().isoformat(),
+        machine=machine.describe(),
+        contenders=course.contenders,
+        stages=course.stages,
+        parsers=course.parsers,
+        notes=notes,
+    )
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A data folder for one run: the server's, and of the lakes that are written to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as name:
+        yield Path(name)
+
+
+@dataclass
+class _Course:
+    """A run under way, and what it has found."""
+
+    plan: Plan
+    say: Callable[[str], None]
+    scratch: Path
+    server: PostgresAddress
+    contenders: list[Line] = field(default_factory=list)
+    stages: list[Line] = field(default_factory=list)
+    parsers: list[Line] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _dlt_format: str | None = None
+
+    # what is measured on a set
+
+    def ours(self, studies: StudySet) -> None:
+        """Our stages, and where it fits on the disk the limit."""
+        with self._lake(studies) as work:
+            self._measure_ours(studies, work)
+
+    def peers(self, studies: StudySet) -> None:
+        """Our stages, the limit, and all peers."""
+        with self._lake(studies) as work:
+            rows = self._measure_ours(studies, work)
+            for file_format in self.plan.dlt_formats:
+                self._measure_dlt(studies, file_format)
+            found = [line for line in self.contenders if line.name == report.DLT]
+            if found:
+                # The slower formats are kept to be seen, under another name.
+                fastest = min(found, key=lambda line: line.seconds)
+                self._dlt_format = fastest.note
+                self.contenders = [line for line in self.contenders if line.name != report.DLT]
+                self.contenders += [
+                    line if line is fastest else replace(line, name=f"{report.DLT}, slower")
+                    for line in found
+                ]
+            if find_spec("pandas"):
+                self._measure_pandas(studies)
+            self._measure_pydantic(studies, work, rows)
+
+    def largest_for_dlt(self, studies: StudySet) -> None:
+        """Our stages, the limit, and dlt as it was fastest; other peers would take too long."""
+        with self._lake(studies) as work:
+            self._measure_ours(studies, work)
+            if self._dlt_format is not None:
+                self._measure_dlt(studies, self._dlt_format)
+
+    # our own work and the limit
+
+    def _measure_ours(self, studies: StudySet, work: Path) -> Mapping[str, int]:
+        """Returns the rows by table."""
+        data_dir = str(work)
+        parsed = self._repeated("benchmarks.ours:parse", {"data_dir": data_dir})
+        self.stages.append(_line(studies, "parse", parsed))
+
+        def compact() -> Run:
+            shutil.rmtree(work / "lake" / "snapshots", ignore_errors=True)
+            return self._run("benchmarks.ours:compact", {"data_dir": data_dir})
+
+        compacted = repeat(compact, self.plan.repeats)
+        self.stages.append(_line(studies, "compact", compacted))
+        flattened = self._repeated("benchmarks.ours:flatten_snapshot", {"data_dir": data_dir})
+        self.stages.append(_line(studies, "flatten", flattened))
+        with self._database() as loaded_into:
+            loaded = self._loaded(studies, data_dir, loaded_into)
+            self._end_to_end(studies, [compacted, loaded], loaded_into)
+            rows = loaded.fastest.outcome.rows
+            if rows != flattened.fastest.outcome.rows:
+                message = f"{studies.name}: flattening gave other rows than were loaded"
+                raise MismatchError(message)
+            if studies.studies <= _LIMIT_UP_TO:
+                with tempfile.TemporaryDirectory(dir=self.scratch, prefix="rows-") as folder:
+                    self._task("benchmarks.limit:dump", folder, loaded_into)
+                    self._measure_limit(studies, folder, rows)
+        if studies.studies <= _LIMIT_UP_TO:
+            self._measure_straight(studies, data_dir)
+        return rows
+
+    def _loaded(self, studies: StudySet, data_dir: str, dbname: str) -> Figure:
+        # A load replaces what an earlier one left, so all runs can use one database.
+        loaded = repeat(
+            lambda: self._task("benchmarks.ours:load", data_dir, dbname), self.plan.repeats
+        )
+        self.stages.append(_line(studies, "load", loaded))
+        for phase, seconds in loaded.fastest.outcome.parts.items():
+            note = "with reading and flattening" if phase == "copy" else ""
+            self.stages.append(
+                Line(
+                    studies_of=studies.name,
+                    studies=studies.studies,
+                    json_bytes=studies.json_bytes,
+                    name=f"load: {phase}",
+                    seconds=seconds,
+                    median_seconds=seconds,
+                    note=note,
+                )
+            )
+        return loaded
+
+    def _end_to_end(self, studies: StudySet, before: list[Figure], dbname: str) -> None:
+        if not self.plan.with_dbt:
+            return
+        built = Figure(
+            (self._run("benchmarks.ours:dbt", {"server_dir": str(self.scratch), "dbname": dbname}),)
+        )
+        self.stages.append(_line(studies, "dbt", built))
+        figures = [*before, built]
+        seconds = sum(figure.fastest.wall_seconds for figure in figures)
+        self.say(f"  {report.END_TO_END}: {seconds:.1f} s")
+        self.stages.append(
+            Line(
+                studies_of=studies.name,
+                studies=studies.studies,
+                json_bytes=studies.json_bytes,
+                name=report.END_TO_END,
+                seconds=seconds,
+                median_seconds=seconds,
+                peak_bytes=max(figure.peak_bytes for figure in figures),
+                server_peak_bytes=max(figure.server_peak_bytes for figure in figures),
+                note="compact, load and dbt, with starting their processes",
+            )
+        )
+
+    def _measure_straight(self, studies: StudySet, data_dir: str) -> None:
+        straight = self._in_new_databases("benchmarks.ours:straight", data_dir)
+        copied = [run.outcome.parts["copy"] for run in straight.runs]
+        whole = _line(studies, report.OURS_WHOLE, straight)
+        self.contenders += [
+            replace(
+                whole,
+                name=report.OURS_BARE,
+                seconds=min(copied),
+                median_seconds=statistics.median(copied),
+            ),
+            whole,
+        ]
+
+    def _measure_limit(self, studies: StudySet, folder: str, rows: Mapping[str, int]) -> None:
+        parsed = {}
+        for parser in PARSERS:
+            if parser in missing_modules():
+                continue
+            task = {"data_dir": str(studies.data_dir), "parser": parser}
+            parsed[parser] = self._repeated("benchmarks.limit:parse", task)
+            self.parsers.append(_line(studies, parser, parsed[parser]))
+        copied = self._in_new_databases("benchmarks.limit:copy_rows", folder)
+        if copied.fastest.outcome.rows != rows:
+            message = f"{studies.name}: the limit copied other rows than we loaded"
+            raise MismatchError(message)
+        handing_out = {name: one for name, one in parsed.items() if name not in WITHOUT_VALUES}
+        for name, choice in ((report.LIMIT, parsed), (report.LIMIT_WITH_VALUES, handing_out)):
+            parser = min(choice, key=lambda one: choice[one].seconds)
+            line = _line(studies, name, copied, note=parser)
+            self.contenders.append(
+                replace(
+                    line,
+                    seconds=line.seconds + choice[parser].seconds,
+                    median_seconds=line.median_seconds + choice[parser].median_seconds,
+                    peak_bytes=max(copied.peak_bytes, choice[parser].peak_bytes),
+                )
+            )
+
+    # peers
+
+    def _measure_dlt(self, studies: StudySet, file_format: str) -> None:
+        if find_spec("dlt") is None:
+            return
+        figure = self._in_new_databases(
+            "benchmarks.peer_dlt:run", str(studies.data_dir), file_format=file_format
+        )
+        self.contenders.append(_line(studies, report.DLT, figure, note=file_format))
+        self._check_main_table(studies, report.DLT, figure)
+
+    def _measure_pandas(self, studies: StudySet) -> None:
+        figure = self._in_new_databases("benchmarks.peer_pandas:run", str(studies.data_dir))
+        self.contenders.append(_line(studies, report.PANDAS, figure))
+        self._check_main_table(studies, report.PANDAS, figure)
+
+    def _measure_pydantic(self, studies: StudySet, work: Path, rows: Mapping[str, int]) -> None:
+        figure = self._in_new_databases("benchmarks.peer_pydantic:run", str(work))
+        self.contenders.append(_line(studies, report.PYDANTIC, figure))
+        if figure.fastest.outcome.rows != rows:
+            message = f"{studies.name}: {report.PYDANTIC} inserted other rows than we loaded"
+            raise MismatchError(message)
+
+    def _check_main_table(self, studies: StudySet, name: str, figure: Figure) -> None:
+        found = figure.fastest.outcome.rows[_MAIN_TABLE]
+        if found != studies.studies:
+            message = f"{name} loaded {found} of {studies.studies} studies ({studies.name})"
+            raise MismatchError(message)
+
+    # running tasks
+
+    @contextmanager
+    def _lake(self, studies: StudySet) -> Iterator[Path]:
+        """A lake with the set's shards, to be written to; the set itself stays as it is."""
+        self.say(f"{studies.name}: {studies.json_bytes / 1e6:,.0f} MB of JSON")
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix="lake-") as name:
+            lake = Path(name, "lake")
+            lake.mkdir()
+            (lake / "extractions").symlink_to(
+                (studies.data_dir / "lake" / "extractions").absolute(), target_is_directory=True
+            )
+            yield Path(name)
+
+    @contextmanager
+    def _database(self) -> Iterator[str]:
+        """The name of an empty database, which is dropped in the end."""
+        dbname = f"bench_{next(self._numbers)}"
+        name = sql.Identifier(dbname)
+        with connect(self.server) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+            # So that nobody pays for what an earlier task has left to be written.
+            connection.execute("CHECKPOINT")
+        try:
+            yield dbname
+        finally:
+            with connect(self.server) as connection:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+    def _in_new_databases(self, task: str, data_dir: str, **others: object) -> Figure:
+        def once() -> Run:
+            with self._database() as dbname:
+                return self._task(task, data_dir, dbname, **others)
+
+        return repeat(once, self.plan.repeats)
+
+    def _task(self, task: str, data_dir: str, dbname: str, **others: object) -> Run:
+        place = {"data_dir": data_dir, "server_dir": str(self.scratch), "dbname": dbname}
+        return self._run(task, {**place, **others})
+
+    def _repeated(self, task: str, arguments: Mapping[str, object]) -> Figure:
+        return repeat(lambda: self._run(task, arguments), self.plan.repeats)
+
+    def _run(self, task: str, arguments: Mapping[str, object]) -> Run:
+        postmaster = read_postmaster(self.scratch / "postgres" / "data")
+        if self.plan.own_processes:
+            run = run_task(task, arguments, None if postmaster is None else postmaster.pid)
+        else:
+            run = run_task_here(task, arguments)
+        name = task.partition(".")[2]
+        shown = ", ".join(
+            str(arguments[key]) for key in ("parser", "file_format") if key in arguments
+        )
+        self.say(f"  {name}{f' ({shown})' if shown else ''}: {run.outcome.seconds:.2f} s")
+        return run
+
+
+def _line(studies: StudySet, name: str, figure: Figure, note: str = "") -> Line:
+    return Line(
+        studies_of=studies.name,
+        studies=studies.studies,
+        json_bytes=studies.json_bytes,
+        name=name,
+        seconds=figure.seconds,
+        median_seconds=figure.median_seconds,
+        runs=len(figure.runs),
+        rows=sum(figure.fastest.outcome.rows.values()) or None,
+        peak_bytes=figure.peak_bytes,
+        server_peak_bytes=figure.server_peak_bytes,
+        note=note,
+    )
