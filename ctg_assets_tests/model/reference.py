@@ -118,9 +118,11 @@ def number(text: str | None, *, whole: bool = False) -> Number:
         return None, None, "unparsed"
     found = float(rest)
     if whole:
-        if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", rest) or not -(2**63) <= int(found) < 2**63:
+        if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", rest):
             return None, None, "unparsed"
         found = int(rest.partition(".")[0])
+        if not -(2**63) <= found < 2**63:
+            return None, None, "unparsed"
     if not math.isfinite(found):
         return None, None, "unparsed"
     return found, SIGNS[sign] if sign else None, "qualified" if sign else "number"
