@@ -24,6 +24,7 @@ from ctg_assets.pipeline.load import (
     warehouse_state,
 )
 from ctg_assets.pipeline.next_step import WarehouseState
+from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
@@ -61,7 +62,7 @@ def test_the_database_holds_what_was_wanted(
     wanted = wanted_state(manifest)
 
     report = load_staging(address, lake, manifest)
-    assert report.rows.keys() == {table.name for table in staging_tables()}
+    assert report.rows.keys() == {shape.name for shape in staging_shapes()}
     assert report.rows["studies"] == manifest.studies == 40
     counted = query(address, "SELECT count(*), count(DISTINCT nct_id) FROM staging.studies")
     assert counted == [(40, 40)]
