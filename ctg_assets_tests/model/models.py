@@ -13,8 +13,7 @@ from unittest.mock import patch
 
 from ctg_assets.model import fields, tables
 from ctg_assets.model.published import PublishedModel
-from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.protocol import protocol_tables
+from ctg_assets.model.tables import Table, declared_tables, staging_tables
 
 Rows = list[dict[str, str]]
 
@@ -54,9 +53,9 @@ def learned(published: PublishedModel) -> Iterator[None]:
 
 @contextmanager
 def changed_tables(change: Callable[[list[Table]], list[Table]]) -> Iterator[None]:
-    """As if the tables of the protocol section were declared as `change` makes of them."""
-    changed = tuple(change(list(protocol_tables())))
-    with patch.object(tables, "protocol_tables", lambda: changed), _derived_anew():
+    """As if the tables were declared as `change` makes of them."""
+    changed = tuple(change(list(declared_tables())))
+    with patch.object(tables, "declared_tables", lambda: changed), _derived_anew():
         yield
 
 

@@ -24,7 +24,7 @@ from ctg_assets.model.tables.references import reference_tables
 from ctg_assets.model.tables.results import results_tables
 from ctg_assets.model.tables.studies import studies
 
-__all__ = ["DeclarationError", "Table", "staging_tables"]
+__all__ = ["DeclarationError", "Table", "declared_tables", "staging_tables"]
 
 
 @cache
@@ -33,7 +33,14 @@ def staging_tables() -> tuple[Table, ...]:
 
     Raises DeclarationError if a declaration contradicts the registry's field tree.
     """
-    tables = (
+    tables = declared_tables()
+    check(tables)
+    return tables
+
+
+def declared_tables() -> tuple[Table, ...]:
+    """The same as their modules declare them, not yet checked."""
+    return (
         studies(),
         *protocol_tables(),
         *contact_tables(),
@@ -43,5 +50,3 @@ def staging_tables() -> tuple[Table, ...]:
         *derived_tables(),
         *calculated_tables(),
     )
-    check(tables)
-    return tables
