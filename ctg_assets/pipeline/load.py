@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline.dbt_project import project_fingerprint
+from ctg_assets.pipeline.dbt_project import STAGING_VIEWS, project_fingerprint
 from ctg_assets.pipeline.last_loaded import remember_loaded
 from ctg_assets.pipeline.next_step import WarehouseState
 from ctg_assets.pipeline.row_sources import Rows, row_sources, staging_shapes
@@ -60,6 +60,7 @@ def load_staging(
             studies=manifest.studies,
             tables=_fingerprints(manifest, model),
         ),
+        rebuildable_schemas={STAGING_VIEWS},
         progress=progress,
     )
     if _STUDIES in report.rows:

@@ -142,6 +142,24 @@ def test_what_was_loaded_is_remembered_for_its_registry_and_query(
     assert studies_last_loaded(lake, msgspec.structs.replace(later, query="Asthma")) is None
 
 
+def test_a_staging_view_that_no_longer_fits_waits_for_dbt(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """A load goes through although a staging view reads a column that is gone; dbt makes it again."""
+    manifest = _snapshot(lake, database, json_of(1))
+    load_staging(address, lake, manifest)
+    query(address, "CREATE SCHEMA staging_views")
+    query(
+        address, "CREATE VIEW staging_views.stg_conditions AS SELECT name FROM staging.conditions"
+    )
+    query(address, "ALTER TABLE staging.keywords ADD COLUMN mood text")
+    query(address, "CREATE VIEW staging_views.stg_keywords AS SELECT mood FROM staging.keywords")
+
+    report = load_staging(address, lake, manifest)
+    assert report.recreated_views == ("staging_views.stg_conditions",)
+    assert report.left_out_views == ("staging_views.stg_keywords",)
+
+
 def test_a_table_without_the_one_it_refers_to_is_refused(
     lake: Lake, database: Settings, address: PostgresAddress
 ) -> None:
