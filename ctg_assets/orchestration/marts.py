@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ import dagster as dg
 from dagster_dbt import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
+    DbtCliInvocation,
     DbtCliResource,
     DbtProject,
     dbt_assets,
 )
 from filelock import FileLock
 
+from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
@@ -28,7 +32,7 @@ from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
 from ctg_assets.pipeline.load import record_marts
 from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.inspection import describe_table
+from ctg_assets.warehouse.inspection import ColumnFacts, describe_columns, describe_table
 from ctg_assets.warehouse.server import open_postgres
 
 _FINGERPRINT_FILE = "manifest.fingerprint"
@@ -96,11 +100,10 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
                 # Unit tests prove the SQL, not the data; the test suite runs them.
                 build = ["build", "--exclude-resource-type", "unit_test"]
                 invocation = dbt.cli(build, context=context)
+                facts = _Facts(address, invocation)
                 for event in invocation.stream():
                     if isinstance(event, dg.Output | dg.AssetMaterialization):
-                        yield event.with_metadata(
-                            {**event.metadata, **_facts(address, event, invocation.manifest)}
-                        )
+                        yield event.with_metadata({**event.metadata, **facts.of(event)})
                     else:
                         yield event
             # Not `is_subset`: tests on sources are checks of the staging assets, and may be left out.
@@ -110,35 +113,66 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
     return marts
 
 
-def _facts(
-    address: PostgresAddress,
-    event: dg.Output[Any] | dg.AssetMaterialization,
-    manifest: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What the table of a model that was just built holds.
+@dataclass(frozen=True)
+class _Facts:
+    """What is shown of a model that was just built.
 
     dagster-dbt's own `fetch_row_counts` and `fetch_column_metadata` change the working directory from
     several threads at once. It may stay changed, and everything relative to it (the paths of a
     dagster.yaml) then lands in the dbt project.
     """
-    model = manifest["nodes"][event.metadata["unique_id"].value]
-    facts = describe_table(address, model["schema"], model["alias"])
-    return {
-        "dagster/row_count": facts.rows,
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn(
-                    column.name,
-                    column.type,
-                    description=column.description,
-                    constraints=dg.TableColumnConstraints(nullable=column.nullable),
-                )
-                for column in facts.columns
-            ]
-        ),
-        "size MB (with indexes)": round(facts.total_bytes / 1e6, 3),
-        **table_preview(address, model["schema"], model["alias"]),
-    }
+
+    address: PostgresAddress
+    invocation: DbtCliInvocation
+
+    @cached_property
+    def _lineage(self) -> ColumnLineage:
+        manifest, translator = self.invocation.manifest, _Translator()
+        models = {
+            unique_id: node
+            for unique_id, node in manifest["nodes"].items()
+            if node["resource_type"] == "model" and node["config"]["materialized"] != "ephemeral"
+        }
+        keys = {
+            unique_id: translator.get_asset_key(node)
+            for unique_id, node in {**manifest["sources"], **models}.items()
+        }
+        return ColumnLineage(manifest, keys)
+
+    def of(self, event: dg.Output[Any] | dg.AssetMaterialization) -> dict[str, Any]:
+        """Metadata for the model of an event: columns, their origin and, of tables, the content."""
+        model = self.invocation.manifest["nodes"][event.metadata["unique_id"].value]
+        schema, table = model["schema"], model["alias"]
+        if model["config"]["materialized"] == "view":
+            # Its rows are those of the staging table, and counting millions again takes time.
+            columns, content = describe_columns(self.address, schema, table), {}
+        else:
+            facts = describe_table(self.address, schema, table)
+            columns = facts.columns
+            content = {
+                "dagster/row_count": facts.rows,
+                "size MB (with indexes)": round(facts.total_bytes / 1e6, 3),
+                **table_preview(self.address, schema, table),
+            }
+        return {
+            "dagster/column_schema": dg.TableSchema([_column(column) for column in columns]),
+            "dagster/column_lineage": self._lineage.of(self._compiled(model)),
+            **content,
+        }
+
+    def _compiled(self, model: Mapping[str, Any]) -> str:
+        folder = self.invocation.target_path / "compiled" / model["package_name"]
+        file: Path = folder / model["original_file_path"]
+        return file.read_text(encoding="utf-8")
+
+
+def _column(facts: ColumnFacts) -> dg.TableColumn:
+    return dg.TableColumn(
+        facts.name,
+        facts.type,
+        description=facts.description,
+        constraints=dg.TableColumnConstraints(nullable=facts.nullable),
+    )
 
 
 @contextmanager

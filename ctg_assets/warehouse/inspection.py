@@ -62,20 +62,15 @@ def describe_table(address: PostgresAddress, schema: str, table: str) -> TableFa
                 sql.Literal(f'"{schema}"."{table}"'), name
             )
         ).fetchone()
-        with connection.cursor(row_factory=class_row(ColumnFacts)) as cursor:
-            columns = cursor.execute(
-                """
-                SELECT
-                    attname AS name, format_type(atttypid, atttypmod) AS type,
-                    NOT attnotnull AS nullable, col_description(attrelid, attnum) AS description
-                FROM pg_attribute
-                WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
-                ORDER BY attnum
-                """,
-                [f'"{schema}"."{table}"'],
-            ).fetchall()
+        columns = _columns(connection, schema, table)
     rows, total_bytes = counted or (0, 0)
-    return TableFacts(rows, total_bytes, tuple(columns))
+    return TableFacts(rows, total_bytes, columns)
+
+
+def describe_columns(address: PostgresAddress, schema: str, table: str) -> tuple[ColumnFacts, ...]:
+    """The columns of one table or view, in order; raises WarehouseError when there is no such table."""
+    with connect(address) as connection, postgres_errors(f"looking at {schema}.{table}"):
+        return _columns(connection, schema, table)
 
 
 def first_rows(
@@ -148,6 +143,23 @@ def table_sizes(address: PostgresAddress, schema: str) -> list[TableSize]:
             """,
             [schema],
         ).fetchall()
+
+
+def _columns(connection: Connection, schema: str, table: str) -> tuple[ColumnFacts, ...]:
+    with connection.cursor(row_factory=class_row(ColumnFacts)) as cursor:
+        return tuple(
+            cursor.execute(
+                """
+                SELECT
+                    attname AS name, format_type(atttypid, atttypmod) AS type,
+                    NOT attnotnull AS nullable, col_description(attrelid, attnum) AS description
+                FROM pg_attribute
+                WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+                ORDER BY attnum
+                """,
+                [f'"{schema}"."{table}"'],
+            )
+        )
 
 
 def _tables(connection: Connection, schema: str) -> list[str]:
