@@ -17,6 +17,7 @@ from ctg_assets.model.documentation.relationships import entity_relationships
 from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR
+from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.builds import LOAD_INFO
 
 DBT_STAGING = PROJECT_DIR / "models" / "staging"
@@ -24,20 +25,22 @@ DBT_STAGING = PROJECT_DIR / "models" / "staging"
 
 DOCS = PROJECT_DIR.parent / "docs"
 
-BOOKKEEPING = (LOAD_INFO,)
-"""Tables of schema `staging` that are not made by flattening studies."""
 
-
-def derived_files(
-    tables: Sequence[Table] | None = None, bookkeeping: Sequence[TableShape] = BOOKKEEPING
-) -> dict[Path, str]:
+def derived_files(tables: Sequence[Table] | None = None) -> dict[Path, str]:
     """The text of every derived file; of the declared tables, unless others are given."""
     tables = staging_tables() if tables is None else tables
+    others = _tables_beside_the_declared()
     return {
-        **{DBT_STAGING / name: text for name, text in dbt_files(tables, bookkeeping).items()},
-        DOCS / "data_dictionary.md": data_dictionary(tables, bookkeeping),
+        **{DBT_STAGING / name: text for name, text in dbt_files(tables, others).items()},
+        DOCS / "data_dictionary.md": data_dictionary(tables, others),
         DOCS / "entity_relationships.md": entity_relationships(tables),
     }
+
+
+def _tables_beside_the_declared() -> list[TableShape]:
+    """The tables of schema `staging` that studies are not flattened into."""
+    declared = {table.name for table in staging_tables()}
+    return [*(shape for shape in staging_shapes() if shape.name not in declared), LOAD_INFO]
 
 
 def stale_files(derived: dict[Path, str]) -> list[Path]:

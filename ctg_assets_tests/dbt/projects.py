@@ -17,8 +17,8 @@ import pyarrow as pa
 from psycopg.rows import dict_row
 
 from ctg_assets.model.flatten import flatten
-from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
+from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.builds import BuildRecord
 from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets.warehouse.loader import load_tables
@@ -58,7 +58,7 @@ def load(address: PostgresAddress, studies: pa.Table, data_timestamp: datetime |
     """Replace the staging tables by those of these snapshot rows."""
     load_tables(
         address,
-        [table.shape for table in staging_tables()],
+        staging_shapes(),
         [flatten(studies)],
         build=BuildRecord(
             snapshot_id="snapshot",
@@ -66,7 +66,7 @@ def load(address: PostgresAddress, studies: pa.Table, data_timestamp: datetime |
             model_fingerprint="model",
             data_timestamp=data_timestamp,
             studies=studies.num_rows,
-            tables={table.name: "content/model" for table in staging_tables()},
+            tables={shape.name: "content/model" for shape in staging_shapes()},
         ),
     )
 

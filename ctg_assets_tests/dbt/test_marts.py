@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.model.tables import staging_tables
+from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets_tests.dbt.projects import dbt_on, load, rows, values
 from ctg_assets_tests.model.snapshots import snapshot
@@ -308,4 +308,4 @@ def test_staging_views_outlive_a_load(built: tuple[PostgresAddress, str]) -> Non
     )
     before = values(built[0], statement)
     load(built[0], snapshot(FULL, SPARSE, WITHHELD), DATA_TIMESTAMP)
-    assert values(built[0], statement) == before == [(3, len(staging_tables()) + 1)]
+    assert values(built[0], statement) == before == [(3, len(staging_shapes()) + 1)]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ctg_assets.model.fields import enum_values
-from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.dbt_project import STAGING_VIEWS
+from ctg_assets.pipeline.row_sources import staging_shapes
 
 DIMENSIONS = {
     "dim_study": "nct_id",
@@ -114,7 +114,7 @@ def test_sources_are_the_staging_assets(manifest: dict[str, Any]) -> None:
         node["name"]: (node["schema"], node["config"]["meta"]["dagster"]["asset_key"])
         for node in manifest["sources"].values()
     }
-    names = [table.name for table in staging_tables()] + ["load_info"]
+    names = [shape.name for shape in staging_shapes()] + ["load_info"]
     assert sources == {name: ("staging", ["staging", name]) for name in names}
 
 

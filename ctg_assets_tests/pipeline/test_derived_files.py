@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import yaml
 
+from ctg_assets.model.documentation.values import enumerations
+from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.declaration import text
 from ctg_assets.pipeline.derived_files import DBT_STAGING, DOCS, derived_files, stale_files
@@ -88,3 +90,21 @@ def test_every_foreign_key_is_drawn() -> None:
         assert f"\n    {table.name} {{\n" in "".join(diagrams[1:])
     # Mermaid refuses longer texts.
     assert max(map(len, diagrams)) < 50_000
+
+
+def test_every_enumerated_field_is_checked_once() -> None:
+    """Each field of an enumeration is tested where its own rows are, not again where it is repeated."""
+    derived = derived_files()
+    [source] = yaml.safe_load(derived[DBT_STAGING / "_staging__sources.yml"])["sources"]
+    tested = {
+        (table["name"], column)
+        for table in source["tables"]
+        for test in table.get("data_tests", [])
+        for column in test["known_values"]["arguments"]["columns"]
+    }
+    checked: set[str] = set()
+    for table in staging_tables():
+        for name, enumeration in enumerations(table).items():
+            assert ((table.name, name) in tested) is not enumeration.repeated
+            checked |= enumeration.paths if (table.name, name) in tested else set()
+    assert checked == {path for path, node in nodes_by_path().items() if node.is_enum}

@@ -11,10 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ctg_assets.model.documentation import ORIGIN
 from ctg_assets.model.documentation.sections import sections
-from ctg_assets.model.documentation.values import constants, enumerations
+from ctg_assets.model.documentation.values import enumerations, vocabularies
 from ctg_assets.model.spec import Column, TableShape
 from ctg_assets.model.tables import Table
-from ctg_assets.model.tables.left_out import FIELDS_LEFT_OUT
+from ctg_assets.model.tables.left_out import (
+    AACT_COLUMNS_LEFT_OUT,
+    AACT_TABLES_LEFT_OUT,
+    FIELDS_LEFT_OUT,
+)
 
 _INTRODUCTION = f"""\
 # Data dictionary
@@ -42,8 +46,8 @@ text as sent, `…_date` the last day that it covers, as in AACT, `…_date_firs
 `…_date_precision` says which of the three it was.
 
 **Numbers that the registry sends as text** are kept as sent beside the number that was read from it.
-`…_qualifier` has what stood before the number (`<`, `<=`, `>`, `>=`, `=`, `~`) or in its place (`NA` and the
-like). `…_status` is `number`, `qualified`, `not available`, or `unparsed` for what cannot be read for certain;
+`…_qualifier` (or AACT's name) has what stood before the number (`<`, `<=`, `>`, `>=`, `=`, `~`) or in its
+place (`NA` and the like). `…_status` is `number`, `qualified`, `not available`, or `unparsed` for what cannot be read for certain;
 nothing is guessed.
 
 **Ages and durations** are kept as sent, and in years and days (a year has 365.25 days, a month a twelfth of
@@ -73,9 +77,16 @@ def data_dictionary(tables: Sequence[Table], others: Sequence[TableShape] = ()) 
 
 
 def _left_out() -> str:
-    rows = [f"| `{path}` | {_cell(reason)} |" for path, reason in FIELDS_LEFT_OUT.items()]
-    head = ["## Fields that are in no table", "", "| field | reason |", "|---|---|"]
-    return "\n".join([*head, *rows, ""])
+    lines = ["## What is not here", ""]
+    for kind, reasons in (
+        ("field of the registry", FIELDS_LEFT_OUT),
+        ("column of AACT", AACT_COLUMNS_LEFT_OUT),
+        ("table of AACT", AACT_TABLES_LEFT_OUT),
+    ):
+        lines += [f"| {kind} | reason |", "|---|---|"]
+        lines += [f"| `{name}` | {_cell(reason)} |" for name, reason in reasons.items()]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _contents(grouped: Mapping[str, Sequence[TableShape]]) -> str:
@@ -124,7 +135,9 @@ def _row(column: Column) -> str:
 
 def _values(table: Table) -> dict[str, Sequence[str]]:
     """The values that a table's columns can have, where they are known, in the order of columns."""
-    known = {name: one.values for name, one in enumerations(table).items()} | dict(constants(table))
+    known = {name: one.values for name, one in enumerations(table).items()} | dict(
+        vocabularies(table)
+    )
     return {item.name: known[item.name] for item in table.fields if item.name in known}
 
 
@@ -144,4 +157,5 @@ def _text(text: str) -> str:
 
 def _escaped(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([*_\[\]\\])", r"\\\1", text)
+    # An underscore between letters is no mark of emphasis.
+    return re.sub(r"[*\[\]\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", text)

@@ -5,51 +5,69 @@ Belongs here: reading that off a table's columns. Does not belong here: comparin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ctg_assets.model.fields import enum_values, nodes_by_path
-from ctg_assets.model.tables.declaration import Constant, Field, Read, Reading, Table
+from ctg_assets.model.tables.declaration import Constant, Field, First, Read, Reading, Table
 
 
 @dataclass(frozen=True)
 class Enumeration:
     """The values that the registry's enumerations, as recorded, have for a column, in their order.
 
-    `joined` says that the column holds several of them, joined with `/`.
+    `paths` are the enumerated fields that the column reads. `joined` says that it holds several values
+    of them, joined with `/`; `repeated`, that the fields lie outside the row's own item, so that rows
+    of one item repeat them.
     """
 
     values: tuple[str, ...]
+    paths: frozenset[str]
     joined: bool
+    repeated: bool
 
 
 def enumerations(table: Table) -> Mapping[str, Enumeration]:
     """The columns that copy enumerated fields, by name."""
     found = {}
     for item in table.fields:
-        values = tuple(dict.fromkeys(_enumerated(table, item)))
-        if values and isinstance(item.value, Read):
-            found[item.name] = Enumeration(values, item.value.reading is Reading.JOINED)
+        if enumeration := _enumeration(table, item):
+            found[item.name] = enumeration
     return found
 
 
-def constants(table: Table) -> Mapping[str, tuple[str, ...]]:
-    """The columns by which the table's sources are told apart, and the values they state."""
-    return {
-        item.name: tuple(dict.fromkeys(_spelled(one.constants[item.name]) for one in table.sources))
-        for item in table.fields
-        if isinstance(item.value, Constant)
+def vocabularies(table: Table) -> Mapping[str, tuple[str, ...]]:
+    """The columns whose few values the declarations themselves state, by name."""
+    found = {}
+    for item in table.fields:
+        match item.value:
+            case Constant():
+                stated = (_spelled(one.constants[item.name]) for one in table.sources)
+                found[item.name] = tuple(dict.fromkeys(stated))
+            case First(first, others):
+                found[item.name] = (first, others)
+            case _:
+                pass
+    return found
+
+
+def _enumeration(table: Table, item: Field) -> Enumeration | None:
+    read = item.value
+    if not isinstance(read, Read) or read.reading not in {Reading.AS_SENT, Reading.JOINED}:
+        return None
+    known = {
+        path: [entry.value for entry in enum_values().get(nodes_by_path()[path].base_type, ())]
+        for path in table.source_paths(read.path)
     }
-
-
-def _enumerated(table: Table, item: Field) -> Iterator[str]:
-    if not isinstance(item.value, Read):
-        return
-    if item.value.reading not in {Reading.AS_SENT, Reading.JOINED}:
-        return
-    for path in table.source_paths(item.value.path):
-        for entry in enum_values().get(nodes_by_path()[path].base_type, ()):
-            yield entry.value
+    values = tuple(dict.fromkeys(value for values in known.values() for value in values))
+    if not values:
+        return None
+    return Enumeration(
+        values=values,
+        paths=frozenset(path for path, values in known.items() if values),
+        joined=read.reading is Reading.JOINED,
+        repeated=read.path.startswith("^"),
+    )
 
 
 def _spelled(value: str | bool) -> str:
