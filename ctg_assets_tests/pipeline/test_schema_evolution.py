@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ctg_assets.lake.extractions import ExtractionPlan
-from ctg_assets.model.tables.declaration import Source, Table, text
+from ctg_assets.model.tables.declaration import Table, text
 from ctg_assets.pipeline.load import load_staging, record_marts
 from ctg_assets.pipeline.next_step import Rest, Stage
 from ctg_assets.pipeline.services import open_lake
@@ -183,16 +183,13 @@ def test_a_column_of_a_table_that_others_refer_to(warehouse: Warehouse) -> None:
 
 def test_other_rows_of_a_table_reload_those_that_refer_to_them(warehouse: Warehouse) -> None:
     """When a table's rows get other ids, the tables that hold those ids go along."""
-    arms = "protocolSection.armsInterventionsModule.armGroups[]"
     with changed_tables(
-        other(
-            "design_groups", lambda table: replace(table, sources=(Source(arms, distinct="label"),))
-        )
+        other("result_groups", lambda table: replace(table, sources=table.sources[:-1]))
     ):
         (stage, tables), *_ = warehouse.refresh()
     assert stage is Stage.STAGING
-    assert {"design_groups", "design_group_interventions"} <= set(tables)
-    assert not {"studies", "conditions", "interventions"} & set(tables)
+    assert {"result_groups", "baseline_counts"} <= set(tables)
+    assert not {"studies", "conditions", "outcomes"} & set(tables)
 
 
 def test_a_new_leaf_is_read_from_the_shards(warehouse: Warehouse) -> None:
