@@ -8,7 +8,7 @@ No table but `studies` is known here by name. Where a row came from is told by i
 say from which source, references to parents and positions say in which item of each list. Several
 columns may hold the same field. The one taken is in a table that has one row for each time that the
 field can be there, and keeps text as sent where there is such a column; copies in tables of smaller
-items are not read.
+items are read only where there is no such table.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def rebuild(rows: Mapping[str, pa.Table]) -> Iterator[tuple[str, Study]]:
     - nulls, empty objects and empty lists are left out, and what becomes empty by that;
     - `derivedSection.miscInfoModule.versionHolder` and fields that the model does not know are left
       out (the latter are in `extras`);
-    - U+0000 in text has become U+FFFD, since Postgres cannot hold it.
+    - U+0000 in text has become U+FFFD, since Postgres cannot hold it;
+    - a denominator (`denoms[]`) without a count is left out: its unit stands only in rows of its
+      counts. None of 22,023 recorded denominators is without.
 
     It relies on one thing that the registry promises: values of its enumerations contain no `/`, which
     joins lists of phases, age groups and masked parties in their columns.

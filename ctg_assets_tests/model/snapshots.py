@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from ctg_assets.lake.parsing import parse_studies
 from ctg_assets.model.fields import study_arrow_schema
 from ctg_assets_tests.shared_material import shared_path
 
@@ -36,6 +37,14 @@ def snapshot(*studies: Study) -> pa.Table:
         [("nct_id", pa.string()), ("content_hash", pa.string()), *study_arrow_schema()]
     )
     return pa.Table.from_pylist(snapshot_rows(studies), schema=schema)
+
+
+def typed_rows(contents: Iterable[bytes]) -> pa.Table:
+    """Snapshot rows of studies given as JSON, but for those that cannot be typed."""
+    parsed = parse_studies(contents).studies
+    nct_id = pc.struct_field(parsed["protocolSection"], ["identificationModule", "nctId"])
+    hashes = pc.binary_join_element_wise("hash of", nct_id, " ")
+    return parsed.append_column("nct_id", nct_id).append_column("content_hash", hashes)
 
 
 @cache
