@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.model.tables import staging_tables
+from ctg_assets.pipeline.row_sources import staging_shapes
 
 # Read by a process of its own: dbt's libraries warn when imported, and warnings are errors here.
 _DESCRIBE = """
@@ -76,7 +76,7 @@ def test_groups_hold_the_stages(loaded: Any) -> None:
     assert groups.keys() == {"extraction", "lake", "staging", "staging_views", "marts"}
     assert groups["extraction"] == {"extraction_plan", "page_shards"}
     assert groups["lake"] == {"studies"}
-    names = {f"staging/{table.shape.name}" for table in staging_tables()}
+    names = {f"staging/{shape.name}" for shape in staging_shapes()}
     assert groups["staging"] == names | {"staging/load_info"}
     assert groups["staging_views"] == {
         f"staging_views/stg_{name.removeprefix('staging/')}" for name in groups["staging"]
