@@ -184,8 +184,10 @@ class _BatchFlattener:
 
     def table(self, name: str) -> pa.Table:
         """The rows of one table, ordered by study, source and position."""
-        found = self._found_of(name).columns
         shape = self._by_name[name].shape
+        if len(self._order_of(self._by_name[name]).study) == 0:
+            return shape.arrow_schema.empty_table()
+        found = self._found_of(name).columns
         arrays = [_arrow(found[column.name], column.type) for column in shape.columns]
         return pa.table(arrays, schema=shape.arrow_schema)
 
@@ -210,8 +212,11 @@ class _BatchFlattener:
         return found
 
     def _compute(self, table: Table) -> Found:
-        own = [item for item in table.fields if not isinstance(item.value, LookedUp)]
         order = self._order_of(table)
+        if len(order.study) == 0:
+            none = {item.name: _repeated(None, item.type, 0) for item in table.fields}
+            return Found(order.study, none)
+        own = [item for item in table.fields if not isinstance(item.value, LookedUp)]
         parts: list[dict[str, pl.Series]] = []
         for rows, ids in zip(self._rows_of(table), order.source_ids, strict=True):
             read = _Reader(rows).read(own)
@@ -305,14 +310,21 @@ class _Reader:
 
     def read(self, fields: Sequence[Field]) -> dict[str, pl.Series]:
         """The columns among these that are read from the studies, by name."""
-        expressions = [
-            self._expression(item).alias(item.name)
-            for item in fields
-            if isinstance(item.value, Read | Difference)
-        ]
-        # Lazy, since only the lazy engine computes once what several expressions share.
-        computed = pl.DataFrame(self._inputs).lazy().select(expressions).collect()
-        return {column.name: column for column in computed}
+        found: dict[str, pl.Series] = {}
+        expressions: list[pl.Expr] = []
+        for item in fields:
+            match item.value:
+                case Read() | Difference() if not len(self._rows):
+                    found[item.name] = _repeated(None, item.type, 0)
+                case Read(path, Reading.AS_SENT, when=None) if self._rows.source.resolve(path):
+                    found[item.name] = self._read_at(self._rows.source.resolve(path) or "")
+                case Read() | Difference():
+                    expressions.append(self._expression(item).alias(item.name))
+        if expressions:
+            # Lazy, since only the lazy engine computes once what several expressions share.
+            computed = pl.DataFrame(self._inputs).lazy().select(expressions).collect()
+            found |= {column.name: column for column in computed}
+        return found
 
     def _expression(self, item: Field) -> pl.Expr:
         value = item.value
@@ -356,7 +368,7 @@ class _Reader:
         whole = value.reading is Reading.WHOLE_NUMBER
         key = f"{value.reading.name} {path}"
         if f"{key} value" not in self._inputs:
-            numbers = values.numbers(self._rows.read(path), whole=whole)
+            numbers = values.numbers(self._read_at(path), whole=whole)
             self._inputs |= {f"{key} {part}": column for part, column in numbers.items()}
         return pl.col(f"{key} {value.argument or 'value'}")
 
@@ -378,6 +390,10 @@ class _Reader:
     def _at(self, path: str) -> pl.Expr:
         return self._input(path, lambda: self._rows.read(path))
 
+    def _read_at(self, path: str) -> pl.Series:
+        self._at(path)
+        return self._inputs[path]
+
     def _input(self, key: str, read: Callable[[], pl.Series]) -> pl.Expr:
         if key not in self._inputs:
             self._inputs[key] = read()
@@ -385,7 +401,7 @@ class _Reader:
 
 
 def _repeated(value: object, kind: ColumnType, count: int) -> pl.Series:
-    return pl.repeat(value, count, dtype=_DTYPES[kind], eager=True)
+    return pl.Series([value], dtype=_DTYPES[kind]).new_from_index(0, count)
 
 
 def _arrow(column: pl.Series, kind: ColumnType) -> pa.Array | pa.ChunkedArray:

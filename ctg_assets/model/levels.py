@@ -178,7 +178,7 @@ class Rows:
     def position(self) -> pl.Series:
         """The position of each row's item in its list, from 1."""
         if not self.source.is_list:
-            return pl.repeat(1, len(self), dtype=pl.Int64, eager=True)
+            return pl.Series([1]).new_from_index(0, len(self))
         return gathered(self._level.position, self._kept)
 
     def outer_position(self, list_path: str) -> pl.Series:
@@ -190,7 +190,7 @@ class Rows:
         """Whether each row is the first that its holder, an enclosing item or the study, has."""
         holder = self.items_of(self.source.outer_lists[-1])
         if holder is None:
-            return pl.repeat(True, len(self), dtype=pl.Boolean, eager=True)
+            return pl.Series([True]).new_from_index(0, len(self))
         return holder.ne_missing(holder.shift())
 
     def items_of(self, list_path: str) -> pl.Series | None:

@@ -136,7 +136,7 @@ def _first_equal(
     if count > _PLACES:
         their_key, our_key, count = _coded(their_key, our_key)
     first = true(their_key.is_first_distinct() & their_key.is_not_null())
-    places = pl.repeat(None, count, dtype=pl.Int64, eager=True)
+    places = pl.Series([None], dtype=pl.Int64).new_from_index(0, count)
     return places.scatter(their_key.gather(first), first).gather(our_key)
 
 

@@ -235,12 +235,14 @@ def numbers(text: pl.Series, *, whole: bool = False) -> dict[str, pl.Series]:
     value = text.cast(pl.Int64 if whole else pl.Float64, strict=False)
     plain = value.is_not_null() if whole else value.is_finite().fill_null(value=False)
     odd = (text.is_not_null() & ~plain).arg_true()
-    looked_at = _looked_at(text.gather(odd), whole=whole)
     frame = pl.DataFrame({"value": value, "plain": plain}).select(
         value=pl.when("plain").then("value"),
         qualifier=pl.lit(None, pl.String),
         status=pl.when("plain").then(pl.lit(NumberStatus.NUMBER.value)),
     )
+    if len(odd) == 0:
+        return frame.to_dict()
+    looked_at = _looked_at(text.gather(odd), whole=whole)
     return {column.name: column.scatter(odd, looked_at[column.name]) for column in frame}
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,12 +20,25 @@ from ctg_assets.model.flatten import FlattenError, flatten, flatten_tables, snap
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.consistency import check
 from ctg_assets.model.tables.declaration import (
+    Lookup,
+    RowFilter,
     Source,
+    any_row,
+    columns,
     constant,
+    first,
+    first_found,
     lookup,
+    number,
+    or_else,
+    outer_position,
     parent,
+    rows_counted,
+    rows_summed,
+    single_row,
     tables_needed,
     text,
+    title_match,
 )
 from ctg_assets_tests.model import reference
 from ctg_assets_tests.model.snapshots import Study, real_studies, snapshot, snapshot_rows
@@ -226,6 +240,143 @@ def test_facilities_keep_coordinates() -> None:
         ("G", None, 1.5, None),
         ("H", None, None, None),
     ]
+
+
+def test_contacts_of_a_site_are_split_by_role() -> None:
+    """A site's investigators are a table of their own; everyone else, without a role too, is a contact."""
+    contacts = [
+        {"name": "I", "role": "PRINCIPAL_INVESTIGATOR", "phone": "1"},
+        {"name": "C", "role": "CONTACT", "email": "c@example.org"},
+        None,
+        {"name": "N"},
+        {"name": "S", "role": "SUB_INVESTIGATOR"},
+    ]
+    study = protocol(
+        contactsLocations={"locations": [{}, {"contacts": contacts}, {"contacts": []}]}
+    )
+    study["protocolSection"]["contactsLocationsModule"]["locations"][0]["contacts"] = [
+        {"name": "D", "role": "STUDY_DIRECTOR"}
+    ]
+    rows = rows_of("facility_contacts", study)
+    assert picked(rows, "facility_id", "position", "contact_type", "name", "role") == [
+        (1_000_000_001, 1, "primary", "D", "STUDY_DIRECTOR"),
+        (1_000_000_002, 2, "primary", "C", "CONTACT"),
+        (1_000_000_002, 4, "backup", "N", None),
+    ]
+    rows = rows_of("facility_investigators", study)
+    assert picked(rows, "id", "facility_id", "position", "name", "phone") == [
+        (1_000_000_001, 1_000_000_002, 1, "I", "1"),
+        (1_000_000_002, 1_000_000_002, 5, "S", None),
+    ]
+
+
+def test_first_central_contact_is_primary() -> None:
+    """In each study the first contact that is there is primary, all others are backup."""
+    study = protocol(contactsLocations={"centralContacts": [None, {"name": "A"}, {"name": "B"}]})
+    rows = rows_of("central_contacts", study, study)
+    assert picked(rows, "contact_type", "name") == [("primary", "A"), ("backup", "B")] * 2
+
+
+def test_arm_lists_its_interventions() -> None:
+    """An arm's label for an intervention leads to the one of that kind and name."""
+    study = protocol(
+        armsInterventions={
+            "armGroups": [
+                {"interventionNames": ["Drug: Placebo", "Other: Placebo"]},
+                {"interventionNames": ["Dietary Supplement: Zinc: 5 mg", "Placebo"]},
+            ],
+            "interventions": [
+                {"type": "OTHER", "name": "Placebo"},
+                {"type": "DRUG", "name": "Placebo"},
+                {"type": "DIETARY_SUPPLEMENT", "name": "Zinc: 5 mg"},
+            ],
+        }
+    )
+    rows = rows_of("design_group_intervention_names", study)
+    assert picked(rows, "design_group_id", "position", "intervention_id", "name") == [
+        (1_000_000_001, 1, 1_000_000_002, "Drug: Placebo"),
+        (1_000_000_001, 2, 1_000_000_001, "Other: Placebo"),
+        (1_000_000_002, 1, 1_000_000_003, "Dietary Supplement: Zinc: 5 mg"),
+        (1_000_000_002, 2, None, "Placebo"),
+    ]
+
+
+def test_documents_keep_size_and_time() -> None:
+    """A document comes with its size, the time of its upload as sent and read, and AACT's address."""
+    document = {
+        "typeAbbrev": "Prot",
+        "label": "Study Protocol",
+        "date": "2020-01-31",
+        "uploadDate": "2020-09-29T21:40",
+        "filename": "Prot_000.pdf",
+        "size": 2**40,
+    }
+    study = {"documentSection": {"largeDocumentModule": {"largeDocs": [document, {}]}}}
+    first, second = rows_of("provided_documents", study)
+    expected = {
+        "document_date": dt.date(2020, 1, 31),
+        "upload_raw": "2020-09-29T21:40",
+        "upload_date": dt.date(2020, 9, 29),
+        "upload_timestamp": dt.datetime.fromisoformat("2020-09-29T21:40"),
+        "filename": "Prot_000.pdf",
+        "url": "https://ClinicalTrials.gov/ProvidedDocs/01/NCT00000001/Prot_000.pdf",
+        "size": 2**40,
+    }
+    assert {name: first[name] for name in expected} == expected
+    assert {second[name] for name in expected} == {None}
+
+
+def test_calculated_values() -> None:
+    """Values are calculated from a study's own rows and dates, and are 0 or false without any."""
+    study = protocol(
+        status={
+            "startDateStruct": {"date": "2020-01-31"},
+            "primaryCompletionDateStruct": {"date": "2021-02", "type": "ACTUAL"},
+            "studyFirstSubmitDate": "2019-12-31",
+            "resultsFirstSubmitDate": "2021-01-28",
+        },
+        eligibility={"minimumAge": "18 Years", "maximumAge": "N/A"},
+        contactsLocations={"locations": [{"country": "Guam"}]},
+        outcomes={"primaryOutcomes": [{}, {}], "otherOutcomes": [{}]},
+    )
+    groups = [
+        {"seriousNumAffected": 3, "otherNumAffected": 1},
+        {"seriousNumAffected": 4},
+        {"seriousNumAffected": None},
+    ]
+    study["resultsSection"] = {"adverseEventsModule": {"eventGroups": groups}}
+    study["hasResults"] = True
+    estimated = protocol(
+        status={
+            "startDateStruct": {"date": "2020-01-31", "type": "ESTIMATED"},
+            "primaryCompletionDateStruct": {"date": "2021-02", "type": "ACTUAL"},
+            "resultsFirstSubmitDate": "2021-03-28",
+        }
+    )
+    first, second = rows_of("calculated_values", study, estimated)
+    assert {name: value for name, value in first.items() if name not in {"id", "nct_id"}} == {
+        "number_of_facilities": 1,
+        "has_us_facility": True,
+        "has_single_facility": True,
+        "number_of_primary_outcomes_to_measure": 2,
+        "number_of_secondary_outcomes_to_measure": 0,
+        "number_of_other_outcomes_to_measure": 1,
+        "were_results_reported": True,
+        "number_of_sae_subjects": 7,
+        "number_of_nsae_subjects": 1,
+        "registered_in_calendar_year": 2019,
+        "actual_duration": 13,
+        "actual_duration_days": 394,
+        "months_to_report_results": -1,
+        "days_to_report_results": -31,
+        "minimum_age_num": 18,
+        "minimum_age_unit": "year",
+        "maximum_age_num": None,
+        "maximum_age_unit": None,
+    }
+    names = ("number_of_facilities", "has_us_facility", "number_of_sae_subjects", "actual_duration")
+    assert picked([second], *names) == [(0, False, None, None)]
+    assert (second["has_single_facility"], second["days_to_report_results"]) == (False, 28)
 
 
 def test_outcomes_by_rank() -> None:
@@ -451,9 +602,10 @@ def test_nul_characters_are_replaced_everywhere() -> None:
 
 @pytest.mark.parametrize("study", [{}, {"protocolSection": {}}, {"protocolSection": None}])
 def test_study_without_content_gives_one_study_row(study: Study) -> None:
-    """A study with nothing in it is a row of studies and of no other table."""
+    """A study with nothing in it is a row where each study is one, and of no other table."""
     found = {name: table.num_rows for name, table in flatten(snapshot(study)).items()}
-    assert found == {table.name: int(table.name == "studies") for table in staging_tables()}
+    one = {"studies", "calculated_values"}
+    assert found == {table.name: int(table.name in one) for table in staging_tables()}
 
 
 def test_no_studies_give_empty_tables() -> None:
@@ -508,7 +660,7 @@ def test_snapshot_columns_suffice(names: list[str] | None) -> None:
     file = io.BytesIO()
     pq.write_table(whole, file)
     part = pq.ParquetFile(file).read(list(snapshot_columns(names)))
-    assert part.nbytes < whole.nbytes
+    assert part.nbytes < whole.nbytes or names is None
     assert flatten(part, names) == flatten(whole, names)
 
 
@@ -517,7 +669,9 @@ def test_snapshot_columns_suffice(names: list[str] | None) -> None:
 _TEXT = st.one_of(
     st.sampled_from(["A", "a", "B", "", "x\0y", "ÄÖÅ", "OG000", "OG001"]),
     st.sampled_from(["2021", "2021-02", "2020-02-29", "2021-02-31", "6 Months", "18 Years"]),
-    st.sampled_from(["PARTICIPANT", "CHILD", "INTERVENTIONAL"]),
+    st.sampled_from(["PARTICIPANT", "CHILD", "INTERVENTIONAL", "PRINCIPAL_INVESTIGATOR"]),
+    st.sampled_from(["12", "1,234", "< 0.05", "NA", "50%", "2020-09-29T21:40"]),
+    st.sampled_from(["DRUG", "Drug: A", "a.", "ESTIMATED", "United States", "Participants"]),
 )
 _SCALARS: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.bool_(): st.booleans(),
@@ -564,6 +718,10 @@ def _studies(*paths: str) -> st.SearchStrategy[list[Study]]:
     return st.lists(study(tree), max_size=3)
 
 
+def _own_sources(table: Table) -> set[str]:
+    return {path for column in table.shape.columns for path in column.sources}
+
+
 @cache
 def _tables_of(paths: tuple[str, ...]) -> tuple[Table, ...]:
     """The tables with rows from these parts of a study, and those that they need."""
@@ -572,7 +730,8 @@ def _tables_of(paths: tuple[str, ...]) -> tuple[Table, ...]:
         for table in staging_tables()
         for source in table.sources
         for path in paths
-        if source.path.startswith(path) or table.name == "studies"
+        if source.path.startswith(path.removesuffix("[]"))
+        or (not source.path and any(one.startswith(path) for one in _own_sources(table)))
     }
     for table in reversed(staging_tables()):
         if table.name in wanted:
@@ -585,7 +744,7 @@ def _cut(table: pa.Table, at: int) -> pa.Table:
 
 
 _FEWER = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -603,6 +762,12 @@ _FEWER = settings(
         ("protocolSection.outcomesModule", "protocolSection.sponsorCollaboratorsModule"),
         ("protocolSection.statusModule", "protocolSection.eligibilityModule", "hasResults"),
         ("derivedSection.conditionBrowseModule", "protocolSection.descriptionModule"),
+        ("protocolSection.referencesModule", "protocolSection.ipdSharingStatementModule"),
+        ("protocolSection.contactsLocationsModule",),
+        ("documentSection", "annotationSection", "derivedSection.miscInfoModule"),
+        ("resultsSection.adverseEventsModule", "protocolSection.armsInterventionsModule"),
+        ("resultsSection.baselineCharacteristicsModule",),
+        ("resultsSection.participantFlowModule", "resultsSection.moreInfoModule"),
     ],
     ids=lambda paths: paths[0].rpartition(".")[2],
 )
@@ -616,12 +781,19 @@ def test_flatten_agrees_with_reference(paths: tuple[str, ...], data: st.DataObje
     expected = reference.flatten(snapshot_rows(studies), tables)
     found = flatten_tables(_cut(snapshot(*studies), at), tables)
     for name, rows in expected.items():
-        assert found[name].to_pylist() == [pytest.approx(row) for row in rows], name
+        assert len(found[name]) == len(rows), name
+        for row, wanted in zip(found[name].to_pylist(), rows, strict=True):
+            assert all(_alike(row[one], wanted[one]) for one in wanted), (name, row, wanted)
 
 
 _MEASURES = "resultsSection.outcomeMeasuresModule.outcomeMeasures[]"
 
+_DENOMS = "resultsSection.baselineCharacteristicsModule.denoms[].counts[]"
+_ARM_GROUPS = "protocolSection.armsInterventionsModule.armGroups[]"
+
 NESTED_TABLES = (
+    Table("studies", "Studies.", (Source(""),), ()),
+    Table("arms", "Planned arms.", (Source(_ARM_GROUPS),), (text("title", "label", "Title."),)),
     Table(
         "outcomes", "Reported outcomes.", (Source(_MEASURES),), (text("title", "title", "Title."),)
     ),
@@ -632,21 +804,28 @@ NESTED_TABLES = (
             Source(
                 "resultsSection.baselineCharacteristicsModule.groups[]",
                 {"result_type": "Baseline"},
+                {"^": None},
             ),
             Source(f"{_MEASURES}.groups[]", {"result_type": "Outcome"}),
         ),
-        (
+        columns(
             constant("result_type", "Which part of the results the group belongs to."),
             text("ctgov_group_code", "id", "Code of the group."),
+            text("title", "title", "Title of the group."),
             parent("outcome_id", "outcomes", "Outcome of the group.", optional=True),
+            outer_position("outcome_position", "^", "Position of the outcome."),
+            title_match("arm", "arms", {"title": "title"}, "Arm of the same title"),
         ),
     ),
     Table(
         "baseline_counts",
         "People counted at baseline.",
-        (Source("resultsSection.baselineCharacteristicsModule.denoms[].counts[]"),),
-        (
+        (Source(_DENOMS, where=RowFilter("^.units", ("B",), negated=True)),),
+        columns(
             text("ctgov_group_code", "groupId", "Code of the group."),
+            or_else("units", "^.units", "Participants", "What is counted."),
+            first("rank", "first", "other", "Whether the row is the first of its units."),
+            number("count", "value", "Count", raw="count_raw", value="count", whole=True),
             lookup(
                 "result_group_id",
                 "result_groups",
@@ -660,8 +839,10 @@ NESTED_TABLES = (
         "outcome_measurements",
         "Measured values.",
         (Source(f"{_MEASURES}.classes[].categories[].measurements[]"),),
-        (
+        columns(
             parent("outcome_id", "outcomes", "Outcome measured."),
+            outer_position("class_position", "^^", "Position of the class."),
+            outer_position("category_position", "^", "Position of the category."),
             text("ctgov_group_code", "groupId", "Code of the group."),
             lookup(
                 "result_group_id",
@@ -673,26 +854,96 @@ NESTED_TABLES = (
             text("title", "^^^.title", "Title of the outcome."),
             text("classification", "^^.title", "Title of the class."),
             text("category", "^.title", "Title of the category."),
-            text("param_value", "value", "Value as sent."),
+            number("param", "value", "Value", raw="param_value", value="param_value_num"),
+            first_found(
+                "number_analyzed",
+                (
+                    Lookup(
+                        "baseline_counts",
+                        {"ctgov_group_code": "ctgov_group_code", "units": "category"},
+                        column="count",
+                    ),
+                    Lookup(
+                        "baseline_counts",
+                        {"ctgov_group_code": "ctgov_group_code"},
+                        {"units": "Participants"},
+                        "count",
+                    ),
+                ),
+                "Number of those counted.",
+            ),
+        ),
+    ),
+    Table(
+        "totals",
+        "Totals.",
+        (Source(""),),
+        columns(
+            rows_counted("rows", "baseline_counts", "Rows.", {"units": "Participants"}),
+            rows_summed("people", "baseline_counts", "count", "People."),
+            any_row("any_a", "baseline_counts", "ctgov_group_code", ("A", "OG000"), "Any."),
+            single_row("single", "outcomes", "Single."),
         ),
     ),
 )
 """Results tables in small: lists four deep, and group codes that start anew in every outcome."""
 
 
+@pytest.mark.parametrize("places", [2**23, 1])
 @given(
-    _studies(
+    studies=_studies(
         _MEASURES,
+        _ARM_GROUPS,
         "resultsSection.baselineCharacteristicsModule.groups[]",
         "resultsSection.baselineCharacteristicsModule.denoms[]",
     )
 )
 @_FEWER
-def test_deep_lists_agree_with_reference(studies: list[Study]) -> None:
-    """Lists four deep, values of enclosing items and references by group code per outcome agree."""
+def test_deep_lists_agree_with_reference(places: int, studies: list[Study]) -> None:
+    """Lists four deep, values of enclosing items, references by code per outcome and totals agree."""
+    check(NESTED_TABLES)
     expected = reference.flatten(snapshot_rows(studies), NESTED_TABLES)
-    found = flatten_tables(snapshot(*studies), NESTED_TABLES)
+    with patch("ctg_assets.model.lookups._PLACES", places):
+        found = flatten_tables(snapshot(*studies), NESTED_TABLES)
     assert {name: table.to_pylist() for name, table in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("arms", "group", "arm", "quality"),
+    [
+        (["Drug A", "Drug B"], "Drug A", 1, "title"),
+        (["drug a", "Drug A"], "Drug A", 2, "title"),
+        (["Placebo", "drug-A."], "Drug  A", 2, "title ignoring case and punctuation"),
+        (["Drug A", "Drug A"], "Drug A", None, "ambiguous"),
+        (["drug a", "DRUG A"], "Drug A", None, "ambiguous"),
+        (["Drug A"], "Drug B", None, "none"),
+        (["+"], "-", None, "none"),
+        (["Drug A"], None, None, "none"),
+        ([None], None, None, "none"),
+        ([], "Drug A", None, "none"),
+    ],
+)
+def test_groups_are_matched_to_arms_by_title(
+    arms: list[str | None], group: str | None, arm: int | None, quality: str
+) -> None:
+    """A group is tied to an arm only if one alone agrees with its title, and how is said."""
+    study = protocol(armsInterventions={"armGroups": [{"label": label} for label in arms]})
+    groups = [{"id": "BG000", "title": group}]
+    study["resultsSection"] = {"baselineCharacteristicsModule": {"groups": groups}}
+    # The study before has just the title wanted: studies are not mixed up.
+    other = protocol(armsInterventions={"armGroups": [{"label": group}]})
+    found = flatten_tables(snapshot(other, study), NESTED_TABLES)["result_groups"].to_pylist()
+    assert picked(found, "arm_id", "arm_match") == [(arm and 2_000_000_000 + arm, quality)]
+
+
+def test_long_text_becomes_several_chunks() -> None:
+    """Text of more bytes than one Arrow array can count is cut, and is the same text."""
+    study = protocol(conditions={"conditions": ["Asthma", None, "COPD", "Gout"]})
+    whole = flatten(snapshot(study), ["conditions"])["conditions"]
+    with patch("ctg_assets.model.flatten._CHUNK_BYTES", 6):
+        cut = flatten(snapshot(study), ["conditions"])["conditions"]
+    assert cut["name"].num_chunks > 1
+    assert cut == whole
 
 
 def test_group_codes_are_looked_up_within_their_outcome() -> None:
@@ -762,39 +1013,15 @@ def test_subset_equals_the_whole() -> None:
 # --- real studies ---------------------------------------------------------------------------------
 
 
-def _count(item: Any, path: str) -> int:
-    """How many objects or list items a JSON study has at a path, found by walking it."""
-    if not path:
-        return 1
-    name, _, rest = path.partition(".")
-    below = item.get(name.removesuffix("[]"))
-    if below is None:
-        return 0
-    return sum(_count(one, rest) for one in (below if name.endswith("[]") else [below]))
-
-
-def test_real_row_counts() -> None:
-    """On the recorded studies each table has as many rows as the JSON has objects or items."""
-    studies, rows = real_studies()
-    found = {name: table.num_rows for name, table in flatten(rows).items()}
-    for table in staging_tables():
-        if table.name == "countries":
-            continue
-        expected = sum(_count(study, source.path) for study in studies for source in table.sources)
-        assert found[table.name] == expected, table.name
-    countries = 0
-    for study in studies:
-        locations = study["protocolSection"].get("contactsLocationsModule", {}).get("locations", [])
-        countries += len({one["country"] for one in locations})
-        misc = study.get("derivedSection", {}).get("miscInfoModule", {})
-        countries += len(misc.get("removedCountries", []))
-    assert found["countries"] == countries
+def _alike(one: object, other: object) -> bool:
+    """Whether two values are the same, numbers as nearly as they are computed."""
+    return one == (pytest.approx(other) if isinstance(other, float) else other)
 
 
 def test_real_rows_agree_with_reference() -> None:
-    """On every thirtieth recorded study each row of each table is that of the obvious way."""
+    """On every sixtieth recorded study each row of each table is that of the obvious way."""
     studies, rows = real_studies()
-    chosen = list(range(0, len(studies), 30))
+    chosen = list(range(0, len(studies), 60))
     expected = reference.flatten([studies[index] for index in chosen], staging_tables())
     found = flatten(rows.take(chosen))
     for name, table in found.items():
@@ -802,7 +1029,7 @@ def test_real_rows_agree_with_reference() -> None:
             table.schema == next(t for t in staging_tables() if t.name == name).shape.arrow_schema
         )
         for row, wanted in zip(table.to_pylist(), expected[name], strict=True):
-            assert row == pytest.approx(wanted), name
+            assert all(_alike(row[one], wanted[one]) for one in wanted), (name, row, wanted)
 
 
 def test_real_keys_hold() -> None:
