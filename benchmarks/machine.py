@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 
-# Shards, snapshot, tables with their indexes, marts and WAL, measured on generated studies.
-DISK_BYTES_PER_STUDY = 130_000
-
 _PACKAGES = ("pyarrow", "polars", "psycopg", "dbt-core", "dlt", "pandas", "pydantic")
+
+# Load a core, over the last minute, below which figures are taken at their word.
+_QUIET_LOAD = 0.25
 
 
 class NoRoomError(Exception):
@@ -50,11 +50,20 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def require_room(folder: Path, studies: int) -> None:
-    """Raise NoRoomError unless the disk that `folder` is on has room to measure that many studies."""
+def busyness(load: float, cores: int) -> str | None:
+    """What a reader must know if others were at work when a run began; None if hardly anybody was."""
+    if load < _QUIET_LOAD * cores:
+        return None
+    return (
+        f"**The machine was busy when the run began (load {load:.1f} on {cores} cores): these figures "
+        "and ratios cannot be relied on.**"
+    )
+
+
+def require_room(folder: Path, studies: int, needed: int) -> None:
+    """Raise NoRoomError unless the disk of `folder` has the bytes that measuring the studies needs."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    needed = studies * DISK_BYTES_PER_STUDY
     if free < needed:
         message = (
             f"{studies:,} studies need about {needed / 1e9:.0f} GB of disk, {free / 1e9:.0f} GB are "

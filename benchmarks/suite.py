@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 from msgspec.structs import replace
 from psycopg import sql
 
@@ -32,6 +33,11 @@ from ctg_assets.warehouse.server import open_postgres
 
 # The files of encoded rows would fill the disk, and the limit grows with the data.
 _LIMIT_UP_TO = 100_000
+
+# A generated study takes 56 kB in tables and indexes and 4 kB in files; marts, scratch files and WAL
+# come on top. Where the limit is measured, the rows lie there twice more.
+_DISK_BYTES_PER_STUDY = 90_000
+_MORE_FOR_THE_LIMIT = 40_000
 
 _MAIN_TABLE = "studies"
 
@@ -72,9 +78,14 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Results:
     Raises NoRoomError before anything is done, and TaskError or MismatchError when figures would mean
     nothing.
     """
-    machine.require_room(plan.folder, max((plan.peer_studies, *plan.sizes)))
+    largest = max((plan.peer_studies, *plan.sizes))
+    with_limit = min(largest, _LIMIT_UP_TO)
+    needed = largest * _DISK_BYTES_PER_STUDY + with_limit * _MORE_FOR_THE_LIMIT
+    machine.require_room(plan.folder, largest, needed)
     sets = plan.folder / "inputs"
-    notes = []
+    cores = psutil.cpu_count() or 1
+    busy = machine.busyness(psutil.getloadavg()[0], cores)
+    notes = [] if busy is None else [busy]
     if plan.real is None:
         notes.append("No file of real studies is there: peers are measured on generated ones.")
     with _scratch(plan.folder) as scratch, open_postgres(settings_of(scratch)) as server:

@@ -9,7 +9,6 @@ the process from outside (`measuring.py`, which starts it).
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +19,20 @@ from benchmarks.outcome import find_task
 def main(task: str, arguments: str, outcome_file: str) -> None:
     """Run a task and write its outcome, with this process's own peak of resident memory."""
     outcome = find_task(task)(**json.loads(arguments))
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    Path(outcome_file).write_text(json.dumps({**asdict(outcome), "own_peak_bytes": peak}))
+    Path(outcome_file).write_text(json.dumps({**asdict(outcome), "own_peak_bytes": _own_peak()}))
+
+
+def _own_peak() -> int:
+    """The most memory this process had resident; 0 where the system does not tell.
+
+    Not `ru_maxrss`: Linux carries it over from the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    lines = (line.split() for line in status.splitlines())
+    return next((int(words[1]) << 10 for words in lines if words[:1] == ["VmHWM:"]), 0)
 
 
 if __name__ == "__main__":

@@ -47,3 +47,9 @@ def test_the_machine_is_described_without_names_or_paths() -> None:
     facts = machine.describe()
     assert int(facts["cores"]) >= 1
     assert not any("/" in value for value in facts.values())
+
+
+def test_a_busy_machine_is_stated() -> None:
+    """Figures that others disturbed say so; those of a quiet machine need no remark."""
+    assert machine.busyness(0.3, cores=2) is None
+    assert "load 6.5 on 2 cores" in (machine.busyness(6.5, cores=2) or "")
