@@ -126,16 +126,19 @@ class SnapshotStore:
         """Where the Parquet file of a snapshot's studies lies."""
         return self._storage.path(snapshot_path(snapshot_id, STUDIES_FILE))
 
-    def batches(self, snapshot_id: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """A snapshot's studies, a row group at a time, sorted by NCT id.
+    def batches(
+        self, snapshot_id: str, columns: Sequence[str] | None = None, *, row_groups: int = 1
+    ) -> Iterator[pa.Table]:
+        """A snapshot's studies, some row groups at a time, sorted by NCT id.
 
         `columns` are dotted paths; only those are read, though what encloses them is there too.
         """
         wanted = None if columns is None else list(columns)
         with self._storage.open_input(snapshot_path(snapshot_id, STUDIES_FILE)) as stream:
             file = pq.ParquetFile(stream)
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=wanted)
+            groups = range(file.num_row_groups)
+            for start in range(0, len(groups), row_groups):
+                yield file.read_row_groups(groups[start : start + row_groups], columns=wanted)
 
     def extras(self, snapshot_id: str) -> Iterator[pa.Table]:
         """What studies have outside the data model (EXTRAS_SCHEMA), sorted by NCT id.

@@ -19,6 +19,10 @@ from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.services import Lake
 
+# Flattening a batch costs some 0.2 s however small it is. Three row groups, 12,000 studies, are about
+# 200 MB of Arrow, and 400 MB of rows.
+_ROW_GROUPS_AT_A_TIME = 3
+
 Rows = Iterator[Mapping[str, pa.Table]]
 """Batches of rows by table, as the loader takes them."""
 
@@ -50,7 +54,10 @@ def _flattened_studies() -> RowSource:
     tables = staging_tables()
 
     def batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
-        for studies in lake.snapshots.batches(manifest.snapshot_id, snapshot_columns(names)):
+        columns = snapshot_columns(names)
+        for studies in lake.snapshots.batches(
+            manifest.snapshot_id, columns, row_groups=_ROW_GROUPS_AT_A_TIME
+        ):
             yield flatten(studies, names)
 
     return RowSource(
