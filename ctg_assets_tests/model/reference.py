@@ -138,6 +138,18 @@ def timestamp(text: str) -> dt.datetime | None:
         return None
 
 
+def days(text: str) -> float | None:
+    """An age in days."""
+    found = years(text)
+    return None if found is None else found * 365.25
+
+
+def day_of_timestamp(text: str) -> dt.date | None:
+    """The day of a day and time."""
+    found = timestamp(text)
+    return None if found is None else found.date()
+
+
 def age(text: str) -> tuple[int | None, str | None]:
     """The whole number and the unit of an age."""
     if years(text) is None:
@@ -370,13 +382,13 @@ _READINGS: dict[Reading, Callable[[Any, Any], Any]] = {
     Reading.UNLESS_DAY: lambda sent, _: None if partial_date(sent)[2] == "day" else sent,
     Reading.PRECISION: lambda sent, _: partial_date(sent)[2],
     Reading.YEARS: lambda sent, _: years(sent),
-    Reading.DAYS: lambda sent, _: None if years(sent) is None else years(sent) * 365.25,
+    Reading.DAYS: lambda sent, _: days(sent),
     Reading.AGE_NUMBER: lambda sent, _: age(sent)[0],
     Reading.AGE_UNIT: lambda sent, _: age(sent)[1],
     Reading.OR_ELSE: lambda sent, _: sent,
     Reading.YEAR: lambda sent, _: getattr(partial_date(sent)[0], "year", None),
     Reading.TIMESTAMP: lambda sent, _: timestamp(sent),
-    Reading.DAY_OF_TIMESTAMP: lambda sent, _: timestamp(sent) and timestamp(sent).date(),
+    Reading.DAY_OF_TIMESTAMP: lambda sent, _: day_of_timestamp(sent),
     Reading.NUMBER: lambda sent, part: number(sent)[_PARTS.index(part or "value")],
     Reading.WHOLE_NUMBER: lambda sent, part: number(sent, whole=True)[
         _PARTS.index(part or "value")

@@ -13,21 +13,35 @@ from ctg_assets.model.spec import Column, ColumnType
 from ctg_assets.model.tables import DeclarationError, Table, staging_tables
 from ctg_assets.model.tables.consistency import check
 from ctg_assets.model.tables.declaration import (
+    Aggregate,
     Condition,
+    Difference,
     Field,
+    Lookup,
+    Read,
+    Reading,
+    RowFilter,
     Source,
+    Span,
+    Total,
     boolean,
     constant,
     count,
+    difference,
     enclosing_lists,
     equals,
+    first_found,
     integer,
     joined,
     lookup,
     lower,
+    outer_position,
     parent,
     part,
+    rows_counted,
+    rows_summed,
     text,
+    title_match,
 )
 
 ALL_COLUMNS = [
@@ -130,6 +144,7 @@ def _table(*declared: Field, source: str | Source = _LOCATIONS, name: str = "row
 
 
 _CITY = text("city", "city", "City of the site.")
+_SITES = _table(_CITY, name="sites")
 _WRONG: dict[str, tuple[Callable[[], tuple[Table, ...]], str]] = {
     "unknown source": (lambda: (_table(source="protocolSection.arms[]"),), "not in the field tree"),
     "unknown path": (lambda: (_table(text("town", "town", "T.")),), "not in the field tree"),
@@ -203,8 +218,104 @@ _WRONG: dict[str, tuple[Callable[[], tuple[Table, ...]], str]] = {
         "optional=True",
     ),
     "lookup by nothing": (
-        lambda: (_table(_CITY, name="sites"), _table(lookup("s", "sites", {"town": "x"}, "S."))),
+        lambda: (_SITES, _table(lookup("s", "sites", {"town": "x"}, "S."))),
         r"'sites' that do not exist: \['town'\]",
+    ),
+    "lookup by nothing of its own": (
+        lambda: (_SITES, _table(lookup("s", "sites", {"city": "x"}, "S."))),
+        r"'rows' that do not exist: \['x'\]",
+    ),
+    "lookup by another type": (
+        lambda: (_SITES, _table(_CITY, lookup("s", "sites", {"position": "city"}, "S."))),
+        "needs 'city' of 'rows' as integer, but it is text",
+    ),
+    "lookup where a number is a text": (
+        lambda: (
+            _SITES,
+            _table(_CITY, lookup("s", "sites", {"city": "city"}, "S.", {"position": "1"})),
+        ),
+        "needs 'position' of 'sites' as text, but it is integer",
+    ),
+    "lookup of another type": (
+        lambda: (
+            _SITES,
+            _table(
+                _CITY,
+                first_found("s", (Lookup("sites", {"city": "city"}, column="city"),), "S."),
+            ),
+        ),
+        "column 's' is bigint but 'city' is text",
+    ),
+    "lookup in a later table": (
+        lambda: (_table(first_found("s", (Lookup("sites", {}),), "S.")),),
+        "not declared before",
+    ),
+    "match by no text": (
+        lambda: (_SITES, _table(_CITY, *title_match("s", "sites", {"position": "city"}, "S"))),
+        "needs 'position' of 'sites' as text",
+    ),
+    "filter on nothing": (
+        lambda: (_table(_CITY, source=Source(_LOCATIONS, where=RowFilter("town", ("x",)))),),
+        "not in the field tree",
+    ),
+    "filter on a list": (
+        lambda: (_table(_CITY, source=Source(_LOCATIONS, where=RowFilter("contacts[]", ("x",)))),),
+        "cannot be read as",
+    ),
+    "parent may be filtered": (
+        lambda: (
+            _table(
+                _CITY,
+                name="sites",
+                source=Source(_LOCATIONS, where=RowFilter("city", ("Paris",))),
+            ),
+            _table(parent("p", "sites", "P."), source=f"{_LOCATIONS}.contacts[]"),
+        ),
+        "may have no row",
+    ),
+    "position in no list": (
+        lambda: (_table(outer_position("p", "^", "P.")),),
+        "no list at '\\^' encloses",
+    ),
+    "position in the row's own list": (
+        lambda: (_table(outer_position("p", ".", "P.")),),
+        "no list at '.' encloses",
+    ),
+    "part of a number": (
+        lambda: (
+            _table(Field("n", ColumnType.TEXT, "N.", Read("zip", Reading.NUMBER, "sign"), None)),
+        ),
+        "no part 'sign' of a number",
+    ),
+    "difference of no dates": (
+        lambda: (
+            _table(difference("d", Difference("hasResults", "town", Span.DAYS), "D."), source=""),
+        ),
+        "not text",
+    ),
+    "difference without an end": (
+        lambda: (
+            _table(
+                difference("d", Difference("city", "zip", Span.DAYS), "D."),
+                source=Source(_LOCATIONS, paths={"zip": None}),
+            ),
+        ),
+        "has no 'zip'",
+    ),
+    "sum of text": (
+        lambda: (_SITES, _table(rows_summed("n", "sites", "city", "N."))),
+        "needs 'city' of 'sites' as bigint, but it is text",
+    ),
+    "total of nothing": (
+        lambda: (
+            _SITES,
+            _table(Field("n", ColumnType.BIGINT, "N.", Aggregate("sites", Total.SUM))),
+        ),
+        "with column None",
+    ),
+    "total where nothing is": (
+        lambda: (_SITES, _table(rows_counted("n", "sites", "N.", {"town": "x"}))),
+        "do not exist",
     ),
 }
 
