@@ -72,9 +72,11 @@ class StraightFromShards(SnapshotStore):
         self._lake = lake
         self.studies = 0
 
-    def batches(self, snapshot_id: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    def batches(
+        self, snapshot_id: str, columns: Sequence[str] | None = None, *, row_groups: int = 1
+    ) -> Iterator[pa.Table]:
         """The studies of the extraction of that id, a page at a time."""
-        del columns
+        del columns, row_groups
         numbers = self._lake.shards.pages(snapshot_id)
         with ThreadPoolExecutor(1) as ahead:
             following = ahead.submit(self._typed, snapshot_id, numbers[0])
