@@ -150,7 +150,10 @@ def test_unchanged_data_mean_no_work(
     assert stages(printed) == []
     assert "everything is up to date" in printed
 
-    marts = "SELECT relname, relfilenode FROM pg_class WHERE relnamespace = 'marts'::regnamespace"
+    marts = (
+        "SELECT relname, relfilenode FROM pg_class WHERE relnamespace = 'marts'::regnamespace"
+        " ORDER BY relname"
+    )
     files = place.query(marts)
     timestamp = simulator.advance().data_timestamp
     printed = place.refresh()
