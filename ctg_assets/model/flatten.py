@@ -412,7 +412,8 @@ def _arrow(column: pl.Series, kind: ColumnType) -> pa.Array | pa.ChunkedArray:
 
 
 def _text_chunks(text: pl.Series) -> Iterator[pa.Array]:
-    if len(text) > 1 and text.str.len_bytes().sum() > _CHUNK_BYTES:
+    # Of text, the size is that of all bytes, repeated ones counted again; cast() would overflow unseen.
+    if len(text) > 1 and text.estimated_size() > _CHUNK_BYTES:
         half = len(text) // 2
         yield from _text_chunks(text.slice(0, half))
         yield from _text_chunks(text.slice(half))
