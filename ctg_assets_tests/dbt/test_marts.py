@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets_tests.dbt.projects import dbt_on, load, rows, values
 from ctg_assets_tests.model.snapshots import snapshot
 
@@ -110,6 +110,13 @@ WITHHELD = {
 }
 
 
+OLDER_VIEWS = """
+CREATE SCHEMA staging_views;
+CREATE VIEW staging_views.stg_conditions AS SELECT id, nct_id FROM staging.conditions;
+CREATE VIEW public.conditions_counted AS SELECT count(*) FROM staging_views.stg_conditions;
+CREATE VIEW staging_views.stg_keywords AS SELECT 'a column that is gone' AS mood;
+CREATE VIEW public.moods AS SELECT mood FROM staging_views.stg_keywords;
+"""
 DATA_TIMESTAMP = datetime(2024, 5, 31, 23, 30, tzinfo=UTC)
 
 
@@ -123,8 +130,10 @@ def key(*parts: str) -> int:
 def built(
     address: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[PostgresAddress, str]:
-    """A database with marts of three studies, and what dbt said in building them."""
+    """A database with marts of three studies and views of older days, and what dbt said in building."""
     load(address, snapshot(FULL, SPARSE, WITHHELD), DATA_TIMESTAMP)
+    with connect(address) as connection:
+        connection.execute(OLDER_VIEWS)
     said = dbt_on(address, tmp_path_factory.mktemp("dbt"), "build")
     return address, said
 
@@ -298,6 +307,12 @@ def test_every_column_is_described_in_the_database(
         (table, name, (text or "").strip()) for table, name, text in values(built[0], statement)
     }
     assert found == described
+
+
+def test_a_build_keeps_views_that_people_made(built: tuple[PostgresAddress, str]) -> None:
+    """A view on a staging view stays when that gets more columns, and goes only with a column it may use."""
+    assert values(built[0], "SELECT * FROM public.conditions_counted") == [(3,)]
+    assert values(built[0], "SELECT to_regclass('public.moods')") == [(None,)]
 
 
 def test_staging_views_outlive_a_load(built: tuple[PostgresAddress, str]) -> None:
