@@ -91,6 +91,18 @@ def test_runs_and_pages_show_in_dagster(refreshed: tuple[Workplace, str]) -> Non
     assert sorted(state["materialized"]["page_shards"]) == place.pages()
 
 
+def test_columns_can_be_traced_from_a_mart_to_the_tables(refreshed: tuple[Workplace, str]) -> None:
+    """Dagster shows where each column of a mart and of a view comes from; rows are counted of marts only."""
+    place, _ = refreshed
+    models = place.dagster_state()["models"]
+    view, mart = models["staging_views/stg_conditions"], models["marts/fct_study_condition"]
+    assert mart["lineage"]["condition_key"] == ["staging_views/stg_conditions.name"]
+    assert view["lineage"]["name"] == ["staging/conditions.name"]
+    assert "dagster/column_schema" in view["shown"]
+    assert "dagster/row_count" not in view["shown"]
+    assert {"dagster/column_schema", "dagster/row_count", "preview"} <= set(mart["shown"])
+
+
 def test_only_the_instance_and_data_folders_are_written(refreshed: tuple[Workplace, str]) -> None:
     """Nothing appears beside the data folder and Dagster's own, and nothing in the dbt project."""
     place, _ = refreshed

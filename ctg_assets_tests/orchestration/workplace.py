@@ -31,7 +31,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 PAGE_SIZE = 10
 _SECONDS = 240
 
-# Prints what Dagster knows: runs, and how often each partition and asset was materialized.
+# Prints what Dagster knows: runs, how often each partition and asset was materialized, where the columns
+# of models come from, and what else is shown of them.
 _KNOWN_TO_DAGSTER = """
 import json, dagster as dg
 instance = dg.DagsterInstance.get()
@@ -40,7 +41,17 @@ counts = {}
 for key in keys:
     records = instance.fetch_materializations(key, limit=1000).records
     counts[key.to_user_string()] = [record.partition_key for record in records]
+models = {}
+for key in (dg.AssetKey(["staging_views", "stg_conditions"]), dg.AssetKey(["marts", "fct_study_condition"])):
+    for record in instance.fetch_materializations(key, limit=1).records:
+        shown = record.asset_materialization.metadata
+        lineage = shown["dagster/column_lineage"].value.deps_by_column
+        models[key.to_user_string()] = {"shown": sorted(shown), "lineage": {
+            column: [f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in deps]
+            for column, deps in lineage.items()
+        }}
 print(json.dumps({
+    "models": models,
     "runs": [[run.job_name, run.status.value, dict(run.tags)] for run in instance.get_runs()],
     "materialized": counts,
     "slots": [
