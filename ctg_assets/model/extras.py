@@ -45,7 +45,8 @@ EXTRAS = TableShape(
     ),
     primary_key=("id",),
     foreign_keys=(ForeignKey(("nct_id",), STUDY_TABLE),),
-    indexes=(("nct_id",), ("path",)),
+    indexes=(("path",),),
+    ordered_columns=("nct_id",),
 )
 
 

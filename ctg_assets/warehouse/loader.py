@@ -230,7 +230,8 @@ class _Load:
         self.copied_bytes = dict.fromkeys(shapes, 0)
         with Sender(self.workers, shapes, self.copied_bytes) as sender:
             for batch in batches:
-                for name, rows in batch.items():
+                # The largest first: connections get tables as they come, by bytes so far.
+                for name, rows in sorted(batch.items(), key=lambda item: -item[1].nbytes):
                     if name not in shapes or name == LOAD_INFO.name:
                         message = (
                             f"a batch has rows for {name!r}, which is not among the tables loaded"

@@ -22,9 +22,10 @@ from ctg_assets.warehouse.ddl import STAGING, STAGING_NEXT
 from ctg_assets.warehouse.errors import LoadRejectedError
 
 # Small batches of many tables would cost a COPY each; what is gathered and what is being sent bounds
-# memory at about tables * 4 MB + 64 MB beside the caller's batch.
+# memory at about tables * 4 MB + 512 MB beside the caller's batch. The rows of 12,000 studies, some
+# 400 MB, find room, so that they are sent while the next ones are made.
 _GATHER_BYTES = 4 << 20
-_UNSENT_BYTES = 64 << 20
+_UNSENT_BYTES = 512 << 20
 
 
 class Sender:

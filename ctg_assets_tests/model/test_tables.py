@@ -89,7 +89,9 @@ def test_keys_of_every_table() -> None:
             ("nct_id",),
             "studies",
         )
-        assert {key.columns for key in shape.foreign_keys} <= set(shape.indexes)
+        assert {name for key in shape.foreign_keys for name in key.columns} == set(
+            shape.ordered_columns
+        )
         assert len(set(shape.indexes)) == len(shape.indexes)
 
 

@@ -108,6 +108,8 @@ def _table(shape: TableShape, values: Mapping[str, Sequence[str]]) -> Iterator[s
     yield f"- Primary key: {_names(shape.primary_key)}"
     for key in shape.foreign_keys:
         yield f"- Foreign key: {_names(key.columns)} → [{key.table}](#{key.table})"
+    if shape.ordered_columns:
+        yield f"- Block range index: {_names(shape.ordered_columns)}"
     if shape.indexes:
         yield f"- Indexes: {'; '.join(_names(columns) for columns in shape.indexes)}"
     yield ""

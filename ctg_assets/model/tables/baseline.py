@@ -226,7 +226,6 @@ def _baseline_measurements() -> Table:
                 "Whether the registry is to show percentages of the number analyzed.",
             ),
         ),
-        indexes=(("param_type",), ("dispersion_type",)),
     )
 
 

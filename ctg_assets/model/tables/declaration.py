@@ -386,17 +386,19 @@ class Table:
             if (table := referenced_table(item.value)) is not None
         ]
         foreign_keys = [ForeignKey((name,), table) for name, table in references]
-        indexes = [(name,) for name, _ in references]
+        # Rows come in the order of studies, and refer to rows of their own study.
+        ordered = list(dict.fromkeys(name for name, _ in references))
         if not self.is_study_table:
             foreign_keys.insert(0, ForeignKey(("nct_id",), STUDY_TABLE))
-            indexes.insert(0, ("nct_id",))
+            ordered.insert(0, "nct_id")
         return TableShape(
             name=self.name,
             description=self.description,
             columns=tuple(self._column(item) for item in self.fields),
             primary_key=("nct_id",) if self.is_study_table else ("id",),
             foreign_keys=tuple(foreign_keys),
-            indexes=(*indexes, *self.indexes),
+            indexes=self.indexes,
+            ordered_columns=tuple(ordered),
         )
 
     def source_paths(self, path: str) -> Iterator[str]:

@@ -64,5 +64,5 @@ def _mesh_terms(name: str, module: str, subject: str) -> Table:
                 "Whether the term was assigned (mesh-list) or stands above one that was (mesh-ancestor).",
             ),
         ),
-        indexes=(("mesh_term",), ("mesh_id",)),
+        indexes=(("mesh_term",),),
     )

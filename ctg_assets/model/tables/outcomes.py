@@ -95,7 +95,6 @@ def outcomes() -> Table:
                 aact=None,
             ),
         ),
-        indexes=(("param_type",), ("outcome_type",)),
     )
 
 

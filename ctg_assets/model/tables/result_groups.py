@@ -69,7 +69,6 @@ def result_groups() -> Table:
                 "Arm of the protocol that has the group's title",
             ),
         ),
-        indexes=(("result_type",),),
     )
 
 
