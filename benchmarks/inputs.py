@@ -71,8 +71,11 @@ def generated(folder: Path, studies: int) -> StudySet:
 
 
 def real(folder: Path, file: Path, copies: int) -> StudySet:
-    """All studies of a file, `copies` times, each time with other NCT ids."""
-    studies = list(read_studies(file))
+    """The studies of a file, `copies` times, each time with other NCT ids.
+
+    Those whose id has eight digits already are left out: copies of others would have theirs.
+    """
+    studies = [study for study in read_studies(file) if _has_room(study)]
     repeated = [_copy(study, number) for number in range(copies) for study in studies]
     return _real(folder, file, f"{len(studies):,} real x {copies}", f"real-x{copies}", repeated)
 
@@ -93,6 +96,11 @@ def _real(folder: Path, file: Path, name: str, key: str, studies: Sequence[bytes
     data_dir = _only(folder, key, _digest([file]))
     paged = [studies[start : start + PAGE_SIZE] for start in range(0, len(studies), PAGE_SIZE)]
     return _complete(name, data_dir, [partial(_write_page, data_dir, page) for page in paged])
+
+
+def _has_room(study: bytes) -> bool:
+    nct_id = identify(study).nct_id
+    return nct_id is not None and nct_id[_COPY_DIGIT] == "0"
 
 
 def _copy(study: bytes, number: int) -> bytes:

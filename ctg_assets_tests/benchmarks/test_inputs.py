@@ -49,3 +49,9 @@ def test_a_file_that_changed_makes_another_set(tmp_path: Path) -> None:
     found = real(tmp_path / "sets", _file(tmp_path, 2), 1)
     assert _ids(found.data_dir) == ["NCT00000002"]
     assert [path.name for path in (tmp_path / "sets").iterdir()] == [found.data_dir.name]
+
+
+def test_studies_whose_copies_would_meet_others_are_left_out(tmp_path: Path) -> None:
+    """An id of eight digits may be the one that a copy of another study gets."""
+    found = real(tmp_path / "sets", _file(tmp_path, 7, 10_000_007), 2)
+    assert _ids(found.data_dir) == ["NCT00000007", "NCT10000007"]

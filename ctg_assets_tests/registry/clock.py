@@ -5,7 +5,10 @@ Belongs here: simulated time for code that reads clocks and sleeps. Does not bel
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -31,7 +34,19 @@ class FakeClock:
         self.now += seconds
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let the whole process live by this clock until the test ends."""
-        monkeypatch.setattr(time, "monotonic", self.time)
-        monkeypatch.setattr(time, "sleep", self.sleep)
-        monkeypatch.setattr(time, "time_ns", self.time_ns)
+        """Let this thread live by this clock until the test ends.
+
+        Others keep the real one: a server that began to wait by ours would go on waiting for ever.
+        """
+        ours = {"monotonic": self.time, "sleep": self.sleep, "time_ns": self.time_ns}
+        for name, fake in ours.items():
+            monkeypatch.setattr(time, name, _in_this_thread(fake, getattr(time, name)))
+
+
+def _in_this_thread(fake: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
+    owner = threading.get_ident()
+
+    def chosen(*arguments: float) -> Any:
+        return (fake if threading.get_ident() == owner else real)(*arguments)
+
+    return chosen
