@@ -38,7 +38,11 @@ class FakeClock:
 
         Others keep the real one: a server that began to wait by ours would go on waiting for ever.
         """
-        ours = {"monotonic": self.time, "sleep": self.sleep, "time_ns": self.time_ns}
+        ours: dict[str, Callable[..., Any]] = {
+            "monotonic": self.time,
+            "sleep": self.sleep,
+            "time_ns": self.time_ns,
+        }
         for name, fake in ours.items():
             monkeypatch.setattr(time, name, _in_this_thread(fake, getattr(time, name)))
 
