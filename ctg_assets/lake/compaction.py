@@ -51,7 +51,7 @@ _BUCKET_JSON_BYTES = 128 << 20
 # JSON gathered before it is dealt out: a single page would give each bucket a handful of rows.
 _DEAL_JSON_BYTES = 256 << 20
 
-# A row group is what flattening takes at a time: about 70 MB of Arrow at the registry's average size.
+# Flattening takes some row groups at a time; one is about 70 MB of Arrow at the registry's average size.
 _ROW_GROUP_ROWS = 4000
 
 # Level 3 and dictionaries write in 1.8 times the time to 0.9 of the size (100 MB of real studies).
@@ -324,20 +324,20 @@ class _Output:
     """The files of a snapshot being written; studies go to theirs in a thread, one table behind."""
 
     def __init__(self, studies: IO[bytes], extras: IO[bytes], quarantine: IO[bytes]) -> None:
-        self._studies = _writer(studies, snapshot_schema())
-        self._extras = _writer(extras, EXTRAS_SCHEMA)
-        self._quarantine = _writer(quarantine, QUARANTINE_SCHEMA)
-        self._thread = ThreadPoolExecutor(1)
+        # Ended in reverse order, whatever fails: the last table, the thread, the writers.
+        self._stack = ExitStack()
+        self._studies = self._stack.enter_context(_writer(studies, snapshot_schema()))
+        self._extras = self._stack.enter_context(_writer(extras, EXTRAS_SCHEMA))
+        self._quarantine = self._stack.enter_context(_writer(quarantine, QUARANTINE_SCHEMA))
+        self._thread = self._stack.enter_context(ThreadPoolExecutor(1))
+        self._stack.callback(self._wait)
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> _Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._thread:
-            self._wait()
-        for writer in (self._studies, self._extras, self._quarantine):
-            writer.close()
+        self._stack.close()
 
     def add_studies(self, studies: pa.Table) -> None:
         """Write typed studies; raises what writing those before them raised."""

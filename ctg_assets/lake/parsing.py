@@ -27,7 +27,7 @@ from ctg_assets.model.fields import study_arrow_schema
 
 _BLOCK_BYTES = 8 << 20
 
-# Parsed at a time: two blocks, one for each core. A mistyped study costs one more reading of its batch.
+# Parsed at a time: two blocks, one for each core. A mistyped study costs two more readings of its batch.
 _BATCH_BYTES = 16 << 20
 
 _ROW_NUMBER = re.compile(r"( in row \d+)$|^JSON parse error: ")

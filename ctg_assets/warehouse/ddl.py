@@ -25,7 +25,7 @@ _TYPES: dict[ColumnType, sql.SQL] = {
     ColumnType.DATE: sql.SQL("date"),
     ColumnType.TIMESTAMP: sql.SQL("timestamp with time zone"),
     ColumnType.LOCAL_TIMESTAMP: sql.SQL("timestamp without time zone"),
-    # Not jsonb: that would lose the spelling of numbers, and cannot hold the escape \\u0000.
+    # Not jsonb: that would lose the spelling of numbers, and cannot hold the escape \u0000.
     ColumnType.JSON: sql.SQL("json"),
 }
 
