@@ -6,6 +6,7 @@ Does not belong here: making the sets (`inputs.py`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.inputs import settings_of
+from ctg_assets.lake.compaction import ROW_GROUP_ROWS
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.parsing import parse_studies
 from ctg_assets.lake.snapshots import SnapshotManifest, SnapshotStore, snapshot_schema
@@ -64,7 +66,7 @@ class StraightFromShards(SnapshotStore):
     """Stands in for the snapshots of a lake: rows are typed from its shards as they are asked for.
 
     So the same load runs from JSON to tables, without sorting studies and without a file between. The
-    next page is parsed while the last one is flattened.
+    next page is parsed while what was gathered is flattened.
     """
 
     def __init__(self, lake: Lake) -> None:
@@ -75,17 +77,23 @@ class StraightFromShards(SnapshotStore):
     def batches(
         self, snapshot_id: str, columns: Sequence[str] | None = None, *, row_groups: int = 1
     ) -> Iterator[pa.Table]:
-        """The studies of the extraction of that id, a page at a time."""
-        del columns, row_groups
+        """The studies of the extraction of that id, as many at a time as a snapshot would give."""
+        del columns
         numbers = self._lake.shards.pages(snapshot_id)
         with ThreadPoolExecutor(1) as ahead:
-            following = ahead.submit(self._typed, snapshot_id, numbers[0])
-            for number in [*numbers[1:], None]:
-                typed = following.result()
-                if number is not None:
-                    following = ahead.submit(self._typed, snapshot_id, number)
-                self.studies += typed.num_rows
-                yield typed
+            pending = deque(ahead.submit(self._typed, snapshot_id, page) for page in numbers[:1])
+            gathered: list[pa.Table] = []
+            rows = 0
+            for following in [*numbers[1:], None]:
+                if following is not None:
+                    pending.append(ahead.submit(self._typed, snapshot_id, following))
+                typed = pending.popleft().result()
+                gathered.append(typed)
+                rows += typed.num_rows
+                if following is None or rows + typed.num_rows > row_groups * ROW_GROUP_ROWS:
+                    self.studies += rows
+                    yield pa.concat_tables(gathered)
+                    gathered, rows = [], 0
 
     def _typed(self, extraction_id: str, page: int) -> pa.Table:
         rows = self._lake.shards.read(extraction_id, page)

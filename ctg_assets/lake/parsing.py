@@ -289,8 +289,9 @@ def _extras(lines: Sequence[bytes], unknown: Collection[_KeyPath]) -> Iterator[E
     # Looking for the key spares nearly all lines the decoding; a key may also be spelled with escapes.
     sought = [(name, path, msgspec.json.encode(path[-1])) for name, path in spelled]
     for index, line in enumerate(lines):
+        may_be_escaped = b"\\u" in line or b"\\/" in line
         for name, path, key in sought:
-            if key in line or b"\\u" in line or b"\\/" in line:
+            if may_be_escaped or key in line:
                 for positions, raw in _values_at(line, path, ()):
                     if raw != b"null":
                         yield Extra(index, name, positions, raw)
