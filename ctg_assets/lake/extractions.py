@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ _FOLDER = "extractions"
 _PLAN = "plan.json"
 _COMPLETION = "complete.json"
 _SUPERSESSION = "superseded.json"
+_IDS = "ids.json"
 
 _PAGE_NUMBER = re.compile(r"[0-9]{5,}")
 
@@ -31,11 +33,29 @@ _Record = TypeVar("_Record")
 
 
 class ExtractionMode(StrEnum):
-    """How an extraction chose its studies."""
+    """How an extraction chose its studies, and what it asked for of them.
+
+    `full` walks every study, `scoped` those that a query matches. `incremental` walks those of either
+    that were posted since a day; `census` walks all of either, but asks only for ids and dates;
+    `picked` asks for studies by their ids; `import` takes what is in a file.
+    """
 
     FULL = "full"
     SCOPED = "scoped"
+    INCREMENTAL = "incremental"
+    CENSUS = "census"
+    PICKED = "picked"
     IMPORT = "import"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it walks every study of its scope with its content."""
+        return self in (ExtractionMode.FULL, ExtractionMode.SCOPED)
+
+    @property
+    def covers_scope(self) -> bool:
+        """Whether it sees every study of its scope, so that one not seen is not there."""
+        return self.is_whole or self is ExtractionMode.CENSUS
 
 
 class ExtractionState(StrEnum):
@@ -49,8 +69,13 @@ class ExtractionState(StrEnum):
 class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What an extraction set out to do; written once, never changed.
 
-    `data_timestamp` is the registry's (UTC, no offset). `expected_studies` and `planned_pages` are None
-    for an import, which learns them only at its end. `planned_at` is UTC.
+    `query` is the scope that the settings ask for, whatever part of it this extraction takes.
+    `page_size` counts studies, of a picked extraction the ids asked for. `data_timestamp` is the
+    registry's (UTC, no offset). `expected_studies` and `planned_pages` are None for an import, which
+    learns them only at its end; of a picked extraction nobody knows which ids are still there, so it
+    expects no number. `planned_at` is UTC. `since` is the first posting day of an incremental
+    extraction. `reason` says why this mode was chosen. `dated_by_studies` says of an import that each
+    of its contents counts as observed on its own last update date, not at `data_timestamp`.
     """
 
     extraction_id: str
@@ -63,6 +88,9 @@ class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
     api_version: str | None = None
     expected_studies: int | None = None
     planned_pages: int | None = None
+    since: date | None = None
+    reason: str | None = None
+    dated_by_studies: bool = False
 
     def page_key(self, page: int) -> str:
         """The partition key of one of its pages (from 1)."""
@@ -113,6 +141,15 @@ def parse_page_key(key: str) -> tuple[str, int]:
     return extraction_id, int(page)
 
 
+def parse_data_timestamp(text: str) -> datetime:
+    """The registry's data timestamp (ISO 8601; UTC by its specification, without saying so), aware.
+
+    Raises ValueError for anything else.
+    """
+    timestamp = datetime.fromisoformat(text)
+    return timestamp.astimezone(UTC) if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
+
+
 def new_extraction_id(mode: ExtractionMode, now: datetime) -> str:
     """A new id that sorts by time: `20261121T093015Z-full-1a2b3c`."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{mode}-{secrets.token_hex(3)}"
@@ -125,9 +162,23 @@ class ExtractionStore:
         """Keep extractions in `storage`."""
         self._storage = storage
 
-    def create(self, plan: ExtractionPlan) -> None:
-        """Record a new extraction; it is open from now on."""
+    def create(self, plan: ExtractionPlan, ids: Sequence[str] | None = None) -> None:
+        """Record a new extraction; it is open from now on.
+
+        `ids` are the studies that a picked extraction asks for, in the order of its pages.
+        """
+        if ids is not None:
+            # Before the plan: an extraction that can be found can be walked.
+            self._storage.write_bytes(_path(plan.extraction_id, _IDS), msgspec.json.encode(ids))
         self._write(plan.extraction_id, _PLAN, plan)
+
+    def ids(self, extraction_id: str) -> list[str]:
+        """The ids that a picked extraction asks for, in the order of its pages; none for others."""
+        try:
+            content = self._storage.read_bytes(_path(extraction_id, _IDS))
+        except FileNotFoundError:
+            return []
+        return msgspec.json.decode(content, type=list[str])
 
     def plan(self, extraction_id: str) -> ExtractionPlan:
         """An extraction's plan; raises KeyError when there is no such extraction."""

@@ -1,19 +1,24 @@
 """The walk: registry pages become page shards, and a finished walk becomes a complete extraction.
 
 Belongs here: planning an extraction, asking page after page, resuming, and what happens when the
-registry's data move in the middle. Does not belong here: who asks for which pages when (Dagster).
+registry's data move in the middle. Does not belong here: who asks for which pages when (Dagster), and
+which mode is due (`mode_policy.py`).
 
 A page can be asked for only with the token that its predecessor's answer carried, and tokens hold
 only within one data version. Whenever that chain breaks (the data version moved, a token expired)
 the extraction is superseded and another one is planned: mixing pages of two versions could lose a
-study that moved from a later page to an earlier one, or take it twice.
+study that moved from a later page to an earlier one, or take it twice. Pages of a picked extraction
+are asked for by ids, each by itself, but all of them must be of one data version no less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+
+import msgspec
 
 from ctg_assets.lake.extractions import (
     Completion,
@@ -24,7 +29,7 @@ from ctg_assets.lake.extractions import (
     planned_pages,
 )
 from ctg_assets.lake.shards import ShardInfo, ShardStore, empty_shard, first_missing_page
-from ctg_assets.registry.client import PageRequest, RegistryClient, RegistryVersion
+from ctg_assets.registry.client import PageRequest, RegistryClient
 from ctg_assets.registry.errors import PageTokenRejectedError
 
 # A version check costs one request; at the tolerated rate this is about one a minute.
@@ -33,6 +38,19 @@ _PAGES_BETWEEN_VERSION_CHECKS = 50
 # Planning is the first contact. A wrong URL or a registry that is down should be said soon, not after
 # the ten minutes a page of a running crawl is worth.
 PLANNING_PATIENCE_SECONDS = 30.0
+
+# What a census asks for of each study.
+_CENSUS_FIELDS = ("NCTId", "LastUpdatePostDate")
+
+# Ids are part of the URL. Servers and what stands before them commonly refuse request lines of more than
+# 8 kB; with its separator, which travels as %7C, an id takes 14 bytes, so this is less than half of that.
+IDS_PER_REQUEST = 250
+
+# What the registry accepts as an id; a single other one would have it refuse all that it is asked with.
+_ASKABLE_ID = re.compile(r"NCT0*[1-9][0-9]{0,7}", re.ASCII)
+
+# The most that the registry returns at a time, so that an answer to ids is never cut in two.
+_LARGEST_PAGE = 1000
 
 
 class ExtractionSupersededError(Exception):
@@ -62,20 +80,47 @@ class Crawler:
         self._extractions = extractions
         self._shards = shards
 
-    def plan(self, *, query: str, page_size: int) -> ExtractionPlan:
-        """Plan a walk over a query at the registry's present data version.
+    def plan(
+        self,
+        *,
+        query: str,
+        page_size: int,
+        mode: ExtractionMode | None = None,
+        since: date | None = None,
+        ids: Sequence[str] = (),
+        reason: str | None = None,
+    ) -> ExtractionPlan:
+        """Plan an extraction from the scope of a query at the registry's present data version.
 
-        An open extraction of the same query, page size, registry and data version is continued
-        rather than planned again; any other open one is superseded, but only once there is a plan.
-        Only one process may plan or walk at a time (the caller sees to it).
+        Without a `mode`, all of the scope is walked. `since` is for an incremental extraction, `ids` for
+        a picked one; `reason` is kept with the plan. An open extraction that asks for the same of the
+        same registry and data version is continued rather than planned again; any other open one is
+        superseded, but only once there is a plan. Only one process may plan or walk at a time (the
+        caller sees to it).
 
         Raises RegistryError when the registry cannot be asked or refuses the query; nothing has
         changed then.
         """
+        chosen = mode or (ExtractionMode.SCOPED if query else ExtractionMode.FULL)
+        if chosen is ExtractionMode.PICKED:
+            page_size = min(page_size, IDS_PER_REQUEST)
         version = self._client.version(retry_seconds=PLANNING_PATIENCE_SECONDS)
+        now = datetime.now(UTC)
+        wanted = ExtractionPlan(
+            extraction_id=new_extraction_id(chosen, now),
+            mode=chosen,
+            source=self._client.api_url,
+            query=query,
+            page_size=page_size,
+            data_timestamp=version.data_timestamp,
+            planned_at=now,
+            api_version=version.api_version,
+            since=since,
+            reason=reason,
+        )
         open_plans = self._extractions.open_crawls()
-        continued = [p for p in open_plans if self._continues(p, version, query, page_size)]
-        plan = continued[-1] if continued else self._new_plan(version, query, page_size)
+        continued = [plan for plan in open_plans if self._is_same(plan, wanted, ids)]
+        plan = continued[-1] if continued else self._create(wanted, ids)
         for other in open_plans:
             if other != plan:
                 self._extractions.supersede(
@@ -85,21 +130,26 @@ class Crawler:
                 )
         return plan
 
-    def _new_plan(self, version: RegistryVersion, query: str, page_size: int) -> ExtractionPlan:
-        studies = self._client.count(query)
-        mode = ExtractionMode.SCOPED if query else ExtractionMode.FULL
-        now = datetime.now(UTC)
-        plan = ExtractionPlan(
-            extraction_id=new_extraction_id(mode, now),
-            mode=mode,
-            source=self._client.api_url,
-            query=query,
-            page_size=page_size,
-            data_timestamp=version.data_timestamp,
-            planned_at=now,
-            api_version=version.api_version,
+    def _is_same(self, plan: ExtractionPlan, wanted: ExtractionPlan, ids: Sequence[str]) -> bool:
+        """Whether an open extraction asks for what another one would ask for."""
+        same = all(
+            getattr(plan, name) == getattr(wanted, name)
+            for name in ("mode", "source", "query", "page_size", "data_timestamp", "since")
+        )
+        return same and self._extractions.ids(plan.extraction_id) == list(ids)
+
+    def _create(self, wanted: ExtractionPlan, ids: Sequence[str]) -> ExtractionPlan:
+        """Record a new extraction, with the number of its pages."""
+        if wanted.mode is ExtractionMode.PICKED:
+            pages = max(1, -(-len(ids) // wanted.page_size))
+            plan = msgspec.structs.replace(wanted, planned_pages=pages)
+            self._extractions.create(plan, ids)
+            return plan
+        studies = self._client.count(wanted.query, posted_since=wanted.since)
+        plan = msgspec.structs.replace(
+            wanted,
             expected_studies=studies,
-            planned_pages=planned_pages(studies, page_size),
+            planned_pages=planned_pages(studies, wanted.page_size),
         )
         self._extractions.create(plan)
         return plan
@@ -109,7 +159,8 @@ class Crawler:
 
         Only missing pages are asked for, from the first gap on. When all planned pages are there,
         the extraction is marked complete. Only one crawl of a lake may run at a time (the caller
-        sees to it).
+        sees to it). Ids that a picked extraction asks for and the registry does not have bring nothing
+        home; those that were merged bring home the surviving study.
 
         Raises ExtractionSupersededError when the registry's data moved or a token was refused, and
         NotCrawlableError for an extraction that is superseded or was imported. Pages yielded before
@@ -133,10 +184,11 @@ class Crawler:
             if since_check == _PAGES_BETWEEN_VERSION_CHECKS:
                 self._require_same_version(plan)
                 since_check = 0
-            if next_page > 1 and token is None:
+            request = self._request(plan, next_page, token)
+            if request is None:
                 shard = self._shards.write(empty_shard(plan, next_page), [])
             else:
-                shard = self._take_page(plan, next_page, token)
+                shard = self._take_page(plan, next_page, request)
                 since_check += 1
             yield CrawledPage(shard, fresh=True)
             token = shard.next_token
@@ -144,16 +196,6 @@ class Crawler:
 
         if next_page > pages_planned and self._extractions.completion(extraction_id) is None:
             self._finish(plan, token)
-
-    def _continues(
-        self, plan: ExtractionPlan, version: RegistryVersion, query: str, page_size: int
-    ) -> bool:
-        return (plan.data_timestamp, plan.source, plan.query, plan.page_size) == (
-            version.data_timestamp,
-            self._client.api_url,
-            query,
-            page_size,
-        )
 
     def _crawlable_pages(self, plan: ExtractionPlan) -> int:
         """The number of pages of an extraction that may be crawled."""
@@ -169,19 +211,41 @@ class Crawler:
             raise NotCrawlableError(message)
         return plan.planned_pages
 
-    def _take_page(self, plan: ExtractionPlan, page: int, token: str | None) -> ShardInfo:
+    def _request(self, plan: ExtractionPlan, page: int, token: str | None) -> PageRequest | None:
+        """What to ask for a page with; None when nothing is left to ask for."""
+        if plan.mode is ExtractionMode.PICKED:
+            first = (page - 1) * plan.page_size
+            ids = self._extractions.ids(plan.extraction_id)[first : first + plan.page_size]
+            askable = tuple(filter(_ASKABLE_ID.fullmatch, ids))
+            # By id alone: whether a study is still in the scope is for the recording to tell.
+            return PageRequest("", _LARGEST_PAGE, ids=askable) if askable else None
+        if page > 1 and token is None:
+            return None
+        return PageRequest(
+            query=plan.query,
+            page_size=plan.page_size,
+            token=token,
+            posted_since=plan.since,
+            fields=_CENSUS_FIELDS if plan.mode is ExtractionMode.CENSUS else (),
+        )
+
+    def _take_page(self, plan: ExtractionPlan, page: int, request: PageRequest) -> ShardInfo:
         """Ask for one page and publish its shard."""
-        request = PageRequest(query=plan.query, page_size=plan.page_size, token=token)
         try:
             answer = self._client.page(request)
         except PageTokenRejectedError as error:
             raise self._superseded(plan, str(error)) from error
+        if plan.mode is ExtractionMode.PICKED and answer.next_token is not None:
+            raise self._superseded(
+                plan,
+                f"the registry has more than {_LARGEST_PAGE} studies for {len(request.ids)} ids",
+            )
         shard = ShardInfo(
             extraction_id=plan.extraction_id,
             page=page,
             data_timestamp=plan.data_timestamp,
             fetched_at=answer.fetched_at,
-            token=token,
+            token=request.token,
             next_token=answer.next_token,
             request=request.parameters(),
             seconds=answer.seconds,

@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -70,18 +70,34 @@ class PageRequest:
     """What identifies one page of a walk.
 
     `query` is an Essie expression, empty for every study; `token` is None for the first page.
+    `posted_since` leaves out studies whose last update was posted before that day. `ids` are NCT ids,
+    of which the registry also knows those that were merged into others: it answers with the surviving
+    study. `fields` are the names of those to return of each study; none means all.
     """
 
     query: str
     page_size: int
     token: str | None = None
     count_total: bool = False
+    posted_since: date | None = None
+    ids: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
     def parameters(self) -> dict[str, str]:
         """The query parameters of this request to `/studies`."""
         parameters = {"format": "json", "pageSize": str(self.page_size)}
         if self.query:
             parameters["query.term"] = self.query
+        if self.posted_since is not None:
+            # A filter of its own leaves the query as its owner wrote it; joining the two by AND would
+            # change the meaning of one that is a list of ids, which the registry treats on its own.
+            parameters["filter.advanced"] = (
+                f"AREA[LastUpdatePostDate]RANGE[{self.posted_since.isoformat()},MAX]"
+            )
+        if self.ids:
+            parameters["filter.ids"] = "|".join(self.ids)
+        if self.fields:
+            parameters["fields"] = "|".join(self.fields)
         if self.count_total:
             parameters["countTotal"] = "true"
         if self.token is not None:
@@ -173,11 +189,15 @@ class RegistryClient:
         answer = self._get("/version", {}, _VersionAnswer, retry_seconds)
         return RegistryVersion(answer.apiVersion, answer.dataTimestamp)
 
-    def count(self, query: str) -> int:
-        """How many studies match an Essie expression (empty: all) at the current data version."""
-        request = PageRequest(query, page_size=1, count_total=True)
-        parameters = {**request.parameters(), "fields": "NCTId"}
-        envelope = self._get("/studies", parameters, _PageEnvelope)
+    def count(self, query: str, *, posted_since: date | None = None) -> int:
+        """How many studies match an Essie expression (empty: all) at the current data version.
+
+        `posted_since` counts only those whose last update was posted on that day or later.
+        """
+        request = PageRequest(
+            query, page_size=1, count_total=True, posted_since=posted_since, fields=("NCTId",)
+        )
+        envelope = self._get("/studies", request.parameters(), _PageEnvelope)
         if envelope.totalCount is None:
             message = (
                 f"{self.api_url}/studies was asked with countTotal=true and answered without "

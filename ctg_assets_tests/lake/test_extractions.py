@@ -137,6 +137,36 @@ def test_a_walk_takes_the_planned_pages(studies: int, page_size: int) -> None:
     assert planned_pages(studies, page_size) == len(pages)
 
 
+def test_ids_are_there_before_the_plan(any_storage: Storage) -> None:
+    """A picked extraction that can be found has its ids, in their order; others have none."""
+    store = ExtractionStore(any_storage)
+    ids = ["NCT00000003", "NCT00000001"]
+    with pytest.raises(CrashError):
+        ExtractionStore(CrashingStorage(any_storage, 1)).create(plan("a"), ids)
+    assert (store.plans(), store.ids("a")) == ([], ids)
+    store.create(plan("a"), ids)
+    store.create(plan("b"))
+    assert (store.ids("a"), store.ids("b")) == (ids, [])
+    store.delete("a")
+    assert store.ids("a") == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_whole", "covers_scope"),
+    [
+        (ExtractionMode.FULL, True, True),
+        (ExtractionMode.SCOPED, True, True),
+        (ExtractionMode.CENSUS, False, True),
+        (ExtractionMode.INCREMENTAL, False, False),
+        (ExtractionMode.PICKED, False, False),
+        (ExtractionMode.IMPORT, False, False),
+    ],
+)
+def test_what_a_mode_sees(mode: ExtractionMode, *, is_whole: bool, covers_scope: bool) -> None:
+    """Which modes can tell what is gone, and which of them bring home every content."""
+    assert (mode.is_whole, mode.covers_scope) == (is_whole, covers_scope)
+
+
 class CrashError(Exception):
     """The moment at which a process would have died."""
 

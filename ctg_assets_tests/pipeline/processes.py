@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.pipeline.crawl import Crawler, ExtractionSupersededError
 from ctg_assets.pipeline.import_file import import_file
@@ -34,7 +34,10 @@ _PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Order:
-    """What a crawling process is to do; after taking page `halt_at` it waits for its end."""
+    """What a crawling process is to do; after taking page `halt_at` it waits for its end.
+
+    With `picked` ids, it asks for these.
+    """
 
     api_url: str
     data_dir: Path
@@ -43,6 +46,7 @@ class Order:
     window_seconds: float = 0.1
     read_timeout_seconds: float = 30.0
     halt_at: int | None = None
+    picked: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Settings:
@@ -136,7 +140,12 @@ def _plan_and_walk(order: Order, messages: Connection) -> str:
         ) as client,
     ):
         crawler = Crawler(client, lake.extractions, lake.shards)
-        plan = crawler.plan(query=settings.query, page_size=settings.page_size)
+        plan = crawler.plan(
+            query=settings.query,
+            page_size=settings.page_size,
+            mode=ExtractionMode.PICKED if order.picked else None,
+            ids=order.picked,
+        )
         for page in crawler.walk(plan, plan.planned_pages or 0):
             if page.fresh and page.shard.page == order.halt_at:
                 messages.send("halted")

@@ -7,7 +7,7 @@ import gzip
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,22 @@ def test_version_and_count() -> None:
                 "pageSize": "1000",
                 "query.term": 'AREA[X]"ü & b=c" OR d+e',
                 "pageToken": "a/b+c=&",
+            },
+        ),
+        (
+            PageRequest("asthma OR cough", 9, posted_since=date(2026, 1, 2)),
+            {
+                "pageSize": "9",
+                "query.term": "asthma OR cough",
+                "filter.advanced": "AREA[LastUpdatePostDate]RANGE[2026-01-02,MAX]",
+            },
+        ),
+        (
+            PageRequest("", 9, ids=("NCT00000001", "NCT00000002"), fields=("NCTId", "Phase")),
+            {
+                "pageSize": "9",
+                "filter.ids": "NCT00000001|NCT00000002",
+                "fields": "NCTId|Phase",
             },
         ),
     ],
@@ -439,6 +455,17 @@ def test_broken_json_is_transient(body: bytes) -> None:
     """A body that is cut or garbled may arrive whole next time."""
     with pytest.raises(TransientRegistryError, match="broken JSON"):
         page_of(httpx.Response(200, content=body))
+
+
+def test_a_count_of_what_was_posted_since_a_day() -> None:
+    """The count is restricted as the pages of the walk will be."""
+    registry = Registry([httpx.Response(200, json={"studies": [], "totalCount": 7})])
+    since = date(2026, 11, 17)
+    with client_of(registry) as client:
+        assert client.count("asthma", posted_since=since) == 7
+    sent = dict(registry.requests[0].url.params)
+    walk = PageRequest("asthma", 1, count_total=True, posted_since=since).parameters()
+    assert sent == {**walk, "fields": "NCTId"}
 
 
 def test_a_count_without_total_is_permanent() -> None:
