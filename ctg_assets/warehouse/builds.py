@@ -1,7 +1,8 @@
 """What the database says about its own content: which snapshot it was loaded from, what was built.
 
-Belongs here: `ctg_meta.builds` (one row per staging table or mart: what it was last built from) and
-`staging.load_info` (one row for people and dbt). Does not belong here: deciding what is out of date.
+Belongs here: `ctg_meta.builds` (one row per table of a schema that is loaded, or mart: what it was last
+built from) and `load_info` in such a schema (one row for people and dbt). Does not belong here: deciding
+what is out of date.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
+import pyarrow as pa
 from psycopg.rows import class_row
 
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.warehouse.ddl import STAGING
 from ctg_assets.warehouse.errors import PermanentWarehouseError
+from ctg_assets.warehouse.meta import ensure_notes, has_notes
 
 LOAD_INFO = TableShape(
     name="load_info",
@@ -49,6 +52,11 @@ LOAD_INFO = TableShape(
             nullable=False,
         ),
         Column("loaded_at", ColumnType.TIMESTAMP, "When the load ended (UTC).", nullable=False),
+        Column(
+            "load_number",
+            ColumnType.BIGINT,
+            "Number of the last load of staging in ctg_meta.loads; NULL in other schemas.",
+        ),
     ),
     primary_key=("snapshot_id",),
 )
@@ -72,7 +80,7 @@ class BuildRecord:
 
 @dataclass(frozen=True)
 class LoadInfo:
-    """The row of `staging.load_info`."""
+    """The row of `staging.load_info`; without a number if a release before loads had any made it."""
 
     snapshot_id: str
     content_fingerprint: str
@@ -81,6 +89,7 @@ class LoadInfo:
     studies: int
     every_table: bool
     loaded_at: datetime
+    load_number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,32 +104,6 @@ class Build:
 
 
 _BUILD_COLUMNS = "stage, name, fingerprint, rows, built_at"
-
-
-def ensure_builds(connection: Connection) -> None:
-    """Create the schema and table of builds unless they are there."""
-    if _has_builds(connection):
-        return
-    with connection.transaction():
-        # Two sessions running CREATE ... IF NOT EXISTS at once can still collide.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('ctg_assets builds'))")
-        connection.execute("CREATE SCHEMA IF NOT EXISTS ctg_meta")
-        connection.execute(
-            """
-            CREATE TABLE IF NOT EXISTS ctg_meta.builds (
-                stage text NOT NULL,
-                name text NOT NULL,
-                fingerprint text NOT NULL,
-                rows bigint,
-                built_at timestamp with time zone NOT NULL DEFAULT now(),
-                PRIMARY KEY (stage, name)
-            )
-            """
-        )
-        connection.execute(
-            "COMMENT ON TABLE ctg_meta.builds IS"
-            " 'What each staging table and each model was last built from.'"
-        )
 
 
 def write_builds(
@@ -147,7 +130,7 @@ def record_build(
     """Record that `name` of `stage` was built just now from what `fingerprint` stands for."""
     doing = f"recording the build of {stage} {name}"
     with connect(address) as connection, postgres_errors(doing):
-        ensure_builds(connection)
+        ensure_notes(connection)
         write_builds(connection, stage, [(name, fingerprint, rows)])
 
 
@@ -159,7 +142,7 @@ def last_build(address: PostgresAddress, stage: str, name: str) -> Build | None:
 def builds(address: PostgresAddress, stage: str) -> list[Build]:
     """The last build of everything in a stage, by name."""
     with connect(address) as connection, postgres_errors(f"reading the builds of {stage}"):
-        if not _has_builds(connection):
+        if not has_notes(connection, "builds"):
             return []
         with connection.cursor(row_factory=class_row(Build)) as cursor:
             return cursor.execute(
@@ -185,12 +168,7 @@ def tables_there(connection: Connection, schema: str) -> dict[str, str]:
 def staging_builds(address: PostgresAddress) -> dict[str, str]:
     """What each staging table that is there was last built from, by name."""
     with connect(address) as connection, postgres_errors("reading the builds of staging"):
-        return tables_there(connection, STAGING) if _has_builds(connection) else {}
-
-
-def _has_builds(connection: Connection) -> bool:
-    found = connection.execute("SELECT to_regclass('ctg_meta.builds') IS NOT NULL").fetchone()
-    return found == (True,)
+        return tables_there(connection, STAGING) if has_notes(connection, "builds") else {}
 
 
 def load_info(address: PostgresAddress) -> LoadInfo | None:
@@ -201,6 +179,21 @@ def load_info(address: PostgresAddress) -> LoadInfo | None:
                 return cursor.execute("SELECT * FROM staging.load_info").fetchone()
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             return None
+
+
+def load_info_row(build: BuildRecord, *, every_table: bool, number: int | None) -> pa.Table:
+    """The row of `load_info` after a load that ends now."""
+    row = {
+        "snapshot_id": build.snapshot_id,
+        "content_fingerprint": build.content_fingerprint,
+        "model_fingerprint": build.model_fingerprint,
+        "data_timestamp": build.data_timestamp,
+        "studies": build.studies,
+        "every_table": every_table,
+        "loaded_at": datetime.now(UTC),
+        "load_number": number,
+    }
+    return pa.Table.from_pylist([row], schema=LOAD_INFO.arrow_schema)
 
 
 def update_load_info(

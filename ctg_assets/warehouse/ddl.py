@@ -14,7 +14,6 @@ from psycopg import sql
 from ctg_assets.model.spec import ColumnType, ForeignKey, TableShape
 
 STAGING = "staging"
-STAGING_NEXT = "staging_next"  # where a load prepares the tables that will replace those in staging
 
 _TYPES: dict[ColumnType, sql.SQL] = {
     ColumnType.TEXT: sql.SQL("text"),
@@ -29,7 +28,7 @@ _TYPES: dict[ColumnType, sql.SQL] = {
     ColumnType.JSON: sql.SQL("json"),
 }
 
-_NAME_BYTES = 63  # Postgres cuts longer names, silently and not always to different ones
+NAME_BYTES = 63  # Postgres cuts longer names, silently and not always to different ones
 
 
 def object_name(*words: str) -> str:
@@ -38,10 +37,10 @@ def object_name(*words: str) -> str:
     A name too long for Postgres keeps its beginning and gets a digest of the whole.
     """
     name = "_".join(words)
-    if len(name.encode()) <= _NAME_BYTES:
+    if len(name.encode()) <= NAME_BYTES:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    kept = name.encode()[: _NAME_BYTES - 9].decode(errors="ignore")
+    kept = name.encode()[: NAME_BYTES - 9].decode(errors="ignore")
     return f"{kept}_{digest}"
 
 
@@ -65,10 +64,12 @@ def create_table(shape: TableShape, schema: str) -> sql.Composed:
     )
 
 
-def copy_rows(shape: TableShape, schema: str) -> sql.Composed:
-    """`COPY` in binary format; FREEZE, so only in the transaction that created the table."""
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
-        sql.Identifier(schema, shape.name), _names(tuple(column.name for column in shape.columns))
+def copy_rows(shape: TableShape, schema: str, *, freeze: bool = True) -> sql.Composed:
+    """`COPY` in binary format; with FREEZE only in the transaction that created the table."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary{})").format(
+        sql.Identifier(schema, shape.name),
+        _names(tuple(column.name for column in shape.columns)),
+        sql.SQL(", FREEZE" if freeze else ""),
     )
 
 
@@ -89,7 +90,7 @@ def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
     """One `CREATE INDEX` for each of the shape's indexes, and one for its ordered columns."""
     if shape.ordered_columns:
         yield sql.SQL("CREATE INDEX {} ON {} USING brin ({}) WITH (pages_per_range = {})").format(
-            sql.Identifier(object_name(shape.name, "order", "idx")),
+            sql.Identifier(_order_index_name(shape)),
             sql.Identifier(schema, shape.name),
             _names(shape.ordered_columns),
             sql.Literal(_PAGES_PER_RANGE),
@@ -100,6 +101,16 @@ def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
             sql.Identifier(schema, shape.name),
             _names(columns),
         )
+
+
+def _order_index_name(shape: TableShape) -> str:
+    return object_name(shape.name, "order", "idx")
+
+
+def summarize_new_rows(shape: TableShape, schema: str) -> sql.Composed:
+    """What brings the block range index up to date: pages without a summary are read by every search."""
+    index = sql.Identifier(schema, _order_index_name(shape)).as_string()
+    return sql.SQL("SELECT brin_summarize_new_values({}::regclass)").format(sql.Literal(index))
 
 
 def add_foreign_key(

@@ -27,6 +27,14 @@ class ServerSetupError(PermanentWarehouseError):
     """The server cannot be used as configured: address, credentials, data folder or version."""
 
 
+class WholeLoadNeededError(PermanentWarehouseError):
+    """The tables cannot be changed in place; nothing was touched. Loading them as a whole helps."""
+
+
+class StaleBaseError(WholeLoadNeededError):
+    """The tables do not hold what the changes were computed from."""
+
+
 class LoadBusyError(TransientWarehouseError):
     """Another load is running, or readers kept the tables locked for the whole waiting time."""
 

@@ -1,4 +1,4 @@
-"""Replacing staging tables by newer ones, all at once.
+"""Replacing tables by newer ones, all at once.
 
 Belongs here: the course of a load. Does not belong here: the spelling of statements (`ddl.py`), how
 rows travel (`sending.py`), and the final transaction (`swap.py`).
@@ -7,7 +7,7 @@ Rows go into schema `staging_next`, where keys, indexes and foreign keys are bui
 readers use the old tables in peace. One short transaction then drops the old tables, moves the new
 ones into `staging`, makes dependent views again and records the build. Whatever ends the load before
 that transaction commits, kill -9 of either side included, leaves the old tables as they were; the
-next load removes what is left in `staging_next`.
+next load removes what is left in `staging_next`. Other schemas (`target.py`) are loaded the same way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from queue import SimpleQueue
 
@@ -31,17 +30,20 @@ from ctg_assets.warehouse import ddl
 from ctg_assets.warehouse.builds import (
     LOAD_INFO,
     BuildRecord,
-    ensure_builds,
+    load_info_row,
     tables_there,
     write_builds,
 )
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, postgres_errors
-from ctg_assets.warehouse.ddl import STAGING, STAGING_NEXT
+from ctg_assets.warehouse.ddl import STAGING
 from ctg_assets.warehouse.dependents import ForeignKeyOfOthers, find_foreign_keys_of_others
 from ctg_assets.warehouse.errors import LoadRejectedError, WarehouseError
+from ctg_assets.warehouse.loads import next_load_number, write_full_load
+from ctg_assets.warehouse.meta import ensure_notes
 from ctg_assets.warehouse.sending import Sender
 from ctg_assets.warehouse.sessions import patiently, session, session_alone
 from ctg_assets.warehouse.swap import Swap, name_until_swap
+from ctg_assets.warehouse.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,10 @@ _CLEANING_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """How far a load is: `phase` is copy (counted in rows), index (tables), check (keys) or swap."""
+    """How far a load is: `phase` is copy (counted in rows), index (tables), check (keys) or swap.
+
+    Of a delta: delete (tables), copy (rows), check (tables) or commit.
+    """
 
     phase: str
     done: int
@@ -59,13 +64,18 @@ class LoadProgress:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load did: rows per table, seconds per phase, bytes sent, fate of dependent views."""
+    """What a load did: rows per table now, seconds per phase, bytes sent, fate of dependent views.
+
+    Of a delta also how many rows of each table it deleted and inserted.
+    """
 
     rows: Mapping[str, int]
     seconds: Mapping[str, float]
     copied_bytes: int
     recreated_views: tuple[str, ...] = ()
     left_out_views: tuple[str, ...] = ()
+    deleted_rows: Mapping[str, int] = field(default_factory=dict)
+    inserted_rows: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_tables(
@@ -74,12 +84,13 @@ def load_tables(
     batches: Iterable[Mapping[str, pa.Table]],
     *,
     build: BuildRecord,
+    schema: str = STAGING,
     rebuildable_schemas: Collection[str] = (),
     progress: Callable[[LoadProgress], None] | None = None,
     patience_seconds: float = 600.0,
     connections: int = 2,
 ) -> LoadReport:
-    """Replace `tables` of schema `staging` by the rows of `batches`, atomically.
+    """Replace `tables` of a schema by the rows of `batches`, atomically.
 
     Each batch maps table names to rows with the columns of the table's shape, in any order of columns;
     tables may be missing from a batch. `build.tables` names every table of the model: those that are
@@ -92,14 +103,19 @@ def load_tables(
     Readers see all of the old state or all of the new, and wait at most for the swap. It is retried
     for `patience_seconds` while long transactions keep reading the old tables.
 
-    Raises LoadBusyError (another load, or readers), ServerUnavailableError, or LoadRejectedError (bad
-    rows, a foreign key that cannot hold, a view that no longer fits); the old state then stays. What
-    `batches` raises goes through.
+    A load of `staging` is recorded as a full one, after which marts are built from all rows. Any other
+    schema is made if it is not there; what an earlier load into it made is replaced.
+
+    Raises LoadBusyError (another load, or readers), ServerUnavailableError, LoadRejectedError (bad
+    rows, a foreign key that cannot hold, a view that no longer fits), or PermanentWarehouseError (the
+    schema is somebody else's); the old state then stays. What `batches` raises goes through.
     """
+    target = Target(schema)
     with contextlib.ExitStack() as stack:
         stack.enter_context(postgres_errors(f"loading {address.public_url}"))
-        control = stack.enter_context(session_alone(address))
+        control = stack.enter_context(session_alone(address, target))
         load = _Load(
+            target=target,
             tables=tuple(tables),
             build=build,
             control=control,
@@ -120,6 +136,7 @@ def load_tables(
 class _Load:
     """One load under way; `control` holds the lock and makes the swap, `workers` do the long work."""
 
+    target: Target
     tables: tuple[TableShape, ...]
     build: BuildRecord
     control: Connection
@@ -129,6 +146,7 @@ class _Load:
     rebuildable_schemas: frozenset[str]
     retired: list[str] = field(default_factory=list)
     every_table: bool = True
+    number: int | None = None
     rows: dict[str, int] = field(default_factory=dict)
     copied_bytes: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -146,19 +164,19 @@ class _Load:
         return [shape.name for shape in self.shapes] + self.retired
 
     def patiently(self, doing: str, work: Callable[[], object]) -> None:
-        patiently(self.control, doing, work, deadline=self.deadline)
+        patiently(self.control, self.target, doing, work, deadline=self.deadline)
 
     def prepare(self) -> None:
-        ensure_builds(self.control)
+        ensure_notes(self.control)
+        self.target.claim(self.control)
         self._drop_leftovers()
-        for schema in (STAGING, STAGING_NEXT):
-            self.control.execute(
-                sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
-            )
+        self.target.create_next(self.control)
+        if self.target.is_staging:
+            self.number = next_load_number(self.control)
         loaded = {shape.name for shape in self.tables}
         kept = {
             name: fingerprint
-            for name, fingerprint in tables_there(self.control, STAGING).items()
+            for name, fingerprint in tables_there(self.control, self.target.schema).items()
             if name not in loaded
         }
         self.every_table = all(
@@ -173,8 +191,9 @@ class _Load:
 
     def _drop_leftovers(self) -> None:
         # Takes along the foreign keys that a load that died has put on tables that stay.
-        leftovers = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(STAGING_NEXT))
-        self.patiently(f"removing {STAGING_NEXT}", partial(self.control.execute, leftovers))
+        schema = self.target.next_schema
+        leftovers = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+        self.patiently(f"removing {schema}", partial(self.control.execute, leftovers))
 
     def clean_up(self) -> None:
         """Remove what a failed load made, as far as the server is still there to do so."""
@@ -185,7 +204,7 @@ class _Load:
         try:
             self._drop_leftovers()
         except WarehouseError as error:
-            logger.warning("leaving %s to the next load: %s", STAGING_NEXT, error)
+            logger.warning("leaving %s to the next load: %s", self.target.next_schema, error)
 
     def _require_referenced_tables(self, loaded: set[str]) -> None:
         for shape in self.tables:
@@ -194,11 +213,11 @@ class _Load:
                     continue
                 found = self.control.execute(
                     "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL",
-                    [STAGING, key.table],
+                    [self.target.schema, key.table],
                 ).fetchone()
                 if found != (True,) or key.table in self.retired:
                     message = (
-                        f"{STAGING}.{shape.name} refers to {key.table}, which is not loaded; load "
+                        f"{self.target.schema}.{shape.name} refers to {key.table}, which is not loaded; load "
                         "the two together"
                     )
                     raise LoadRejectedError(message)
@@ -228,7 +247,9 @@ class _Load:
         shapes = {shape.name: shape for shape in self.shapes}
         self.rows = dict.fromkeys(shapes, 0)
         self.copied_bytes = dict.fromkeys(shapes, 0)
-        with Sender(self.workers, shapes, self.copied_bytes) as sender:
+        for worker in self.workers:
+            worker.execute("BEGIN")
+        with Sender(self.workers, shapes, self.copied_bytes, self.target, into_new=True) as sender:
             for batch in batches:
                 # The largest first: connections get tables as they come, by bytes so far.
                 for name, rows in sorted(batch.items(), key=lambda item: -item[1].nbytes):
@@ -240,27 +261,19 @@ class _Load:
                     sender.add(name, rows)
                     self.rows[name] += rows.num_rows
                 self.progress(LoadProgress("copy", sum(self.rows.values())))
-            sender.add(LOAD_INFO.name, self._load_info())
+            info = load_info_row(self.build, every_table=self.every_table, number=self.number)
+            sender.add(LOAD_INFO.name, info)
             sender.finish()
-
-    def _load_info(self) -> pa.Table:
-        row = {
-            "snapshot_id": self.build.snapshot_id,
-            "content_fingerprint": self.build.content_fingerprint,
-            "model_fingerprint": self.build.model_fingerprint,
-            "data_timestamp": self.build.data_timestamp,
-            "studies": self.build.studies,
-            "every_table": self.every_table,
-            "loaded_at": datetime.now(UTC),
-        }
-        return pa.Table.from_pylist([row], schema=LOAD_INFO.arrow_schema)
+        for worker in self.workers:
+            with postgres_errors("committing the rows"):
+                worker.execute("COMMIT")
 
     # index
 
     def _build_keys(self) -> None:
         # The longest first, so that no connection is left alone with one at the end.
         largest_first = sorted(self.shapes, key=lambda shape: -self.copied_bytes[shape.name])
-        self._in_parallel("index", [_KeysOf(shape) for shape in largest_first])
+        self._in_parallel("index", [_KeysOf(self.target, shape) for shape in largest_first])
 
     def _in_parallel(self, phase: str, tasks: Sequence[Callable[[Connection], None]]) -> None:
         free: SimpleQueue[Connection] = SimpleQueue()
@@ -293,27 +306,28 @@ class _Load:
 
     def _check_foreign_keys(self) -> None:
         """Make and check all foreign keys while readers still use the old tables."""
+        own, following = self.target.schema, self.target.next_schema
         loaded = {shape.name for shape in self.tables}
         tasks: list[Callable[[Connection], None]] = []
         for shape in self.tables:
             for key in shape.foreign_keys:
-                schema = STAGING_NEXT if key.table in loaded else STAGING
+                schema = following if key.table in loaded else own
                 self.patiently(
                     f"making {shape.name} refer to {key.table}",
                     partial(
-                        self.control.execute, ddl.add_foreign_key(shape, key, STAGING_NEXT, schema)
+                        self.control.execute, ddl.add_foreign_key(shape, key, following, schema)
                     ),
                 )
                 name = ddl.foreign_key_name(shape, key)
                 remedy = (
                     ""
-                    if schema == STAGING_NEXT
-                    else f"{STAGING}.{key.table} was not loaded and lacks those rows; load it together "
+                    if schema == following
+                    else f"{own}.{key.table} was not loaded and lacks those rows; load it together "
                     f"with {shape.name}"
                 )
-                tasks.append(_CheckOf(STAGING_NEXT, shape.name, name, remedy))
+                tasks.append(_CheckOf(following, shape.name, name, remedy))
         self.keys_of_others = find_foreign_keys_of_others(
-            self.control, STAGING, STAGING_NEXT, self.replaced
+            self.control, own, following, self.replaced
         )
         for other in self.keys_of_others:
             constraint = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
@@ -343,6 +357,7 @@ class _Load:
 
     def _swap_once(self) -> None:
         swap = Swap(
+            target=self.target,
             new=[shape.name for shape in self.shapes],
             retired=self.retired,
             keys_of_others=self.keys_of_others,
@@ -351,11 +366,13 @@ class _Load:
         self.recreated, self.left_out = swap.run(self.control)
         self.control.execute(
             "DELETE FROM ctg_meta.builds WHERE stage = %s AND name = ANY(%s)",
-            [STAGING, self.retired],
+            [self.target.schema, self.retired],
         )
+        if self.number is not None:
+            write_full_load(self.control, self.number, self.build.snapshot_id)
         write_builds(
             self.control,
-            STAGING,
+            self.target.schema,
             [
                 (shape.name, self.build.tables[shape.name], self.rows[shape.name])
                 for shape in self.tables
@@ -367,16 +384,18 @@ class _Load:
 class _KeysOf:
     """Primary key, indexes, comments and statistics of one table."""
 
+    target: Target
     shape: TableShape
 
     def __call__(self, connection: Connection) -> None:
-        with postgres_errors(f"building the keys of {STAGING}.{self.shape.name}"):
-            connection.execute(ddl.create_primary_key(self.shape, STAGING_NEXT))
-            for statement in ddl.create_indexes(self.shape, STAGING_NEXT):
+        with postgres_errors(f"building the keys of {self.target.schema}.{self.shape.name}"):
+            schema = self.target.next_schema
+            connection.execute(ddl.create_primary_key(self.shape, schema))
+            for statement in ddl.create_indexes(self.shape, schema):
                 connection.execute(statement)
-            for statement in ddl.comments(self.shape, STAGING_NEXT):
+            for statement in ddl.comments(self.shape, schema):
                 connection.execute(statement)
-            table = sql.Identifier(STAGING_NEXT, self.shape.name)
+            table = sql.Identifier(schema, self.shape.name)
             connection.execute(sql.SQL("ANALYZE {}").format(table))
 
 

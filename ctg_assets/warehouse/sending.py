@@ -1,8 +1,8 @@
-"""Sending rows into new tables of `staging_next`.
+"""Sending rows into tables.
 
-Belongs here: spreading tables over connections, and holding memory and transactions together while
-batches come in. Does not belong here: the bytes (`copy_format.py`), and what happens to the tables
-afterwards (`loader.py`).
+Belongs here: spreading tables over connections, and holding memory together while batches come in.
+Does not belong here: the bytes (`copy_format.py`), transactions, and what happens to the tables
+before and afterwards (`loader.py`, `delta.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ctg_assets.model.spec import TableShape
 from ctg_assets.warehouse import ddl
 from ctg_assets.warehouse.connection import Connection, postgres_errors
 from ctg_assets.warehouse.copy_format import UnencodableError, encode_rows
-from ctg_assets.warehouse.ddl import STAGING, STAGING_NEXT
 from ctg_assets.warehouse.errors import LoadRejectedError
+from ctg_assets.warehouse.target import Target
 
 # Small batches of many tables would cost a COPY each; what is gathered and what is being sent bounds
 # memory at about tables * 4 MB + 512 MB beside the caller's batch. The rows of 12,000 studies, some
@@ -29,10 +29,11 @@ _UNSENT_BYTES = 512 << 20
 
 
 class Sender:
-    """Creates tables in `staging_next` and sends their rows, over several connections at once.
+    """Sends rows of tables over several connections at once, each in a transaction of the caller's.
 
-    Each connection has one transaction, in which it creates and fills the tables assigned to it: only
-    so can COPY freeze rows and, under wal_level=minimal, skip the WAL.
+    `into_new`: each connection creates the tables assigned to it, in the schema where the target's next
+    ones are prepared. Only into a table of the same transaction can COPY freeze rows and, under
+    wal_level=minimal, skip the WAL. Otherwise rows are added to the tables in the target itself.
     """
 
     def __init__(
@@ -40,10 +41,15 @@ class Sender:
         connections: Sequence[Connection],
         shapes: Mapping[str, TableShape],
         copied_bytes: dict[str, int],
+        target: Target,
+        *,
+        into_new: bool,
     ) -> None:
         self._connections = connections
         self._shapes = shapes
         self._copied_bytes = copied_bytes
+        self._target = target
+        self._into_new = into_new
         self._threads = [ThreadPoolExecutor(1) for _ in connections]
         self._assigned_bytes = [0] * len(connections)
         self._lane: dict[str, int] = {}
@@ -53,8 +59,6 @@ class Sender:
         self._unsent_bytes = 0
 
     def __enter__(self) -> Sender:
-        for connection in self._connections:
-            connection.execute("BEGIN")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,28 +71,32 @@ class Sender:
         Raises LoadRejectedError for rows that are not the table's, and what went wrong with rows
         taken earlier.
         """
-        rows = _conform(self._shapes[name], rows)
+        rows = conform(self._shapes[name], rows, self._target)
         self._gathered[name].append(rows)
         self._gathered_bytes[name] += rows.nbytes
         if self._gathered_bytes[name] >= _GATHER_BYTES:
             self._send(name)
 
     def finish(self) -> None:
-        """Send what is left, create tables that got no rows, and commit."""
+        """Send what is left, and create new tables that got no rows."""
         for name in sorted(self._shapes, key=lambda name: -self._gathered_bytes[name]):
             self._send(name)
         self._wait(until_bytes=-1)
-        for connection in self._connections:
-            with postgres_errors("committing the rows"):
-                connection.execute("COMMIT")
 
     def _send(self, name: str) -> None:
         size = self._gathered_bytes[name]
         self._wait(until_bytes=_UNSENT_BYTES - size)
-        is_new = name not in self._lane
+        create = self._into_new and name not in self._lane
         lane = self._lane.setdefault(name, self._assigned_bytes.index(min(self._assigned_bytes)))
         self._assigned_bytes[lane] += size
-        task = _SendOf(self._shapes[name], tuple(self._gathered[name]), is_new, self._copied_bytes)
+        task = _SendOf(
+            self._shapes[name],
+            tuple(self._gathered[name]),
+            self._target,
+            into_new=self._into_new,
+            create=create,
+            copied_bytes=self._copied_bytes,
+        )
         self._unsent.append((self._threads[lane].submit(task, self._connections[lane]), size))
         self._unsent_bytes += size
         self._gathered[name] = []
@@ -103,22 +111,25 @@ class Sender:
 
 @dataclass(frozen=True)
 class _SendOf:
-    """One COPY of some rows of a table, which it creates first if they are its first."""
+    """One COPY of some rows of a table, which it creates first if told so."""
 
     shape: TableShape
     rows: tuple[pa.Table, ...]
-    is_new: bool
+    target: Target
+    into_new: bool
+    create: bool
     copied_bytes: dict[str, int]
 
     def __call__(self, connection: Connection) -> None:
-        doing = f"copying rows into {STAGING}.{self.shape.name}"
+        doing = f"copying rows into {self.target.schema}.{self.shape.name}"
+        schema = self.target.next_schema if self.into_new else self.target.schema
         try:
             with postgres_errors(doing):
-                if self.is_new:
-                    connection.execute(ddl.create_table(self.shape, STAGING_NEXT))
+                if self.create:
+                    connection.execute(ddl.create_table(self.shape, schema))
                 if not any(rows.num_rows for rows in self.rows):
                     return
-                statement = ddl.copy_rows(self.shape, STAGING_NEXT)
+                statement = ddl.copy_rows(self.shape, schema, freeze=self.into_new)
                 with connection.cursor() as cursor, cursor.copy(statement) as copy:
                     for piece in encode_rows(pa.concat_tables(self.rows)):
                         copy.write(piece)
@@ -128,17 +139,19 @@ class _SendOf:
             raise LoadRejectedError(message) from error
 
 
-def _conform(shape: TableShape, rows: pa.Table) -> pa.Table:
+def conform(shape: TableShape, rows: pa.Table, target: Target) -> pa.Table:
     """The rows with exactly the shape's columns; raises LoadRejectedError if they are not its own."""
     names = [column.name for column in shape.columns]
     if sorted(names) != sorted(rows.column_names):
         odd = sorted(set(names) ^ set(rows.column_names))
-        message = f"rows for {STAGING}.{shape.name} do not have its columns; they differ in {odd}"
+        message = (
+            f"rows for {target.schema}.{shape.name} do not have its columns; they differ in {odd}"
+        )
         raise LoadRejectedError(message)
     # NOT NULL is left to Postgres, whose message shows the row.
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in shape.columns])
     try:
         return rows.select(names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        message = f"rows for {STAGING}.{shape.name} do not have its types: {error}"
+        message = f"rows for {target.schema}.{shape.name} do not have its types: {error}"
         raise LoadRejectedError(message) from error

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 import psycopg
 
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
-from ctg_assets.warehouse.ddl import STAGING
 from ctg_assets.warehouse.errors import LoadBusyError
+from ctg_assets.warehouse.target import Target
 
 _NAME = "ctg_assets load"
 
@@ -41,8 +41,8 @@ def session(address: PostgresAddress) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def session_alone(address: PostgresAddress) -> Iterator[Connection]:
-    """A session that holds the lock on loading, and lets go of it when it ends, however it ends.
+def session_alone(address: PostgresAddress, target: Target) -> Iterator[Connection]:
+    """A session that holds the lock on loading into a schema until it ends, however it ends.
 
     Raises LoadBusyError when another one holds it.
     """
@@ -51,10 +51,10 @@ def session_alone(address: PostgresAddress) -> Iterator[Connection]:
             # The session of a load that just ended, or was killed, lives on for a moment.
             connection.execute(f"SET lock_timeout = {DYING_MILLISECONDS}")
             try:
-                connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [_NAME])
+                connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [target.lock_name])
             except psycopg.errors.LockNotAvailable as error:
                 message = (
-                    f"another load into {address.public_url} is running ({_holder(connection)}); wait "
+                    f"another load into {address.public_url} is running ({_holder(connection, target)}); wait "
                     "until it is done"
                 )
                 raise LoadBusyError(message) from error
@@ -62,7 +62,7 @@ def session_alone(address: PostgresAddress) -> Iterator[Connection]:
         yield connection
 
 
-def _holder(connection: Connection) -> str:
+def _holder(connection: Connection, target: Target) -> str:
     found = connection.execute(
         """
         SELECT a.pid, a.client_addr, a.backend_start
@@ -71,7 +71,7 @@ def _holder(connection: Connection) -> str:
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND (l.classid::bigint << 32 | l.objid::bigint) = hashtext(%s)::bigint
         """,
-        [_NAME],
+        [target.lock_name],
     ).fetchone()
     if found is None:
         return "it has just ended"
@@ -80,7 +80,12 @@ def _holder(connection: Connection) -> str:
 
 
 def patiently(
-    connection: Connection, doing: str, work: Callable[[], object], *, deadline: float
+    connection: Connection,
+    target: Target,
+    doing: str,
+    work: Callable[[], object],
+    *,
+    deadline: float,
 ) -> None:
     """Run `work` in one transaction, again and again while readers hold the locks it needs.
 
@@ -95,7 +100,7 @@ def patiently(
                 work()
         except LoadBusyError as error:
             if time.monotonic() + pause > deadline:
-                message = f"{error} In the way: {_sessions_in_the_way(connection)}."
+                message = f"{error} In the way: {_sessions_in_the_way(connection, target)}."
                 raise LoadBusyError(message) from error
         else:
             return
@@ -115,7 +120,7 @@ def lock_tables(connection: Connection, statement: psycopg.sql.Composed) -> None
     connection.execute("SET LOCAL statement_timeout = 0")
 
 
-def _sessions_in_the_way(connection: Connection) -> str:
+def _sessions_in_the_way(connection: Connection, target: Target) -> str:
     found: Sequence[tuple[int, str, str, str]] = connection.execute(
         """
         SELECT DISTINCT a.pid, a.application_name, a.state, left(a.query, 60)
@@ -126,7 +131,7 @@ def _sessions_in_the_way(connection: Connection) -> str:
         WHERE l.granted AND l.pid <> pg_backend_pid() AND n.nspname = %s
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         """,
-        [STAGING],
+        [target.schema],
     ).fetchall()
     return "; ".join(
         f"pid {pid} ({name or 'unnamed'}, {state}): {' '.join(query.split())}"

@@ -15,7 +15,6 @@ from psycopg import sql
 
 from ctg_assets.warehouse import ddl
 from ctg_assets.warehouse.connection import Connection
-from ctg_assets.warehouse.ddl import STAGING, STAGING_NEXT
 from ctg_assets.warehouse.dependents import (
     ForeignKeyOfOthers,
     View,
@@ -24,6 +23,7 @@ from ctg_assets.warehouse.dependents import (
 )
 from ctg_assets.warehouse.errors import LoadRejectedError
 from ctg_assets.warehouse.sessions import lock_tables
+from ctg_assets.warehouse.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Swap:
     Each of `keys_of_others` exists twice: to the old table, and under `name_until_swap` to the new.
     """
 
+    target: Target
     new: Collection[str]
     retired: Collection[str]
     keys_of_others: Sequence[ForeignKeyOfOthers]
@@ -52,24 +53,31 @@ class Swap:
         """
         old = self._lock_old_tables(connection)
         views = find_views(connection, list(old))
-        kept = keeping_statements(connection, [*old, *(view.oid for view in views)], STAGING_NEXT)
+        kept = keeping_statements(
+            connection, [*old, *(view.oid for view in views)], self.target.next_schema
+        )
         for view in reversed(views):
             connection.execute(view.drop())
         for other in self.keys_of_others:
             _alter(connection, other, sql.SQL("DROP CONSTRAINT {}"), other.name)
         if old:
-            names = sql.SQL(", ").join(sql.Identifier(STAGING, name) for name in old.values())
+            names = sql.SQL(", ").join(
+                sql.Identifier(self.target.schema, name) for name in old.values()
+            )
             connection.execute(sql.SQL("DROP TABLE {}").format(names))
         for name in self.new:
             connection.execute(
                 sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
-                    sql.Identifier(STAGING_NEXT, name), sql.Identifier(STAGING)
+                    sql.Identifier(self.target.next_schema, name),
+                    sql.Identifier(self.target.schema),
                 )
             )
         for other in self.keys_of_others:
             renaming = sql.SQL("RENAME CONSTRAINT {} TO {}")
             _alter(connection, other, renaming, name_until_swap(other), other.name)
-        connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(STAGING_NEXT)))
+        connection.execute(
+            sql.SQL("DROP SCHEMA {}").format(sql.Identifier(self.target.next_schema))
+        )
         for oid, name in old.items():
             if name in self.new:
                 _execute_all(connection, kept[oid])
@@ -84,10 +92,10 @@ class Swap:
             WHERE n.nspname = %s AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p')
             ORDER BY c.relname
             """,
-            [STAGING, [*self.new, *self.retired]],
+            [self.target.schema, [*self.new, *self.retired]],
         ).fetchall()
         old = dict(found)
-        names = {(STAGING, name) for name in old.values()}
+        names = {(self.target.schema, name) for name in old.values()}
         names |= {(other.schema, other.table) for other in self.keys_of_others}
         # Dropping a table that refers to a kept one changes the kept one, too.
         names.update(

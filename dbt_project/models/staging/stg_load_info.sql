@@ -6,5 +6,6 @@ select
     data_timestamp,
     studies,
     every_table,
-    loaded_at
+    loaded_at,
+    load_number
 from {{ source("staging", "load_info") }}

@@ -1,0 +1,58 @@
+"""The numbered loads of staging, and which studies they changed: what marts follow.
+
+Belongs here: `ctg_meta.loads` and `ctg_meta.changed_studies`. Does not belong here: the loads
+themselves (`loader.py`, `delta.py`), and what was built from which of them.
+
+The studies that changed since load N are the rows of `changed_studies` with a higher `load_number`,
+unless one of those loads was full: then any row may have changed. A load of some tables only is a full
+one too, for what it replaces it replaces for all studies.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from ctg_assets.warehouse.connection import Connection
+
+
+def next_load_number(connection: Connection) -> int:
+    """The number of the load that is under way; the caller holds the lock on loading."""
+    found = connection.execute(
+        "SELECT coalesce(max(load_number), 0) + 1 FROM ctg_meta.loads"
+    ).fetchone()
+    assert found is not None  # noqa: S101  an aggregate has one row
+    number: int = found[0]
+    return number
+
+
+def write_full_load(connection: Connection, number: int, snapshot_id: str) -> None:
+    """Record, in the caller's transaction, that whole tables were replaced."""
+    _write_load(connection, number, "full", snapshot_id)
+    # It supersedes what changed before. Not TRUNCATE, for which readers would have to wait.
+    connection.execute("DELETE FROM ctg_meta.changed_studies")
+
+
+def write_delta(
+    connection: Connection, number: int, snapshot_id: str, changed: sql.Identifier
+) -> None:
+    """Record, in the caller's transaction, that the rows of some studies were replaced.
+
+    `changed` is a table with their `nct_id`, `first_id` and `last_id`.
+    """
+    _write_load(connection, number, "delta", snapshot_id)
+    connection.execute(
+        sql.SQL(
+            """
+            INSERT INTO ctg_meta.changed_studies (nct_id, load_number, first_id, last_id)
+            SELECT nct_id, {}, first_id, last_id FROM {}
+            ON CONFLICT (nct_id) DO UPDATE SET load_number = excluded.load_number
+            """
+        ).format(sql.Literal(number), changed)
+    )
+
+
+def _write_load(connection: Connection, number: int, kind: str, snapshot_id: str) -> None:
+    connection.execute(
+        "INSERT INTO ctg_meta.loads (load_number, kind, snapshot_id) VALUES (%s, %s, %s)",
+        [number, kind, snapshot_id],
+    )

@@ -1,0 +1,202 @@
+"""The rows that a delta replaces: finding them without reading the others.
+
+Belongs here: which rows of a table belong to the changed studies, deleting them, and checking what
+refers to what among them. Does not belong here: when that happens (`delta.py`).
+
+Every query goes from the list of changed studies by a primary key's B-tree into the tables, so its cost
+is that of the rows found. The planner has to be told: it takes a range between two columns for a two
+hundredth of the table, however narrow it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+
+from ctg_assets.model.flatten import ROWS_PER_STUDY
+from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
+from ctg_assets.warehouse.connection import Connection
+from ctg_assets.warehouse.ddl import foreign_key_name
+from ctg_assets.warehouse.errors import LoadRejectedError, WholeLoadNeededError
+
+CHANGED = sql.Identifier("pg_temp", "changed_studies")
+"""The table of changed studies: `nct_id`, and the range of keys that rows of theirs have."""
+
+_SCANS = ("seqscan", "bitmapscan", "hashjoin", "mergejoin")
+
+
+class ChangedStudies:
+    """The studies whose rows are replaced."""
+
+    def __init__(self, nct_ids: Collection[str]) -> None:
+        self.nct_ids = sorted(set(nct_ids))
+        self._numbers = [int(nct_id.removeprefix("NCT")) for nct_id in self.nct_ids]
+
+    def write(self, connection: Connection) -> None:
+        """Put them into a table of the session that is there until the transaction ends."""
+        connection.execute(
+            sql.SQL(
+                "CREATE TEMPORARY TABLE {} (nct_id text PRIMARY KEY, first_id bigint NOT NULL,"
+                " last_id bigint NOT NULL) ON COMMIT DROP"
+            ).format(CHANGED)
+        )
+        statement = sql.SQL("COPY {} FROM STDIN").format(CHANGED)
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for nct_id, number in zip(self.nct_ids, self._numbers, strict=True):
+                first = number * ROWS_PER_STUDY
+                copy.write_row((nct_id, first, first + ROWS_PER_STUDY - 1))
+        connection.execute(sql.SQL("ANALYZE {}").format(CHANGED))
+
+    def holds_row_ids(self, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Whether each is the key of a row of one of them."""
+        numbers = pa.array(self._numbers, pa.int64())
+        return pc.is_in(pc.divide(ids, ROWS_PER_STUDY), value_set=numbers)
+
+    def holds_nct_ids(self, nct_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Whether each is one of them."""
+        return pc.is_in(nct_ids, value_set=pa.array(self.nct_ids, pa.string()))
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A table, and which of its rows a delta replaces.
+
+    `first` is the first key that is replaced in a table to which changes are appended; a table of
+    studies has None.
+    """
+
+    shape: TableShape
+    schema: str
+    first: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.shape.name
+
+    @property
+    def key(self) -> Column:
+        """The first column of the primary key, by which rows are found."""
+        name = self.shape.primary_key[0]
+        return next(column for column in self.shape.columns if column.name == name)
+
+    @property
+    def _from(self) -> sql.Composable:
+        """What `c` is in queries: the changed studies, or for appended rows one row for them all."""
+        return CHANGED if self.first is None else sql.SQL("(VALUES (0))")
+
+    def _finds(self, alias: str) -> sql.Composed:
+        """The condition that a row of the table, under a name, is replaced for `c`."""
+        column = sql.Identifier(alias, self.key.name)
+        if self.first is not None:
+            return sql.SQL("{} >= {}").format(column, sql.Literal(self.first))
+        if self.key.type is ColumnType.TEXT:
+            return sql.SQL("{} = c.nct_id").format(column)
+        return sql.SQL("{} BETWEEN c.first_id AND c.last_id").format(column)
+
+    def delete(self, connection: Connection) -> int:
+        """Delete the rows; returns how many there were."""
+        statement = sql.SQL("DELETE FROM {} AS t USING {} AS c WHERE {}").format(
+            sql.Identifier(self.schema, self.name), self._from, self._finds("t")
+        )
+        return connection.execute(statement).rowcount
+
+    def require_own(self, rows: pa.Table, changed: ChangedStudies) -> None:
+        """Raise LoadRejectedError unless all of these new rows are such as would be replaced."""
+        keys = rows.column(self.key.name).drop_null()
+        if self.first is not None:
+            fits = pc.greater_equal(keys, self.first)
+        elif self.key.type is ColumnType.TEXT:
+            fits = changed.holds_nct_ids(keys)
+        else:
+            fits = changed.holds_row_ids(keys)
+        strange = keys.filter(pc.invert(fits))
+        if len(strange):
+            message = (
+                f"{len(strange)} rows for {self.schema}.{self.name} are not among what is replaced, "
+                f"such as the one with {self.key.name} {strange[0]}; name all changed studies"
+            )
+            raise LoadRejectedError(message)
+
+    def require_checkable(self, tables: Mapping[str, Replacement]) -> None:
+        """Raise WholeLoadNeededError if a row that stays could refer to one that is replaced."""
+        for key in self.shape.foreign_keys:
+            parent = tables.get(key.table)
+            if (
+                parent is None
+                or parent.first != self.first
+                or (self.first is not None and key.columns[0] != self.key.name)
+            ):
+                message = (
+                    f"a change in place cannot check {foreign_key_name(self.shape, key)}: rows of "
+                    f"{self.name} and {key.table} are not replaced together. Load all tables."
+                )
+                raise WholeLoadNeededError(message)
+
+    def check_references(self, connection: Connection, tables: Mapping[str, Replacement]) -> None:
+        """Raise LoadRejectedError unless new rows refer to new rows of their own study.
+
+        Appended ones refer to rows appended with them.
+        """
+        keys = self.shape.foreign_keys
+        if not keys:
+            return
+        parents = [(f"p{number}", tables[key.table]) for number, key in enumerate(keys)]
+        joins = sql.SQL(" ").join(
+            sql.SQL("LEFT JOIN {} AS {} ON {} AND {}").format(
+                sql.Identifier(parent.schema, parent.name),
+                sql.Identifier(alias),
+                sql.SQL(" AND ").join(
+                    sql.SQL("{} = {}").format(
+                        sql.Identifier(alias, to), sql.Identifier("t", column)
+                    )
+                    for to, column in zip(parent.shape.primary_key, key.columns, strict=True)
+                ),
+                parent._finds(alias),
+            )
+            for key, (alias, parent) in zip(keys, parents, strict=True)
+        )
+        missing = sql.SQL(", ").join(
+            sql.SQL("min({}) FILTER (WHERE {} AND {} IS NULL)").format(
+                _shown(key),
+                sql.SQL(" AND ").join(
+                    sql.SQL("{} IS NOT NULL").format(sql.Identifier("t", column))
+                    for column in key.columns
+                ),
+                sql.Identifier(alias, parent.key.name),
+            )
+            for key, (alias, parent) in zip(keys, parents, strict=True)
+        )
+        found = connection.execute(
+            sql.SQL("SELECT {} FROM {} AS c JOIN {} AS t ON {} {}").format(
+                missing, self._from, sql.Identifier(self.schema, self.name), self._finds("t"), joins
+            )
+        ).fetchone()
+        for key, value in zip(keys, found or (), strict=True):
+            if value is not None:
+                message = (
+                    f"checking the references of {self.name}: foreign key "
+                    f"{foreign_key_name(self.shape, key)} is violated: ({', '.join(key.columns)})="
+                    f"({value}) is not present in the new rows of {key.table} for the same study"
+                )
+                raise LoadRejectedError(message)
+
+
+def _shown(key: ForeignKey) -> sql.Composed:
+    columns = sql.SQL(", ").join(sql.Identifier("t", column) for column in key.columns)
+    return sql.SQL("concat_ws(', ', {})").format(columns)
+
+
+@contextlib.contextmanager
+def by_key(connection: Connection) -> Iterator[None]:
+    """Let queries of the current transaction go by keys, never through whole tables."""
+    for scan in _SCANS:
+        connection.execute(sql.SQL("SET LOCAL {} = off").format(sql.Identifier(f"enable_{scan}")))
+    yield
+    for scan in _SCANS:
+        connection.execute(sql.SQL("SET LOCAL {} = on").format(sql.Identifier(f"enable_{scan}")))
