@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from ctg_assets.model.volatile import without_volatile
+
 # Python understands other ISO 8601 forms too (week dates, no hyphens), which the registry does not use.
 _FULL_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -48,14 +50,9 @@ def identify(study: bytes) -> StudyIdentity:
 
 
 def _content_hash(content: Any) -> str:
-    """SHA-256 of the canonical JSON (sorted keys, no white space) without its volatile parts.
-
-    `versionHolder` is the day of the registry's data refresh: it moves on every study every day.
-    """
-    misc = _at(content, "derivedSection", "miscInfoModule")
-    if isinstance(misc, dict):
-        misc.pop("versionHolder", None)
-    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+    """SHA-256 of the canonical JSON (sorted keys, no white space) without its volatile parts."""
+    kept = without_volatile(content)
+    return hashlib.sha256(msgspec.json.encode(kept, order="sorted")).hexdigest()
 
 
 def _at(content: Any, *keys: str) -> Any:

@@ -1,0 +1,198 @@
+"""Which item of a list is which item of the list as it was.
+
+Belongs here: pairing the items of two lists by key, never by position, and naming them for people.
+Does not belong here: what the keys are (`item_keys.py`) and how paired items differ.
+
+Whatever is done here is the same in both directions: exchange the lists, and the same items are
+paired and bear the same names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from ctg_assets.model.changes.item_keys import Keys
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+_KeyFunction = Callable[[Any], Hashable | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What became of the items of a list, by their positions in both lists.
+
+    `pairs` are in the old list's order, with all items of equal content among them.
+    """
+
+    pairs: Sequence[tuple[int, int]]
+    removed: Sequence[int]
+    added: Sequence[int]
+
+    @property
+    def is_reordered(self) -> bool:
+        """Whether items that are in both lists follow each other differently."""
+        return any(one[1] > following[1] for one, following in pairwise(self.pairs))
+
+
+def matched(keys: Keys, old: Sequence[Any], new: Sequence[Any]) -> Matched:
+    """Pair the items of two lists, by the strictest key first.
+
+    Among items of one key those of equal content are paired first, then the others in their order.
+    What is no object, and everything where there are no keys, is paired with its equals only.
+    """
+    # Most items did not change and stand where they stood; finding keys is what costs time.
+    start = _equal_run(old, new)
+    end = _equal_run(reversed(old[start:]), reversed(new[start:]))
+    pairs = [(position, position) for position in range(start)]
+    pairs += [(len(old) - end + offset, len(new) - end + offset) for offset in range(end)]
+    left_old = list(range(start, len(old) - end))
+    left_new = list(range(start, len(new) - end))
+    for key in _key_functions(keys):
+        if not (left_old and left_new):
+            break
+        found = _paired_by(key, old, left_old, new, left_new)
+        pairs += found
+        left_old = _without(left_old, {position for position, _ in found})
+        left_new = _without(left_new, {position for _, position in found})
+    return Matched(sorted(pairs), left_old, left_new)
+
+
+def _equal_run(old: Iterable[Any], new: Iterable[Any]) -> int:
+    length = 0
+    for before, after in zip(old, new, strict=False):
+        if before != after:
+            break
+        length += 1
+    return length
+
+
+def _without(positions: Iterable[int], paired: Collection[int]) -> list[int]:
+    return [position for position in positions if position not in paired]
+
+
+def _paired_by(
+    key: _KeyFunction,
+    old: Sequence[Any],
+    left_old: Iterable[int],
+    new: Sequence[Any],
+    left_new: Iterable[int],
+) -> list[tuple[int, int]]:
+    groups: dict[Hashable, tuple[list[int], list[int]]] = {}
+    for side, (items, left) in enumerate(((old, left_old), (new, left_new))):
+        for position in left:
+            found = key(items[position])
+            if found is not None:
+                groups.setdefault(found, ([], []))[side].append(position)
+    return [
+        pair
+        for old_group, new_group in groups.values()
+        for pair in _paired(old, old_group, new, new_group)
+    ]
+
+
+def _paired(
+    old: Sequence[Any], old_group: list[int], new: Sequence[Any], new_group: list[int]
+) -> list[tuple[int, int]]:
+    if len(old_group) <= 1 and len(new_group) <= 1:
+        return list(zip(old_group, new_group, strict=False))
+    equals: dict[bytes, list[int]] = {}
+    for position in reversed(new_group):
+        equals.setdefault(_canonical(new[position]), []).append(position)
+    pairs, others = [], []
+    for position in old_group:
+        found = equals.get(_canonical(old[position]))
+        if found:
+            pairs.append((position, found.pop()))
+        else:
+            others.append(position)
+    left = sorted(position for positions in equals.values() for position in positions)
+    return [*pairs, *zip(others, left, strict=False)]
+
+
+def _key_functions(keys: Keys) -> list[_KeyFunction]:
+    """Functions from an item to a key, None if it has none: the strictest always gives one."""
+    if not keys:
+        return [_canonical]
+
+    def strictest(item: Any) -> Hashable:
+        return _key(item, keys[0]) if isinstance(item, dict) else _canonical(item)
+
+    def looser(members: tuple[str, ...]) -> _KeyFunction:
+        return lambda item: _whole_key(item, members)
+
+    return [strictest, *(looser(members) for members in keys[1:])]
+
+
+def _key(item: dict[str, Any], members: tuple[str, ...]) -> Hashable:
+    return _hashable(tuple([item.get(member) for member in members]))
+
+
+def _whole_key(item: Any, members: tuple[str, ...]) -> Hashable | None:
+    if not isinstance(item, dict):
+        return None
+    key = tuple([item.get(member) for member in members])
+    return None if None in key else _hashable(key)
+
+
+def _hashable(key: tuple[Any, ...]) -> Hashable:
+    try:
+        hash(key)
+    except TypeError:
+        return _canonical(key)
+    return key
+
+
+class ItemNames:
+    """Readable names of the items of two versions of a list: their keys, as short as is unambiguous."""
+
+    def __init__(self, keys: Keys, old: Sequence[Any], new: Sequence[Any]) -> None:
+        self._keys = keys
+        self._lists = (old, new)
+        self._counts: dict[tuple[str, ...], tuple[Counter[Hashable], Counter[Hashable]]] = {}
+
+    def name(self, item: Any, other: Any = None) -> str | None:
+        """The name of an item, or the common one of a pair; None if it has no key.
+
+        It is the loosest key that no other item of either list has, else the strictest.
+        """
+        if not self._keys or not isinstance(item, dict):
+            return None
+        for members in reversed(self._keys):
+            key = _whole_key(item, members)
+            is_common = other is None or key == _whole_key(other, members)
+            if key is not None and is_common and self._is_unique(key, members):
+                return _text(item, members)
+        # A pair without a common key that is unique was paired by its first common one.
+        for members in self._keys:
+            if other is None or _key(item, members) == _key(other, members):
+                return _text(item, members)
+        return None
+
+    def _is_unique(self, key: Hashable, members: tuple[str, ...]) -> bool:
+        counts = self._counts.get(members)
+        if counts is None:
+            old, new = (
+                Counter(_whole_key(item, members) for item in items) for items in self._lists
+            )
+            counts = self._counts[members] = (old, new)
+        return all(count[key] <= 1 for count in counts)
+
+
+def _text(item: dict[str, Any], members: tuple[str, ...]) -> str:
+    parts = (item.get(member) for member in members)
+    return " / ".join(_part(part) for part in parts if part is not None) or "-"
+
+
+def _part(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ", ".join(_part(part) for part in value)
+    return msgspec.json.encode(value).decode()

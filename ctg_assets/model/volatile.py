@@ -1,0 +1,27 @@
+"""What in a study is not the study's: it changes without the study having changed.
+
+Belongs here: leaving that out, for all who compare or digest contents. Does not belong here: comparing
+and digesting (`changes`, `lake/identity.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def without_volatile(study: Any) -> Any:
+    """A decoded study without `derivedSection.miscInfoModule.versionHolder`; the study itself stays as it is.
+
+    It is the day of the registry's data refresh: it moves on every study every day.
+    """
+    derived = _member(study, "derivedSection")
+    misc = _member(derived, "miscInfoModule")
+    if "versionHolder" not in misc:
+        return study
+    kept = {name: value for name, value in misc.items() if name != "versionHolder"}
+    return {**study, "derivedSection": {**derived, "miscInfoModule": kept}}
+
+
+def _member(holder: Any, name: str) -> dict[str, Any]:
+    found = holder.get(name) if isinstance(holder, dict) else None
+    return found if isinstance(found, dict) else {}
