@@ -10,6 +10,7 @@ import difflib
 import logging
 import os
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,15 @@ def _header_value(value: str) -> str:
     return value.strip()
 
 
+class RefreshMode(StrEnum):
+    """What is asked of the registry when its data moved; `auto` takes turns."""
+
+    AUTO = "auto"
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    CENSUS = "census"
+
+
 class Settings(BaseSettings):
     """All settings; each is read from the environment variable `CTG_<NAME>`.
 
@@ -98,6 +108,29 @@ class Settings(BaseSettings):
     )
     query: str = Field(
         "", description="Essie expression that scopes the extraction; empty means every study."
+    )
+    refresh_mode: RefreshMode = Field(
+        RefreshMode.AUTO,
+        description="What to ask for when the registry's data moved: auto (by the next three settings), "
+        "or always full, incremental or census.",
+    )
+    full_every_days: int = Field(
+        7,
+        ge=1,
+        description="Days of data after which everything is walked again; only that sees silent edits.",
+    )
+    census_every_days: int = Field(
+        1,
+        ge=1,
+        description="Days of data after which all ids and dates are compared, which sees removals and "
+        "missed updates.",
+    )
+    # The registry's data timestamp was seen to lag behind by two days; one more is for time zones.
+    incremental_overlap_days: int = Field(
+        3,
+        ge=0,
+        description="Days before the last data version seen from which an incremental walk asks for "
+        "what was posted.",
     )
     user_agent: Annotated[str, AfterValidator(_header_value)] = Field(
         f"ctg-assets/{__version__} (python-httpx; registry mirror)",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ctg_assets.settings import ENV_PREFIX, Settings, SettingsError, load_settings
+from ctg_assets.settings import ENV_PREFIX, RefreshMode, Settings, SettingsError, load_settings
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "api_url": ("http://127.0.0.1:8765/api/v2/", "http://127.0.0.1:8765/api/v2"),
@@ -19,6 +19,10 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "requests_per_minute": ("49", 49),
     "page_size": ("17", 17),
     "query": ("AREA[Phase]PHASE3", "AREA[Phase]PHASE3"),
+    "refresh_mode": ("census", RefreshMode.CENSUS),
+    "full_every_days": ("14", 14),
+    "census_every_days": ("2", 2),
+    "incremental_overlap_days": ("0", 0),
     "user_agent": ("my-mirror/1 (me@example.org)", "my-mirror/1 (me@example.org)"),
     "request_timeout_seconds": ("7.5", 7.5),
     "retry_seconds": ("0", 0.0),
@@ -90,6 +94,10 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
         ("CTG_REQUESTS_PER_MINUTE", "0", "greater than or equal to 1"),
         ("CTG_PAGE_SIZE", "1001", "less than or equal to 1000"),
         ("CTG_PAGE_SIZE", "1.5", "valid integer"),
+        ("CTG_REFRESH_MODE", "always", "'auto', 'full', 'incremental' or 'census'"),
+        ("CTG_FULL_EVERY_DAYS", "0", "greater than or equal to 1"),
+        ("CTG_CENSUS_EVERY_DAYS", "0", "greater than or equal to 1"),
+        ("CTG_INCREMENTAL_OVERLAP_DAYS", "-1", "greater than or equal to 0"),
         ("CTG_USER_AGENT", "M\u00fcller", "printable ASCII"),
         ("CTG_USER_AGENT", "one\r\nX-Other: two", "printable ASCII"),
         ("CTG_USER_AGENT", "  ", "printable ASCII"),
