@@ -1,20 +1,16 @@
-"""Compaction: the page shards of a complete extraction become one snapshot.
+"""Compaction: a complete extraction becomes the next snapshot.
 
-Belongs here: choosing one row a study, sorting by NCT id within bounded memory, quarantine, and the
-snapshot's facts. Does not belong here: parsing JSON (`parsing.py`) and judging the result (checks).
+Belongs here: typing the studies that the history says are current, quarantine, and the snapshot's
+facts. Does not belong here: what changed (`recording.py`), parsing JSON (`parsing.py`) and judging the
+result (checks).
 
-The registry hands studies out in no order. To sort 600,000 of them (10 GB of JSON) without holding
-them, the shards are read once and their rows dealt out to bucket files by NCT id range; each bucket
-is then sorted and parsed on its own. A small extraction is one bucket and touches no scratch file.
-While one thread writes what was parsed, the next rows are parsed.
+A snapshot builds on the one before it as long as little has changed: only studies that changed are
+typed. While one thread writes what was parsed, the next rows are parsed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,156 +22,212 @@ from typing import IO
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ctg_assets.lake.extractions import Completion, ExtractionPlan, ExtractionStore
+from ctg_assets.lake.extractions import ExtractionPlan, ExtractionStore
+from ctg_assets.lake.history import HistoryEntry, HistoryStore
+from ctg_assets.lake.identity import identify
 from ctg_assets.lake.parsing import Extra, parse_studies, syntax_error
-from ctg_assets.lake.shards import SHARD_SCHEMA, ShardStore
+from ctg_assets.lake.recording import Fates, Recorder
 from ctg_assets.lake.snapshots import (
     EXTRAS_FILE,
     EXTRAS_SCHEMA,
     QUARANTINE_FILE,
-    QUARANTINE_SCHEMA,
+    QUARANTINE_FILE_SCHEMA,
+    REPLACED_FILE,
+    REPLACED_SCHEMA,
     STUDIES_FILE,
     SnapshotManifest,
     SnapshotStore,
     snapshot_path,
     snapshot_schema,
 )
+from ctg_assets.lake.sorted_rows import is_identified
 from ctg_assets.lake.storage import Storage
-
-# JSON of a bucket, held twice while it is sorted. Parsing takes a row group of it at a time.
-_BUCKET_JSON_BYTES = 128 << 20
-
-# JSON gathered before it is dealt out: a single page would give each bucket a handful of rows.
-_DEAL_JSON_BYTES = 256 << 20
 
 # Flattening takes some row groups at a time; one is about 70 MB of Arrow at the registry's average size.
 ROW_GROUP_ROWS = 4000
+
+# Beyond this share of studies, or this many parts, a snapshot is made anew: readers skip what later
+# parts replace, and look at each part.
+_MOST_REPLACED = 0.1
+_MOST_PARTS = 30
 
 # Level 3 and dictionaries write in 1.8 times the time to 0.9 of the size (100 MB of real studies).
 _COMPRESSION_LEVEL = 1
 
 # Whom to look up in a file; bounds on the study's several hundred own columns cost a fifth of writing.
 _STATISTICS = ["nct_id", "last_update_post_date"]
-_NCT_ID = re.compile(r"NCT[0-9]{8}")
 _NO_NCT_ID = "no NCT id of the form NCT followed by eight digits"
 
-_SCRATCH_PREFIX = "compact-"
 
-_BUCKET_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("page", pa.int32())])
-
-
-class IncompleteExtractionError(Exception):
-    """The extraction has pages missing; compacting it would lose studies."""
+class OvertakenError(Exception):
+    """The history has gone on since the extraction; the newest one is to be compacted."""
 
 
 @dataclass
 class _Tally:
-    """What is counted while the buckets go by."""
+    """What is counted while studies go by."""
 
     studies: int = 0
-    json_bytes: int = 0
-    fingerprint: hashlib._Hash = field(default_factory=hashlib.sha256)
-    quarantine_reasons: Counter[str] = field(default_factory=Counter)
     unknown_fields: Counter[str] = field(default_factory=Counter)
 
 
 class Compactor:
-    """Makes snapshots of extractions."""
+    """Records extractions and makes snapshots."""
 
     def __init__(self, storage: Storage, scratch: Path) -> None:
         """Compact within `storage`; `scratch` is a local folder for temporary files."""
         self._storage = storage
-        self._scratch = scratch
         self._extractions = ExtractionStore(storage)
-        self._shards = ShardStore(storage)
+        self._history = HistoryStore(storage)
         self._snapshots = SnapshotStore(storage)
+        self._recorder = Recorder(storage, scratch)
 
     def compact(
-        self, extraction_id: str, progress: Callable[[int, int], None] | None = None
+        self,
+        extraction_id: str,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        fates: Fates | None = None,
     ) -> SnapshotManifest:
-        """Make the snapshot of a complete extraction; one that is there already is returned as it is.
+        """Record a complete extraction and make its snapshot; one that is there is returned as it is.
 
-        `progress` is called with the studies done and their total. Only one compaction of a lake may
-        run at a time (the caller sees to it), so what a killed one left behind is removed first.
+        `progress` is called with the studies typed and their total, `fates` as by `Recorder.record`.
+        Only one compaction of a lake may run at a time (the caller sees to it), so what a killed one
+        left behind is removed first.
 
-        Raises IncompleteExtractionError when the extraction is not complete, or no longer.
+        Raises OvertakenError when a later extraction was recorded before this one got its snapshot,
+        and what `Recorder.record` raises.
         """
         existing = self._snapshots.manifest(extraction_id)
         if existing is not None and existing.model_fingerprint == model_fingerprint():
             return existing
-        plan = self._extractions.plan(extraction_id)
-        completion = self._complete(plan)
-        self._clean(extraction_id)
-        chosen = self._choose_rows(extraction_id)
-        buckets = max(1, -(-completion.json_bytes // _BUCKET_JSON_BYTES))
-        tally = _Tally()
-        previous = self._previous_studies(plan)
-        with ExitStack() as stack:
-            studies = stack.enter_context(
-                self._storage.publish(snapshot_path(extraction_id, STUDIES_FILE))
+        entry = self._recorder.record(extraction_id, fates=fates)
+        latest = self._history.latest()
+        if latest is None or latest.sequence != entry.sequence:
+            message = (
+                f"extraction {extraction_id} was recorded, and a later one as well; compact that "
+                "(the newest snapshot holds everything)"
             )
-            quarantine = stack.enter_context(
-                self._storage.publish(snapshot_path(extraction_id, QUARANTINE_FILE))
+            raise OvertakenError(message)
+        self._snapshots.clean(extraction_id)
+        base, changed = self._base(entry)
+        heads = self._history.periods().filter(pl.col("valid_to").is_null())
+        parts = [] if base is None else list(base.parts)
+        lineage = {} if base is None else dict(base.lineage)
+        unknown_fields: Counter[str] | None = None
+        if base is None or changed:
+            wanted = heads if base is None else heads.filter(pl.col("nct_id").is_in(changed))
+            replaced = None if base is None else changed
+            unknown_fields = self._write_part(extraction_id, wanted, replaced, progress)
+            parts.append(extraction_id)
+        whole = self._snapshots.parts(parts)
+        if base is not None:
+            unknown_fields = Counter(
+                path for rows in whole.extras() for path in rows["path"].to_pylist()
             )
-            extras = stack.enter_context(
-                self._storage.publish(snapshot_path(extraction_id, EXTRAS_FILE))
-            )
-            output = stack.enter_context(_Output(studies, extras, quarantine))
-            for rows in self._sorted_rows(extraction_id, chosen, buckets):
-                self._parse_rows(plan, rows, output, tally)
-                if progress is not None:
-                    progress(tally.studies, chosen.height)
-                del rows  # else their bucket would stay in memory while the next one is read
-        manifest = SnapshotManifest(
-            snapshot_id=extraction_id,
-            extraction_id=extraction_id,
-            source=plan.source,
-            query=plan.query,
-            data_timestamp=plan.data_timestamp,
-            content_fingerprint=tally.fingerprint.hexdigest(),
-            model_fingerprint=model_fingerprint(),
-            studies=tally.studies,
-            distinct_ids=chosen["nct_id"].n_unique() - (chosen["nct_id"].null_count() > 0),
-            duplicate_rows=completion.rows - chosen.height,
-            quarantined=tally.quarantine_reasons.total(),
-            quarantine_reasons=dict(tally.quarantine_reasons),
-            unknown_fields=dict(sorted(tally.unknown_fields.items())),
-            json_bytes=tally.json_bytes,
-            file_bytes=self._storage.size(snapshot_path(extraction_id, STUDIES_FILE)),
-            created_at=datetime.now(UTC),
-            previous_studies=previous,
+        manifest = self._manifest(
+            entry, heads, parts, lineage | {extraction_id: len(parts)}, unknown_fields or Counter()
         )
         self._snapshots.write_manifest(manifest)
         return manifest
 
-    def _complete(self, plan: ExtractionPlan) -> Completion:
-        """What a complete extraction brought home, if it is all still there."""
-        extraction_id = plan.extraction_id
-        completion = self._extractions.completion(extraction_id)
-        present = len(self._shards.pages(extraction_id))
-        if completion is None:
-            message = (
-                f"extraction {extraction_id} has {present} of {plan.planned_pages} pages; materialize "
-                "the missing page_shards first"
-            )
-            raise IncompleteExtractionError(message)
-        if present != completion.pages:
-            message = (
-                f"extraction {extraction_id} was complete with {completion.pages} pages, but {present} "
-                f"are in {self._storage.root} now; bring the files back, or begin a new extraction "
-                "(`ctg-assets refresh --again`)"
-            )
-            raise IncompleteExtractionError(message)
-        return completion
+    def _base(self, entry: HistoryEntry) -> tuple[SnapshotManifest | None, list[str]]:
+        """The snapshot to build on, if it pays, and the studies that changed since."""
+        candidates = [
+            manifest
+            for manifest in self._snapshots.manifests()
+            if manifest.model_fingerprint == model_fingerprint()
+            and manifest.snapshot_id != entry.extraction_id
+            and manifest.history_sequence < entry.sequence
+        ]
+        if not candidates:
+            return None, []
+        base = max(candidates, key=lambda manifest: manifest.history_sequence)
+        if len(base.parts) >= _MOST_PARTS:
+            return None, []
+        changed: set[str] = set()
+        for later in self._history.since(base.history_sequence):
+            changed.update(self._history.touched(later.sequence).to_list())
+        replaced = changed | set(self._snapshots.parts(base.parts).replaced(1))
+        if len(replaced) > entry.studies * _MOST_REPLACED:
+            return None, []
+        return base, sorted(changed)
 
-    def _clean(self, extraction_id: str) -> None:
-        """Remove what a killed compaction left behind."""
-        self._snapshots.clean(extraction_id)
-        for left in self._scratch.glob(f"{_SCRATCH_PREFIX}*"):
-            shutil.rmtree(left)
+    def _write_part(
+        self,
+        name: str,
+        wanted: pl.DataFrame,
+        replaced: Sequence[str] | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> Counter[str]:
+        """Write a part with these studies; returns the occurrences of unknown fields."""
+        tally = _Tally()
+        with ExitStack() as stack:
+            files = [
+                stack.enter_context(self._storage.publish(snapshot_path(name, file)))
+                for file in (STUDIES_FILE, EXTRAS_FILE, QUARANTINE_FILE)
+            ]
+            output = stack.enter_context(_Output(*files))
+            facts = wanted.select(
+                "nct_id",
+                "content_hash",
+                "last_update_post_date",
+                "extraction_id",
+                "page",
+                "contents_entry",
+            )
+            read = self._history.contents(facts, ROW_GROUP_ROWS)
+            for rows in stack.enter_context(_Ahead(read)):
+                _parse_rows(rows, output, tally)
+                if progress is not None:
+                    progress(tally.studies, wanted.height)
+        if replaced is not None:
+            with (
+                self._storage.publish(snapshot_path(name, REPLACED_FILE)) as stream,
+                pq.ParquetWriter(stream, REPLACED_SCHEMA) as writer,
+            ):
+                writer.write_table(pa.table([pa.array(replaced, pa.string())], REPLACED_SCHEMA))
+        return tally.unknown_fields
+
+    def _manifest(
+        self,
+        entry: HistoryEntry,
+        heads: pl.DataFrame,
+        parts: list[str],
+        lineage: dict[str, int],
+        unknown_fields: Counter[str],
+    ) -> SnapshotManifest:
+        plan = self._extractions.plan(entry.extraction_id)
+        quarantine = self._snapshots.parts(parts).quarantine(with_studies=False)
+        identified = pl.col("nct_id").str.contains(r"^NCT[0-9]{8}$")
+        known = heads.filter(identified)
+        typed = known.filter(~pl.col("nct_id").is_in(quarantine["nct_id"].to_pylist()))
+        spelled = typed.select(pl.format("{} {}\n", "nct_id", "content_hash").str.join("")).item()
+        return SnapshotManifest(
+            snapshot_id=entry.extraction_id,
+            extraction_id=entry.extraction_id,
+            source=entry.source,
+            query=entry.query,
+            data_timestamp=entry.data_timestamp,
+            content_fingerprint=hashlib.sha256((spelled or "").encode()).hexdigest(),
+            model_fingerprint=model_fingerprint(),
+            studies=typed.height,
+            distinct_ids=known.height,
+            duplicate_rows=entry.duplicate_rows,
+            quarantined=quarantine.num_rows,
+            quarantine_reasons=dict(Counter(quarantine["reason"].to_pylist())),
+            unknown_fields=dict(sorted(unknown_fields.items())),
+            json_bytes=int(typed["json_bytes"].sum()),
+            file_bytes=sum(self._storage.size(snapshot_path(part, STUDIES_FILE)) for part in parts),
+            created_at=datetime.now(UTC),
+            history_sequence=entry.sequence,
+            history_revision=entry.revision,
+            parts=parts,
+            lineage=lineage,
+            previous_studies=self._previous_studies(plan),
+        )
 
     def _previous_studies(self, plan: ExtractionPlan) -> int | None:
         """The number of studies in the newest other snapshot of the same source and query."""
@@ -187,148 +239,75 @@ class Compactor:
         ]
         return others[-1].studies if others else None
 
-    def _choose_rows(self, extraction_id: str) -> pl.DataFrame:
-        """The rows to keep (page, row, nct_id), sorted by NCT id.
 
-        A study seen on two pages counts once; the one updated last wins, then the one seen last.
-        Rows without an NCT id cannot be told apart, so all of them are kept, for quarantine.
-        """
-        frames = []
-        for page in self._shards.pages(extraction_id):
-            facts = self._shards.read(extraction_id, page, ["nct_id", "last_update_post_date"])
-            frames.append(
-                pl.DataFrame(facts)
-                .with_row_index("row")
-                .with_columns(pl.lit(page, pl.Int32).alias("page"))
-            )
-        rows = pl.concat(frames)
-        identified = (
-            rows.filter(pl.col("nct_id").is_not_null())
-            .sort("nct_id", "last_update_post_date", "page", "row", nulls_last=False)
-            .unique("nct_id", keep="last", maintain_order=True)
-        )
-        nameless = rows.filter(pl.col("nct_id").is_null())
-        return pl.concat([nameless, identified]).select("page", "row", "nct_id")
+class _Ahead:
+    """Tables of an iterator, the next of which is read while one is worked on."""
 
-    def _sorted_rows(
-        self, extraction_id: str, chosen: pl.DataFrame, buckets: int
-    ) -> Iterator[pa.Table]:
-        """The chosen rows in `_BUCKET_SCHEMA`, sorted by NCT id, a row group of them at a time."""
-        per_bucket = max(1, -(-chosen.height // buckets))
-        dealt = chosen.with_columns((pl.int_range(pl.len()) // per_bucket).alias("bucket"))
-        by_page = dealt.partition_by("page", as_dict=True)
-        if buckets == 1:
-            yield from _row_groups(
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Iterator[pa.Table]:
+        return self._read()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def _read(self) -> Iterator[pa.Table]:
+        pending: Future[pa.Table | None] = self._thread.submit(next, self._tables, None)
+        while (table := pending.result()) is not None:
+            pending = self._thread.submit(next, self._tables, None)
+            yield table
+
+
+def _parse_rows(rows: pa.Table, output: _Output, tally: _Tally) -> None:
+    """Parse some contents and hand them to the writers of the part."""
+    history_ids = rows["nct_id"].to_pylist()
+    named = [i for i, history_id in enumerate(history_ids) if is_identified(history_id)]
+    raw = rows["study"]
+    parsed = parse_studies((raw[i].as_py() for i in named), identified=True)
+    reasons = {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
+    for i in set(range(len(raw))) - set(named):
+        reasons[i] = syntax_error(raw[i].as_py()) or _NO_NCT_ID
+
+    kept = rows.drop_columns("study").take(
+        pa.array([named[i] for i in parsed.accepted], pa.int64())
+    )
+    facts = [kept[name] for name in snapshot_schema().names if name in kept.column_names]
+    columns = [*facts, *parsed.studies.columns]
+    output.add_studies(pa.Table.from_arrays(columns, schema=snapshot_schema()))
+    output.add_extras(_extra_rows([history_ids[i] for i in named], parsed.extras))
+
+    if reasons:
+        rejected = sorted(reasons)
+        quarantined = rows.take(pa.array(rejected, pa.int64()))
+        studies = quarantined["study"]
+        output.add_quarantined(
+            pa.table(
                 [
-                    self._chosen_of_page(extraction_id, page, by_page[page,])
-                    for page in self._shards.pages(extraction_id)
-                    if (page,) in by_page
-                ]
+                    [identify(study).nct_id for study in studies.to_pylist()],
+                    quarantined["extraction_id"],
+                    quarantined["page"],
+                    [reasons[i] for i in rejected],
+                    studies,
+                    quarantined["nct_id"],
+                ],
+                schema=QUARANTINE_FILE_SCHEMA,
             )
-            return
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=_SCRATCH_PREFIX) as folder:
-            files = [Path(folder) / f"{bucket}.arrow" for bucket in range(buckets)]
-            self._deal_out(extraction_id, by_page, files)
-            for file in files:
-                yield from _row_groups([_read_bucket(file)])
-                file.unlink()
-
-    def _deal_out(
-        self, extraction_id: str, by_page: dict[tuple[object, ...], pl.DataFrame], files: list[Path]
-    ) -> None:
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        pages = [page for page in self._shards.pages(extraction_id) if (page,) in by_page]
-        with ExitStack() as stack:
-            writers = [
-                stack.enter_context(
-                    pa.ipc.new_stream(
-                        stack.enter_context(pa.OSFile(str(file), "wb")),
-                        _BUCKET_SCHEMA,
-                        options=options,
-                    )
-                )
-                for file in files
-            ]
-            reader = stack.enter_context(ThreadPoolExecutor(1))
-
-            def read(page: int) -> pa.Table:
-                return self._chosen_of_page(extraction_id, page, by_page[page,])
-
-            gathered: list[pa.Table] = []
-            buckets: list[pl.Series] = []
-            # One page ahead of the writing: the reader's thread decompresses, this one compresses.
-            ahead: Future[pa.Table] | None = reader.submit(read, pages[0]) if pages else None
-            for page, following in zip(pages, [*pages[1:], None], strict=True):
-                assert ahead is not None  # noqa: S101  there is one for each page
-                gathered.append(ahead.result())
-                buckets.append(by_page[page,]["bucket"])
-                ahead = None if following is None else reader.submit(read, following)
-                if following is None or sum(map(_size, gathered)) >= _DEAL_JSON_BYTES:
-                    _deal(pa.concat_tables(gathered), pl.concat(buckets), writers)
-                    gathered, buckets = [], []
-
-    def _chosen_of_page(self, extraction_id: str, page: int, chosen: pl.DataFrame) -> pa.Table:
-        """The chosen rows of one shard, with their page."""
-        rows = self._shards.read(extraction_id, page).take(chosen["row"].to_arrow())
-        pages = pa.repeat(pa.scalar(page, pa.int32()), rows.num_rows)
-        return rows.append_column("page", pages)
-
-    def _parse_rows(
-        self, plan: ExtractionPlan, rows: pa.Table, output: _Output, tally: _Tally
-    ) -> None:
-        """Parse some rows and hand them to the writers of the snapshot and its quarantine."""
-        nct_ids = rows["nct_id"].to_pylist()
-        named = [i for i, nct_id in enumerate(nct_ids) if nct_id and _NCT_ID.fullmatch(nct_id)]
-        raw = rows["study"]
-        parsed = parse_studies((raw[i].as_py() for i in named), identified=True)
-        reasons = {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
-        for i in set(range(len(raw))) - set(named):
-            reasons[i] = syntax_error(raw[i].as_py()) or _NO_NCT_ID
-
-        accepted = pa.array([named[i] for i in parsed.accepted], pa.int64())
-        kept = rows.drop_columns("study").take(accepted)
-        extraction = pa.repeat(plan.extraction_id, kept.num_rows)
-        facts = [kept["nct_id"], kept["content_hash"], kept["last_update_post_date"]]
-        columns = [*facts, extraction, kept["page"], *parsed.studies.columns]
-        output.add_studies(pa.Table.from_arrays(columns, schema=snapshot_schema()))
-        output.add_extras(_extra_rows([nct_ids[i] for i in named], parsed.extras))
-
-        if reasons:
-            rejected = sorted(reasons)
-            quarantined = rows.take(pa.array(rejected, pa.int64()))
-            output.add_quarantined(
-                pa.table(
-                    [
-                        quarantined["nct_id"],
-                        pa.repeat(plan.extraction_id, len(rejected)),
-                        quarantined["page"],
-                        [reasons[i] for i in rejected],
-                        quarantined["study"],
-                    ],
-                    schema=QUARANTINE_SCHEMA,
-                )
-            )
-
-        tally.studies += kept.num_rows
-        tally.json_bytes += pc.sum(pc.binary_length(raw).take(accepted)).as_py() or 0
-        tally.quarantine_reasons.update(reasons.values())
-        tally.unknown_fields.update(parsed.unknown_fields)
-        for nct_id, content_hash in zip(
-            kept["nct_id"].to_pylist(), kept["content_hash"].to_pylist(), strict=True
-        ):
-            tally.fingerprint.update(f"{nct_id} {content_hash}\n".encode())
+        )
+    tally.studies += kept.num_rows
+    tally.unknown_fields.update(parsed.unknown_fields)
 
 
 class _Output:
-    """The files of a snapshot being written; studies go to theirs in a thread, one table behind."""
+    """The files of a part being written; studies go to theirs in a thread, one table behind."""
 
     def __init__(self, studies: IO[bytes], extras: IO[bytes], quarantine: IO[bytes]) -> None:
         # Ended in reverse order, whatever fails: the last table, the thread, the writers.
         self._stack = ExitStack()
         self._studies = self._stack.enter_context(_writer(studies, snapshot_schema()))
         self._extras = self._stack.enter_context(_writer(extras, EXTRAS_SCHEMA))
-        self._quarantine = self._stack.enter_context(_writer(quarantine, QUARANTINE_SCHEMA))
+        self._quarantine = self._stack.enter_context(_writer(quarantine, QUARANTINE_FILE_SCHEMA))
         self._thread = self._stack.enter_context(ThreadPoolExecutor(1))
         self._stack.callback(self._wait)
         self._pending: Future[None] | None = None
@@ -389,31 +368,3 @@ def _writer(stream: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
         use_dictionary=False,
         write_statistics=[name for name in _STATISTICS if name in schema.names],
     )
-
-
-def _size(rows: pa.Table) -> int:
-    return int(rows.nbytes)
-
-
-def _deal(rows: pa.Table, bucket: pl.Series, writers: Sequence[pa.RecordBatchStreamWriter]) -> None:
-    """Append rows to the files of their buckets."""
-    order = bucket.arg_sort()
-    rows = rows.take(order.to_arrow())
-    start = 0
-    for number, length in bucket.gather(order).rle().struct.unnest()[["value", "len"]].rows():
-        writers[number].write_table(rows.slice(start, length).combine_chunks())
-        start += length
-
-
-def _read_bucket(file: Path) -> pa.Table:
-    with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
-        return reader.read_all()
-
-
-def _row_groups(parts: list[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of a bucket, sorted, in row groups; `parts` is emptied."""
-    rows = pa.concat_tables(parts) if parts else _BUCKET_SCHEMA.empty_table()
-    parts.clear()
-    rows = rows.take(pc.sort_indices(rows, [("nct_id", "ascending", "at_start")]))
-    for start in range(0, rows.num_rows, ROW_GROUP_ROWS):
-        yield rows.slice(start, ROW_GROUP_ROWS)

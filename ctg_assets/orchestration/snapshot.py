@@ -11,8 +11,8 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctg_assets.lake.compaction import IncompleteExtractionError
 from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.lake.recording import IncompleteExtractionError
 from ctg_assets.lake.snapshots import SnapshotManifest, snapshot_schema
 from ctg_assets.orchestration.extraction import OWNERS, page_shards
 from ctg_assets.orchestration.metadata import bar_chart, markdown_table

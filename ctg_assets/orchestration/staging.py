@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from ctg_assets.lake.compaction import IncompleteExtractionError
+from ctg_assets.lake.recording import IncompleteExtractionError
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.spec import TableShape
 from ctg_assets.orchestration.extraction import OWNERS

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
+from ctg_assets.lake.extractions import parse_data_timestamp
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.dbt_project import STAGING_VIEWS, project_fingerprint
 from ctg_assets.pipeline.last_loaded import remember_loaded
@@ -133,15 +134,6 @@ def _model_digests(manifest: SnapshotManifest) -> dict[str, str]:
         for depends_on in [source.depends_on(manifest)]
         for shape in source.shapes
     }
-
-
-def parse_data_timestamp(text: str) -> datetime:
-    """The registry's data timestamp (ISO 8601; UTC by its specification, without saying so), aware.
-
-    Raises ValueError for anything else.
-    """
-    timestamp = datetime.fromisoformat(text)
-    return timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)
 
 
 def _spelled(timestamp: datetime) -> str:

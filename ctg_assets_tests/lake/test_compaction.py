@@ -16,15 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import compaction
-from ctg_assets.lake.compaction import Compactor, IncompleteExtractionError, model_fingerprint
+from ctg_assets.lake import compaction, sorted_rows
+from ctg_assets.lake.compaction import Compactor, model_fingerprint
 from ctg_assets.lake.identity import identify
+from ctg_assets.lake.recording import IncompleteExtractionError
 from ctg_assets.lake.snapshots import (
     QUARANTINE_SCHEMA,
     SnapshotManifest,
     SnapshotStore,
     snapshot_schema,
 )
+from ctg_assets.lake.sorted_rows import is_identified
 from ctg_assets.lake.storage import Storage
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.lake.helpers import (
@@ -162,7 +164,7 @@ def test_a_bad_study_goes_to_quarantine(
     storage: Storage, tmp_path: Path, kind: str, bucket_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its id as far as it has one, page, reason and bytes, while all others go on."""
-    monkeypatch.setattr(compaction, "_BUCKET_JSON_BYTES", bucket_bytes)
+    monkeypatch.setattr(sorted_rows, "_BUCKET_JSON_BYTES", bucket_bytes)
     bad, nct_id, reason = BAD_STUDIES[kind]
     good = [study(f"NCT0000000{digit}") for digit in (7, 1, 4)]
     manifest = compacted(storage, tmp_path, [[good[0]], [good[1], bad, good[2]], []])
@@ -175,18 +177,20 @@ def test_a_bad_study_goes_to_quarantine(
     assert reason in row.pop("reason")
     assert row == {"nct_id": nct_id, "extraction_id": ID, "page": 2, "study": bad}
     assert (manifest.studies, manifest.quarantined) == (3, 1)
-    assert manifest.distinct_ids == 3 + (nct_id is not None)
+    assert manifest.distinct_ids == 3 + bool(nct_id and is_identified(nct_id))
     assert sum(manifest.quarantine_reasons.values()) == 1
     assert manifest.json_bytes == sum(map(len, good))
     assert "study" not in SnapshotStore(storage).quarantine(ID).column_names
 
 
-def test_bad_studies_without_id_are_all_kept(storage: Storage, tmp_path: Path) -> None:
-    """They cannot be told apart, so none replaces another; reasons are counted."""
-    manifest = compacted(storage, tmp_path, [[b"{}", b"{}"], [b"{}", study("NCT00000001")]])
+def test_bad_studies_without_id_are_told_apart_by_content(storage: Storage, tmp_path: Path) -> None:
+    """None replaces another unless it is the same; reasons are counted."""
+    nameless = [b"{}", b'{"a":1}', b'{"a":2}']
+    pages = [nameless, [b"{ }", study("NCT00000001")]]
+    manifest = compacted(storage, tmp_path, pages)
     assert manifest.quarantined == 3
     assert list(manifest.quarantine_reasons.values()) == [3]
-    assert (manifest.studies, manifest.duplicate_rows, manifest.distinct_ids) == (1, 0, 1)
+    assert (manifest.studies, manifest.duplicate_rows, manifest.distinct_ids) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("pages", [[[]], [[b"{}"]], [[], []]])
@@ -271,8 +275,8 @@ def test_buckets_make_no_difference(
     pages = in_pages(studies, page_size)
     one_bucket = _outcome(pages)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compaction, "_BUCKET_JSON_BYTES", bucket_bytes)
-        patch.setattr(compaction, "_ROW_GROUP_ROWS", group_rows)
+        patch.setattr(sorted_rows, "_BUCKET_JSON_BYTES", bucket_bytes)
+        patch.setattr(compaction, "ROW_GROUP_ROWS", group_rows)
         assert _outcome(pages) == one_bucket
     rows, _, quarantine, facts = one_bucket
     kept = [row["nct_id"] for row in rows]
@@ -312,7 +316,7 @@ def test_row_groups_are_sized(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers get a bounded number of rows at a time, still in order; progress counts up to all."""
-    monkeypatch.setattr(compaction, "_ROW_GROUP_ROWS", 3)
+    monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 3)
     made = extraction(storage, in_pages([study(f"NCT0000000{d}") for d in range(8)], 4))
     progress: list[tuple[int, int]] = []
     Compactor(storage, tmp_path).compact(made.extraction_id, lambda *done: progress.append(done))
@@ -391,7 +395,7 @@ from pathlib import Path
 from ctg_assets.lake import compaction
 from ctg_assets.lake.storage import Storage
 
-compaction._BUCKET_JSON_BYTES = compaction._ROW_GROUP_ROWS = 1
+compaction.ROW_GROUP_ROWS = 1
 
 def progress(done, total):
     if done == total // 2:
@@ -413,7 +417,6 @@ def test_a_killed_compaction_leaves_no_snapshot(tmp_path: Path) -> None:
     assert store.manifests() == []
     assert storage.names(f"snapshots/{ID}") == []
     assert len(list((lake / "snapshots" / ID).iterdir())) == 3, "temporary files should be left"
-    assert len(list(scratch.iterdir())) == 1, "a scratch folder should be left"
 
     manifest = Compactor(storage, scratch).compact(made.extraction_id)
     assert manifest.studies == len(rows_of(storage)) == 8
@@ -423,15 +426,14 @@ def test_a_killed_compaction_leaves_no_snapshot(tmp_path: Path) -> None:
         "quarantine.parquet",
         "studies.parquet",
     ]
-    assert list(scratch.iterdir()) == []
     assert store.latest() == manifest
 
 
 def test_a_failure_leaves_no_snapshot(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error in the middle is raised as it is, and leaves neither files nor scratch behind."""
-    monkeypatch.setattr(compaction, "_BUCKET_JSON_BYTES", 1)
+    """An error in the middle is raised as it is, and leaves no files behind."""
+    monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 1)
     made = extraction(storage, in_pages([study(f"NCT0000000{digit}") for digit in range(4)], 2))
 
     def stop(done: int, total: int) -> None:
@@ -441,7 +443,6 @@ def test_a_failure_leaves_no_snapshot(
     with pytest.raises(RuntimeError, match="stopped at 1 of 4"):
         Compactor(storage, tmp_path / "scratch").compact(made.extraction_id, stop)
     assert storage.names(f"snapshots/{ID}") == []
-    assert list((tmp_path / "scratch").iterdir()) == []
     assert SnapshotStore(storage).manifest(ID) is None
 
 
@@ -457,11 +458,11 @@ MEASURED_COMPACTION = """
 import sys
 from pathlib import Path
 import psutil
-from ctg_assets.lake import compaction
+from ctg_assets.lake import compaction, sorted_rows
 from ctg_assets.lake.storage import Storage
 
 compaction._BUCKET_JSON_BYTES = compaction._DEAL_JSON_BYTES = 8 << 20
-compaction._ROW_GROUP_ROWS = 400
+compaction.ROW_GROUP_ROWS = 400
 samples = []
 compactor = compaction.Compactor(Storage.local(Path(sys.argv[1])), Path(sys.argv[2]))
 compactor.compact(sys.argv[3], lambda *_: samples.append(psutil.Process().memory_info().rss))

@@ -1,0 +1,433 @@
+"""History: every content that a study was ever seen with, when it had it, and what changed.
+
+Belongs here: what an entry of the history consists of, listing, reading and writing entries. Does not
+belong here: working out what an extraction adds (`recording.py`).
+
+Each complete extraction adds one entry, a folder `history/<sequence>` with
+
+- `contents.parquet`: contents never seen before, JSON byte for byte as sent, sorted by NCT id;
+- `changes.parquet`, `field_changes.parquet`, `typed_events.parquet`: what happened to studies;
+- `touched.parquet`: the studies whose periods are not as they were before;
+- `wanted.parquet`: studies that a census found to be missing or outdated here;
+- `periods.parquet`: the index over all contents so far, one row for each stretch of time in which a
+  study had one content. It is written anew by each entry; those of older entries are removed;
+- `entry.json`, written last: without it there is no entry.
+
+A study that cannot be told apart by an NCT id is known by its content: `?` and the first digits of its
+hash stand in place of the id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctg_assets.lake.extractions import ExtractionMode
+from ctg_assets.lake.storage import Storage
+
+_FOLDER = "history"
+_ENTRY = "entry.json"
+CONTENTS_FILE = "contents.parquet"
+CHANGES_FILE = "changes.parquet"
+FIELD_CHANGES_FILE = "field_changes.parquet"
+TYPED_EVENTS_FILE = "typed_events.parquet"
+TOUCHED_FILE = "touched.parquet"
+WANTED_FILE = "wanted.parquet"
+PERIODS_FILE = "periods.parquet"
+
+# Single studies are read from among hundreds of thousands, so little is decompressed for one: with 32
+# studies to a row group, 600 kB of JSON. The footer of 600,000 studies is then 4 MB.
+_CONTENTS_ROW_GROUP_ROWS = 32
+
+# JSON at level 1 is written at about 450 MB/s to a sixth of its size; level 3 takes twice as long.
+_COMPRESSION_LEVEL = 1
+
+# The newest index, and the one before it for whoever is reading it.
+_KEPT_INDEXES = 2
+
+UNIDENTIFIED = "?"
+"""What stands before the hash in place of an NCT id."""
+
+_TIME = pa.timestamp("us", "UTC")
+
+
+class ChangeKind(StrEnum):
+    """What happened to a study between two observations."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    RESTORE = "restore"
+    MERGE = "merge"
+    LEAVE_SCOPE = "leave_scope"
+
+
+GONE = (ChangeKind.DELETE, ChangeKind.MERGE, ChangeKind.LEAVE_SCOPE)
+"""The kinds after which a study is not there."""
+
+CONTENTS_SCHEMA = pa.schema(
+    [
+        pa.field("nct_id", pa.string(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
+        pa.field("extraction_id", pa.string(), nullable=False),
+        pa.field("page", pa.int32(), nullable=False),
+        # The study's JSON, byte for byte as the registry sent it.
+        pa.field("study", pa.large_binary(), nullable=False),
+    ]
+)
+
+PERIODS_SCHEMA = pa.schema(
+    [
+        pa.field("nct_id", pa.string(), nullable=False),
+        # The study's contents in the order in which they were first observed, from 1. A content that
+        # comes back keeps its number, so a number may have several periods.
+        pa.field("version_number", pa.int32(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
+        # When the content was first observed, and when something else (or nothing) was; NULL: it is
+        # current. Times are the registry's data timestamps.
+        pa.field("valid_from", _TIME, nullable=False),
+        pa.field("valid_to", _TIME),
+        # The kind of the change that ended the period.
+        pa.field("ended_by", pa.string()),
+        # The last time that the content was seen in this period.
+        pa.field("last_observed_at", _TIME, nullable=False),
+        pa.field("last_update_post_date", pa.date32()),
+        pa.field("json_bytes", pa.int64(), nullable=False),
+        # Whence the content was taken first, and the entry in whose contents it lies.
+        pa.field("extraction_id", pa.string(), nullable=False),
+        pa.field("page", pa.int32(), nullable=False),
+        pa.field("contents_entry", pa.int32(), nullable=False),
+    ]
+)
+
+CHANGES_SCHEMA = pa.schema(
+    [
+        pa.field("change_seq", pa.int64(), nullable=False),
+        pa.field("nct_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("observed_at", _TIME, nullable=False),
+        pa.field("recorded_at", _TIME, nullable=False),
+        pa.field("extraction_id", pa.string(), nullable=False),
+        pa.field("old_content_hash", pa.string()),
+        pa.field("new_content_hash", pa.string()),
+        pa.field("old_version_number", pa.int32()),
+        pa.field("new_version_number", pa.int32()),
+        # The content changed and the last update date did not.
+        pa.field("is_silent", pa.bool_(), nullable=False),
+        pa.field("merged_into", pa.string()),
+        # Found by bringing in an older content: it happened before changes with lower numbers.
+        pa.field("is_backfill", pa.bool_(), nullable=False),
+        pa.field("fields_changed", pa.int32(), nullable=False),
+    ]
+)
+
+FIELD_CHANGES_SCHEMA = pa.schema(
+    [
+        pa.field("change_seq", pa.int64(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("nct_id", pa.string(), nullable=False),
+        pa.field("module", pa.string()),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("item", pa.string()),
+        pa.field("change", pa.string(), nullable=False),
+        pa.field("old_value", pa.string()),
+        pa.field("new_value", pa.string()),
+    ]
+)
+
+TYPED_EVENTS_SCHEMA = pa.schema(
+    [
+        pa.field("change_seq", pa.int64(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("nct_id", pa.string(), nullable=False),
+        pa.field("event_type", pa.string(), nullable=False),
+        pa.field("subject", pa.string()),
+        pa.field("old_value", pa.string()),
+        pa.field("new_value", pa.string()),
+        pa.field("days", pa.int32()),
+        pa.field("after_primary_completion", pa.bool_()),
+    ]
+)
+
+_IDS_SCHEMA = pa.schema([pa.field("nct_id", pa.string(), nullable=False)])
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the history: what a complete extraction added.
+
+    `observed_at` is the time (UTC) that its observations count for, `recorded_at` that of writing.
+    `complete` says that a whole scope was walked and counted, so that studies not seen are gone.
+    `studies` are current afterwards. `changes` counts by kind. Changes have the numbers from
+    `first_change_seq` up to, not including, `next_change_seq`. `revision` is the sequence of the last
+    entry that changed anything. `wanted` studies are still to be fetched. `duplicate_rows` repeated a
+    study within the extraction.
+    """
+
+    sequence: int
+    extraction_id: str
+    mode: ExtractionMode
+    source: str
+    query: str
+    data_timestamp: str
+    observed_at: datetime
+    recorded_at: datetime
+    complete: bool
+    studies: int
+    changes: dict[str, int]
+    silent: int
+    first_change_seq: int
+    next_change_seq: int
+    revision: int
+    wanted: int = 0
+    duplicate_rows: int = 0
+
+
+class HistoryStore:
+    """The history of one lake."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Keep the history in `storage`."""
+        self._storage = storage
+
+    def entries(self) -> list[HistoryEntry]:
+        """All entries, oldest first."""
+        found = (self._entry(name) for name in self._storage.names(_FOLDER))
+        return [entry for entry in found if entry is not None]
+
+    def latest(self) -> HistoryEntry | None:
+        """The newest entry, if there is one."""
+        for name in reversed(self._storage.names(_FOLDER)):
+            if (entry := self._entry(name)) is not None:
+                return entry
+        return None
+
+    def entry_of(self, extraction_id: str) -> HistoryEntry | None:
+        """The entry that an extraction added; None if it has not been recorded."""
+        for name in reversed(self._storage.names(_FOLDER)):
+            entry = self._entry(name)
+            if entry is not None and entry.extraction_id == extraction_id:
+                return entry
+        return None
+
+    def since(self, sequence: int) -> list[HistoryEntry]:
+        """The entries after one (0: all), oldest first."""
+        names = (name for name in self._storage.names(_FOLDER) if name > _name(sequence))
+        found = (self._entry(name) for name in names)
+        return [entry for entry in found if entry is not None]
+
+    def periods(self, columns: Collection[str] | None = None) -> pl.DataFrame:
+        """The index: all periods (PERIODS_SCHEMA), sorted by NCT id and time."""
+        latest = self.latest()
+        if latest is None:
+            return pl.DataFrame(PERIODS_SCHEMA.empty_table())
+        return self._read(latest.sequence, PERIODS_FILE, columns)
+
+    def periods_path(self) -> str | None:
+        """Where the index lies; None while there is no history."""
+        latest = self.latest()
+        return None if latest is None else self._storage.path(_path(latest.sequence, PERIODS_FILE))
+
+    def touched(self, sequence: int) -> pl.Series:
+        """The NCT ids of studies whose periods an entry changed."""
+        return self._read(sequence, TOUCHED_FILE)["nct_id"]
+
+    def wanted_ids(self, sequence: int) -> list[str]:
+        """The NCT ids that the census of an entry found missing or outdated, sorted."""
+        return self._read(sequence, WANTED_FILE)["nct_id"].to_list()
+
+    def changes(self, sequence: int) -> pl.DataFrame:
+        """The changes of an entry (CHANGES_SCHEMA), by number."""
+        return self._read(sequence, CHANGES_FILE)
+
+    def field_changes(self, sequence: int) -> pl.DataFrame:
+        """The changed fields of an entry (FIELD_CHANGES_SCHEMA), by number and position."""
+        return self._read(sequence, FIELD_CHANGES_FILE)
+
+    def typed_events(self, sequence: int) -> pl.DataFrame:
+        """The typed events of an entry (TYPED_EVENTS_SCHEMA), by number and position."""
+        return self._read(sequence, TYPED_EVENTS_FILE)
+
+    def tables(self, sequence: int, name: str) -> Iterator[pa.Table]:
+        """One of an entry's Parquet files, a row group at a time."""
+        with self._storage.open_input(_path(sequence, name)) as stream:
+            file = pq.ParquetFile(stream)
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group)
+
+    def contents(self, wanted: pl.DataFrame, rows_at_a_time: int) -> Iterator[pa.Table]:
+        """The JSON of some contents, in the order of `wanted`, some rows at a time.
+
+        `wanted` names them by `nct_id`, `content_hash` and `contents_entry`, sorted by `nct_id`; its
+        other columns are handed through, and `study` is added.
+        """
+        with contextlib.ExitStack() as stack:
+            files: dict[int, _ContentsFile] = {}
+            for chunk in wanted.iter_slices(rows_at_a_time):
+                parts = []
+                numbered = chunk.with_row_index("place")
+                for (sequence,), rows in numbered.partition_by(
+                    "contents_entry", as_dict=True
+                ).items():
+                    assert isinstance(sequence, int)  # noqa: S101 - the column's type
+                    if sequence not in files:
+                        path = _path(sequence, CONTENTS_FILE)
+                        files[sequence] = _ContentsFile(
+                            stack.enter_context(self._storage.open_input(path))
+                        )
+                    parts.append(files[sequence].read(rows))
+                found = pa.concat_tables(parts)
+                order = pl.Series(found["place"]).arg_sort().to_arrow()
+                yield found.take(order).drop_columns("place")
+
+    # writing
+
+    @contextlib.contextmanager
+    def contents_writer(self, sequence: int) -> Iterator[pq.ParquetWriter]:
+        """A writer of new contents (CONTENTS_SCHEMA), which must come sorted by NCT id."""
+        with self._publish(sequence, CONTENTS_FILE, CONTENTS_SCHEMA) as writer:
+            yield writer
+
+    def write_contents(self, writer: pq.ParquetWriter, contents: pa.Table) -> None:
+        """Add contents to those being written."""
+        writer.write_table(contents, row_group_size=_CONTENTS_ROW_GROUP_ROWS)
+
+    @contextlib.contextmanager
+    def writer(self, sequence: int, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+        """A writer of another of an entry's files."""
+        with self._publish(sequence, name, schema) as writer:
+            yield writer
+
+    def write_periods(self, sequence: int, periods: pl.DataFrame) -> None:
+        """Write the index as of an entry."""
+        self._write_frame(sequence, PERIODS_FILE, periods, PERIODS_SCHEMA)
+
+    def write_ids(self, sequence: int, name: str, nct_ids: pl.Series) -> None:
+        """Write a list of NCT ids, sorted."""
+        frame = pl.DataFrame({"nct_id": nct_ids.unique().sort()})
+        self._write_frame(sequence, name, frame, _IDS_SCHEMA)
+
+    def commit(self, entry: HistoryEntry) -> None:
+        """Make an entry whose files are in place visible, and remove indexes that it overtook."""
+        encoded = msgspec.json.format(msgspec.json.encode(entry), indent=2)
+        self._storage.write_bytes(_path(entry.sequence, _ENTRY), encoded)
+        names = [name for name in self._storage.names(_FOLDER) if name <= _name(entry.sequence)]
+        for name in names[:-_KEPT_INDEXES]:
+            self._storage.delete_file(f"{_FOLDER}/{name}/{PERIODS_FILE}")
+
+    def clean(self, sequence: int) -> None:
+        """Remove what a killed writer of this entry left; call only while no other is at work."""
+        if self._entry(_name(sequence)) is None:
+            self._storage.delete_folder(f"{_FOLDER}/{_name(sequence)}")
+
+    def file_bytes(self) -> int:
+        """The size of all contents together."""
+        return sum(
+            self._storage.size(_path(entry.sequence, CONTENTS_FILE)) for entry in self.entries()
+        )
+
+    def _entry(self, name: str) -> HistoryEntry | None:
+        try:
+            content = self._storage.read_bytes(f"{_FOLDER}/{name}/{_ENTRY}")
+        except FileNotFoundError:
+            return None
+        return msgspec.json.decode(content, type=HistoryEntry)
+
+    def _read(
+        self, sequence: int, name: str, columns: Collection[str] | None = None
+    ) -> pl.DataFrame:
+        with self._storage.open_input(_path(sequence, name)) as stream:
+            chosen = None if columns is None else list(columns)
+            frame = pl.from_arrow(pq.read_table(stream, columns=chosen))
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - what a table becomes
+        return frame
+
+    def _write_frame(
+        self, sequence: int, name: str, frame: pl.DataFrame, schema: pa.Schema
+    ) -> None:
+        with self._publish(sequence, name, schema) as writer:
+            writer.write_table(frame.select(schema.names).to_arrow().cast(schema))
+
+    @contextlib.contextmanager
+    def _publish(self, sequence: int, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+        with (
+            self._storage.publish(_path(sequence, name)) as stream,
+            pq.ParquetWriter(
+                stream,
+                schema,
+                compression="zstd",
+                compression_level=_COMPRESSION_LEVEL,
+                use_dictionary=[
+                    field.name
+                    for field in schema
+                    if field.name in ("kind", "ended_by", "extraction_id", "path", "change")
+                ],
+                write_statistics=["nct_id"] if "nct_id" in schema.names else False,
+            ) as writer,
+        ):
+            yield writer
+
+
+class _ContentsFile:
+    """One entry's contents, open for reading single studies."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self._file = pq.ParquetFile(stream)
+        metadata = self._file.metadata
+        column = self._file.schema_arrow.get_field_index("nct_id")
+        self._first_ids = np.array(
+            [
+                metadata.row_group(group).column(column).statistics.min
+                for group in range(metadata.num_row_groups)
+            ],
+            dtype=str,
+        )
+        self._last_ids = np.array(
+            [
+                metadata.row_group(group).column(column).statistics.max
+                for group in range(metadata.num_row_groups)
+            ],
+            dtype=str,
+        )
+
+    def read(self, wanted: pl.DataFrame) -> pa.Table:
+        """The wanted rows with their JSON, in the order of the file."""
+        rows = self._file.read_row_groups(
+            self._groups(wanted["nct_id"]), columns=["nct_id", "content_hash", "study"]
+        )
+        found = pl.DataFrame(rows.drop_columns("study")).with_row_index("row")
+        matched = found.join(wanted, on=["nct_id", "content_hash"], how="inner").sort("row")
+        if matched.height != wanted.height:
+            message = (
+                f"{wanted.height - matched.height} contents of the history are not in its files"
+            )
+            raise pa.ArrowInvalid(message)
+        study = rows["study"].take(matched["row"].to_arrow())
+        named: Any = matched.drop("row").to_arrow()
+        return named.append_column("study", study)
+
+    def _groups(self, nct_ids: pl.Series) -> list[int]:
+        ids = nct_ids.unique().to_numpy().astype(str)
+        # The contents of a study may reach from one row group into the next.
+        first = np.searchsorted(self._last_ids, ids, side="left")
+        last = np.searchsorted(self._first_ids, ids, side="right") - 1
+        groups = {int(group) for group in first} | {int(group) for group in last}
+        for start, end in zip(first, last, strict=True):
+            groups.update(range(int(start), int(end) + 1))
+        return sorted(group for group in groups if 0 <= group < len(self._first_ids))
+
+
+def _name(sequence: int) -> str:
+    return f"{sequence:06d}"
+
+
+def _path(sequence: int, name: str) -> str:
+    return f"{_FOLDER}/{_name(sequence)}/{name}"
