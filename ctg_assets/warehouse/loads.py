@@ -17,12 +17,9 @@ from ctg_assets.warehouse.connection import Connection
 
 def next_load_number(connection: Connection) -> int:
     """The number of the load that is under way; the caller holds the lock on loading."""
-    found = connection.execute(
-        "SELECT coalesce(max(load_number), 0) + 1 FROM ctg_meta.loads"
-    ).fetchone()
-    assert found is not None  # noqa: S101  an aggregate has one row
-    number: int = found[0]
-    return number
+    found = connection.execute("SELECT max(load_number) FROM ctg_meta.loads").fetchone()
+    (last,) = found or (None,)
+    return 1 if last is None else last + 1
 
 
 def write_full_load(connection: Connection, number: int, snapshot_id: str) -> None:

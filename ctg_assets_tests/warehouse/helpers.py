@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -137,3 +139,18 @@ def spare_the_disk(address: PostgresAddress) -> None:
     with connect(address) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
+
+
+@contextlib.contextmanager
+def held(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of `holder.py` that is where it was told to wait."""
+    command = [sys.executable, "-m", "ctg_assets_tests.warehouse.holder", str(folder), *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()

@@ -1,7 +1,8 @@
 """A process that uses the server of a data folder: `python -m ...holder FOLDER [work]`.
 
 It prints a line when it is where the test wants it, then waits until its input closes. Work is
-`hold`, or a phase of a load (`copy`, `index`, `check`, `swap`) at whose first report it waits.
+`hold`, or a phase of a load (`copy`, `index`, `check`, `swap`) at whose first report it waits, or one
+of a delta (`delta delete`, `delta copy`, `delta check`, `delta commit`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ctg_assets.warehouse.delta import apply_delta
 from ctg_assets.warehouse.loader import LoadProgress, load_tables
 from ctg_assets.warehouse.server import open_postgres
-from ctg_assets_tests.warehouse.helpers import ALL, batch, build, settings_for
+from ctg_assets_tests.warehouse.helpers import ALL, batch, build, nct_id, settings_for
 
 
 def _here(place: str) -> None:
@@ -37,11 +39,22 @@ def main() -> None:
             return
 
         def progress(state: LoadProgress) -> None:
-            if state.phase == work:
+            if state.phase == work.removeprefix("delta "):
                 _here(work)
 
         target = address if dbname is None else address.database(dbname)
-        load_tables(target, ALL, _batches(), build=build(2), progress=progress)
+        if not work.startswith("delta "):
+            load_tables(target, ALL, _batches(), build=build(2), progress=progress)
+            return
+        apply_delta(
+            target,
+            ALL,
+            _batches(),
+            build=build(2),
+            base_snapshot_id="snapshot-1",
+            changed=[nct_id(study) for study in range(1, 400)],
+            progress=progress,
+        )
 
 
 if __name__ == "__main__":

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
+from ctg_assets.warehouse import sessions
+from ctg_assets.warehouse.builds import builds, load_info
+from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets.warehouse.delta import apply_delta
+from ctg_assets.warehouse.errors import (
+    LoadBusyError,
+    LoadRejectedError,
+    ServerUnavailableError,
+    StaleBaseError,
+    WholeLoadNeededError,
+)
 from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
+from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import (
     ALL,
+    CONDITIONS,
+    KEYWORDS,
+    STUDIES,
     batch,
     build,
+    held,
     nct_id,
     query,
+    settings_for,
+    table,
+    versions,
 )
 
 
@@ -80,3 +107,626 @@ def test_a_delta_replaces_the_rows_of_changed_studies(address: PostgresAddress) 
         "check": (3, 3),
         "commit": (1, 1),
     }
+
+
+def test_a_delta_says_what_it_was_made_from(address: PostgresAddress) -> None:
+    """`staging.load_info` and the builds are those of the new snapshot; the load has the next number."""
+    load(address)
+    change(address, [2, 3], batch(range(2, 3), version=2))
+    info = load_info(address)
+    assert info is not None
+    assert (info.snapshot_id, info.content_fingerprint, info.model_fingerprint) == (
+        "snapshot-2",
+        "content-2",
+        "model",
+    )
+    assert info.data_timestamp == build(2).data_timestamp
+    assert (info.every_table, info.load_number) == (True, 2)
+    assert [(done.name, done.fingerprint, done.rows) for done in builds(address, "staging")] == [
+        ("conditions", "content-2/model", 4),
+        ("keywords", "content-2/model", 4),
+        ("studies", "content-2/model", 2),
+    ]
+
+
+def numbered(address: PostgresAddress) -> list[tuple[Any, ...]]:
+    """The loads as they are recorded."""
+    return query(
+        address, "SELECT load_number, kind, snapshot_id FROM ctg_meta.loads ORDER BY load_number"
+    )
+
+
+def test_loads_are_numbered_and_name_what_they_changed(address: PostgresAddress) -> None:
+    """Each changed study stands with the newest delta that changed it, until a full load."""
+    load(address)
+    change(address, [1, 2], batch(range(1, 2), version=2))
+    change(address, [1, 4], batch(range(1, 5, 3), version=3), version=3)
+    assert numbered(address) == [
+        (1, "full", "snapshot-1"),
+        (2, "delta", "snapshot-2"),
+        (3, "delta", "snapshot-3"),
+    ]
+    assert query(address, "SELECT * FROM ctg_meta.changed_studies ORDER BY nct_id") == [
+        (nct_id(1), 3, 1_000_000_000, 1_999_999_999),
+        (nct_id(2), 2, 2_000_000_000, 2_999_999_999),
+        (nct_id(4), 3, 4_000_000_000, 4_999_999_999),
+    ]
+    load_tables(address, ALL, [batch(range(1, 3))], build=build(4))
+    assert numbered(address)[3:] == [(4, "full", "snapshot-4")]
+    assert query(address, "SELECT * FROM ctg_meta.changed_studies") == []
+
+
+def test_a_load_of_some_tables_is_a_full_one(address: PostgresAddress) -> None:
+    """What replaces a table replaces it for all studies, so nobody may follow it study by study."""
+    load(address)
+    change(address, [1], batch(range(1, 2), version=2))
+    rows = batch(range(1, 4), version=3)
+    load_tables(address, [KEYWORDS], [{"keywords": rows["keywords"]}], build=build(3))
+    assert numbered(address)[2:] == [(3, "full", "snapshot-3")]
+    assert query(address, "SELECT * FROM ctg_meta.changed_studies") == []
+
+
+def test_nothing_changed(address: PostgresAddress) -> None:
+    """A delta of no studies changes the record only."""
+    load(address)
+    before = content(address)
+    report = change(address, [], {})
+    assert content(address) == before
+    assert report.inserted_rows == {"studies": 0, "conditions": 0, "keywords": 0}
+    assert numbered(address)[1:] == [(2, "delta", "snapshot-2")]
+
+
+VERSIONS = TableShape(
+    name="study_versions",
+    description="One row per content of a study.",
+    columns=(
+        Column("nct_id", ColumnType.TEXT, "The study.", nullable=False),
+        Column("version_number", ColumnType.INTEGER, "Its number.", nullable=False),
+    ),
+    primary_key=("nct_id", "version_number"),
+)
+CHANGES = TableShape(
+    name="study_changes",
+    description="One row per change of a study.",
+    columns=(
+        Column("change_seq", ColumnType.BIGINT, "Key.", nullable=False),
+        Column("nct_id", ColumnType.TEXT, "The study.", nullable=False),
+    ),
+    primary_key=("change_seq",),
+)
+FIELDS = TableShape(
+    name="field_changes",
+    description="One row per field of a change.",
+    columns=(
+        Column("change_seq", ColumnType.BIGINT, "The change.", nullable=False),
+        Column("position", ColumnType.INTEGER, "Its place in the change.", nullable=False),
+    ),
+    primary_key=("change_seq", "position"),
+    foreign_keys=(ForeignKey(("change_seq",), "study_changes"),),
+)
+HISTORY = (STUDIES, VERSIONS, CHANGES, FIELDS)
+
+
+def change_history(
+    address: PostgresAddress,
+    rows: Mapping[str, Sequence[tuple[Any, ...]]],
+    tables: Sequence[TableShape] = HISTORY,
+    appended: Mapping[str, int] | None = None,
+    **builds: int,
+) -> None:
+    """Apply a delta of the first study with these rows, beginning with change 3."""
+    apply_delta(
+        address,
+        tables,
+        [{shape.name: table(shape, rows.get(shape.name, [])) for shape in tables}],
+        build=build(2, tables=[shape.name for shape in tables], **builds),
+        base_snapshot_id="snapshot-1",
+        changed=[nct_id(1)],
+        appended=appended or {"study_changes": 3, "field_changes": 3},
+    )
+
+
+def load_history(address: PostgresAddress) -> None:
+    """Load two studies of one version each, of a change each."""
+    rows: dict[str, list[tuple[Any, ...]]] = {
+        "studies": [(nct_id(1), 1), (nct_id(2), 1)],
+        "study_versions": [(nct_id(1), 1), (nct_id(2), 1)],
+        "study_changes": [(1, nct_id(1)), (2, nct_id(2))],
+        "field_changes": [(1, 1), (2, 1), (2, 2)],
+    }
+    batches = [{shape.name: table(shape, rows[shape.name]) for shape in HISTORY}]
+    names = [shape.name for shape in HISTORY]
+    load_tables(address, HISTORY, batches, build=build(tables=names))
+
+
+NEW_HISTORY: dict[str, list[tuple[Any, ...]]] = {
+    "studies": [(nct_id(1), 2)],
+    "study_versions": [(nct_id(1), 1), (nct_id(1), 2)],
+    "study_changes": [(3, nct_id(1))],
+    "field_changes": [(3, 1), (3, 2)],
+}
+
+
+def test_history_is_appended_once(address: PostgresAddress) -> None:
+    """Rows found by NCT id are replaced, changes are appended, and a repeat adds nothing twice."""
+    load_history(address)
+    for _ in range(2):
+        change_history(address, NEW_HISTORY)
+        assert query(address, "SELECT * FROM staging.study_versions ORDER BY 1, 2") == [
+            (nct_id(1), 1),
+            (nct_id(1), 2),
+            (nct_id(2), 1),
+        ]
+        assert query(address, "SELECT change_seq FROM staging.study_changes ORDER BY 1") == [
+            (1,),
+            (2,),
+            (3,),
+        ]
+        assert query(address, "SELECT count(*) FROM staging.field_changes") == [(5,)]
+        # As it is when the first one was committed and the caller died before it heard of it.
+        query(address, "UPDATE staging.load_info SET snapshot_id = 'snapshot-1'")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        ("study_changes", [(2, nct_id(1))], "1 rows for staging.study_changes are not among"),
+        ("study_versions", [(nct_id(2), 2)], f"the one with nct_id {nct_id(2)}; name all"),
+        (
+            "field_changes",
+            [(4, 1)],
+            r"field_changes_change_seq_fkey is violated: \(change_seq\)=\(4\)",
+        ),
+    ],
+)
+def test_history_that_is_not_new(
+    address: PostgresAddress, name: str, rows: list[tuple[Any, ...]], message: str
+) -> None:
+    """Changes that were there before, versions of other studies and parts of no change are refused."""
+    load_history(address)
+    with pytest.raises(LoadRejectedError, match=message):
+        change_history(address, {**NEW_HISTORY, name: rows})
+    assert query(address, "SELECT count(*) FROM staging.study_changes") == [(2,)]
+
+
+@pytest.mark.parametrize("case", ["from changes to studies", "from different changes on"])
+def test_references_that_a_delta_cannot_check(address: PostgresAddress, case: str) -> None:
+    """If rows that stay might refer to rows that go, only a whole load will do."""
+    load_history(address)
+    to_studies = replace(CHANGES, foreign_keys=(ForeignKey(("nct_id",), "studies"),))
+    tables, appended = (
+        ((STUDIES, VERSIONS, to_studies, FIELDS), {"study_changes": 3, "field_changes": 3})
+        if case == "from changes to studies"
+        else (HISTORY, {"study_changes": 3, "field_changes": 2})
+    )
+    with pytest.raises(WholeLoadNeededError, match=r"cannot check .*_fkey: rows of .* Load all"):
+        change_history(address, NEW_HISTORY, tables, appended)
+
+
+# --- when only a whole load will do
+
+
+def _not_the_base(address: PostgresAddress) -> None:
+    query(address, "UPDATE staging.load_info SET snapshot_id = 'another'")
+
+
+def _another_model(address: PostgresAddress) -> None:
+    query(address, "UPDATE staging.load_info SET model_fingerprint = 'another'")
+
+
+def _some_tables_only(address: PostgresAddress) -> None:
+    rows = {"keywords": batch(range(1, 4))["keywords"]}
+    load_tables(address, [KEYWORDS], [rows], build=replace(build(3), snapshot_id="snapshot-1"))
+
+
+def _a_release_without_numbers(address: PostgresAddress) -> None:
+    query(address, "ALTER TABLE staging.load_info DROP COLUMN load_number")
+
+
+def _no_record(address: PostgresAddress) -> None:
+    query(address, "DROP TABLE staging.load_info")
+
+
+def _no_table(address: PostgresAddress) -> None:
+    query(address, "DROP TABLE staging.keywords")
+
+
+def _a_key_of_others(address: PostgresAddress) -> None:
+    query(
+        address,
+        "CREATE TABLE public.notes (nct_id text CONSTRAINT noted REFERENCES staging.studies)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_another_model, "made by another data model"),
+        (_some_tables_only, "do not all come from one numbered load"),
+        (_a_release_without_numbers, "do not all come from one numbered load"),
+        (_no_record, 'relation "staging.load_info" does not exist; load all tables'),
+        (_no_table, r"differs in \['keywords'\]. Load all tables"),
+        (_a_key_of_others, r"noted of public\.notes\).* drop those foreign keys"),
+        (_not_the_base, "hold snapshot another, and the changes are those since snapshot-1"),
+    ],
+)
+def test_a_whole_load_is_needed(
+    address: PostgresAddress, spoil: Callable[[PostgresAddress], None], message: str
+) -> None:
+    """Where a delta would not give what a whole load gives, it says so, and a whole load works."""
+    load(address)
+    spoil(address)
+    with pytest.raises(WholeLoadNeededError, match=f"(?s){message}") as raised:
+        change(address, [1], batch(range(1, 2), version=2))
+    assert isinstance(raised.value, StaleBaseError) == (spoil is _not_the_base)
+    assert query(address, "SELECT max(version) FROM staging.studies") == [(1,)]
+    load_tables(address, ALL, [batch(range(1, 4), version=2)], build=build(2))
+    assert query(address, "SELECT max(version) FROM staging.studies") == [(2,)]
+
+
+def test_nothing_loaded_yet(address: PostgresAddress) -> None:
+    """An empty database needs a whole load."""
+    with pytest.raises(WholeLoadNeededError, match="does not have just the tables"):
+        change(address, [1], batch(range(1, 2), version=2))
+
+
+def test_a_list_of_tables_that_is_not_the_model(address: PostgresAddress) -> None:
+    """A delta of some tables would leave the others behind."""
+    load(address)
+    with pytest.raises(LoadRejectedError, match=r"not in both lists: \['keywords'\]"):
+        apply_delta(
+            address,
+            [STUDIES, CONDITIONS],
+            [],
+            build=build(2),
+            base_snapshot_id="snapshot-1",
+            changed=[nct_id(1)],
+        )
+
+
+def test_a_role_that_may_not_switch_off_triggers(address: PostgresAddress) -> None:
+    """It is told what to grant, and with that granted it may."""
+    role = f"loader_of_{address.dbname}"
+    query(address, f"CREATE ROLE {role} LOGIN")
+    query(address, f"GRANT CREATE ON DATABASE {address.dbname} TO {role}")
+    own = replace(address, user=role)
+    try:
+        load(own)
+        with pytest.raises(WholeLoadNeededError) as raised:
+            change(own, [1], batch(range(1, 2), version=2))
+        advice = re.search(r"GRANT SET ON PARAMETER .* TO \S+", str(raised.value))
+        assert advice is not None
+        query(address, advice.group())
+        change(own, [1], batch(range(1, 2), version=2))
+        assert query(address, "SELECT max(version) FROM staging.studies") == [(2,)]
+    finally:
+        query(address, f"REVOKE SET ON PARAMETER session_replication_role FROM {role}")
+        query(address, f"DROP OWNED BY {role} CASCADE")
+        query(address, f"DROP ROLE {role}")
+
+
+# --- rows that cannot be
+
+
+def _bad_rows() -> dict[str, tuple[str, str, pa.Table]]:
+    study, first = nct_id(1), 1_000_000_001
+    return {
+        "another study": (
+            "rows for staging.studies are not among what is replaced",
+            "studies",
+            table(STUDIES, [(study, 2), (nct_id(2), 2)]),
+        ),
+        "a key of another study": (
+            "1 rows for staging.conditions .* id 2000000007",
+            "conditions",
+            table(CONDITIONS, [(first, study, "x", 2), (2_000_000_007, study, "x", 2)]),
+        ),
+        "a reference to nothing": (
+            r"keywords_condition_id_fkey is violated: \(condition_id\)=\(1000000009\)",
+            "keywords",
+            table(KEYWORDS, [(first, first, "x"), (first + 1, 1_000_000_009, "x")]),
+        ),
+        "a reference to another study": (
+            r"conditions_nct_id_fkey is violated: \(nct_id\)=\(NCT00000002\) is not present",
+            "conditions",
+            table(CONDITIONS, [(first, nct_id(2), "x", 2), (first + 1, study, "x", 2)]),
+        ),
+        "a study that is gone": (
+            "conditions_nct_id_fkey is violated",
+            "studies",
+            table(STUDIES, []),
+        ),
+        "a duplicate": (
+            "rows into staging.studies: duplicate key .*studies_pkey",
+            "studies",
+            table(STUDIES, [(study, 2), (study, 3)]),
+        ),
+        "no key": (
+            'rows into staging.conditions: null value in column "id"',
+            "conditions",
+            table(CONDITIONS, [(None, study, "x", 2)]),
+        ),
+        "a NUL character": (
+            "rows into staging.keywords: invalid byte sequence",
+            "keywords",
+            table(KEYWORDS, [(first, first, "\0")]),
+        ),
+        "another table": ("rows for 'designs', which is not", "designs", pa.table({})),
+        "other columns": (
+            "rows for staging.studies do not have its columns",
+            "studies",
+            pa.table({"nct_id": [study]}),
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", list(_bad_rows()))
+def test_bad_rows(address: PostgresAddress, case: str) -> None:
+    """Rows that cannot be stored are an error that says which and why; the old state stays."""
+    load(address)
+    before = content(address)
+    message, name, rows = _bad_rows()[case]
+    with pytest.raises(LoadRejectedError, match=f"(?s){message}"):
+        change(address, [1], {**batch(range(1, 2), version=2), name: rows})
+    assert content(address) == before
+    assert numbered(address) == [(1, "full", "snapshot-1")]
+    change(address, [1], batch(range(1, 2), version=2))
+
+
+def test_a_reference_may_be_missing(address: PostgresAddress) -> None:
+    """A reference that is NULL refers to nothing, and is no violation."""
+    load(address)
+    rows = {**batch(range(1, 2), version=2), "keywords": table(KEYWORDS, [(10**9 + 5, None, "x")])}
+    change(address, [1], rows)
+    assert query(address, "SELECT name FROM staging.keywords WHERE condition_id IS NULL") == [
+        ("x",)
+    ]
+
+
+def test_what_batches_raise(address: PostgresAddress) -> None:
+    """An interruption of whoever makes the rows goes through; the old state stays."""
+    load(address)
+    before = content(address)
+
+    def batches() -> Iterator[dict[str, pa.Table]]:
+        yield batch(range(1, 2), version=2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        apply_delta(
+            address,
+            ALL,
+            batches(),
+            build=build(2),
+            base_snapshot_id="snapshot-1",
+            changed=[nct_id(1)],
+        )
+    assert content(address) == before
+
+
+# --- with others in the database
+
+
+def test_readers_never_wait(address: PostgresAddress) -> None:
+    """At every stage a reader gets the whole old state without waiting for a lock."""
+    load(address)
+    before = content(address)
+    stages: list[str] = []
+    with connect(address) as reader:
+        reader.execute("SET lock_timeout = 1")
+
+        def read(state: LoadProgress) -> None:
+            if (state.phase, state.done) == ("commit", 1):
+                return
+            stages.append(state.phase)
+            for shape in ALL:
+                rows = reader.execute(f"SELECT * FROM staging.{shape.name} ORDER BY 1").fetchall()
+                assert rows == before[shape.name]
+
+        change(address, [1, 2], batch(range(1, 2), version=2), progress=read)
+    assert set(stages) == {"delete", "copy", "check", "commit"}
+
+
+def test_readers_see_old_or_new(address: PostgresAddress) -> None:
+    """A reader asking again and again during deltas never sees the rows of two of them."""
+    load(address)
+    stop = threading.Event()
+    seen: list[Any] = []
+
+    def read() -> None:
+        with connect(address) as connection:
+            connection.execute("SET lock_timeout = 1000")
+            while not stop.is_set():
+                seen.append(
+                    connection.execute(
+                        "SELECT array_agg(DISTINCT s.version), array_agg(DISTINCT c.version),"
+                        " array_agg(DISTINCT i.snapshot_id), count(*)"
+                        " FROM staging.studies AS s JOIN staging.conditions AS c USING (nct_id)"
+                        " CROSS JOIN staging.load_info AS i"
+                    ).fetchone()
+                )
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for version in range(2, 8):
+            change(address, [1, 2, 3], batch(range(1, 4), version), version)
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+    assert all(
+        row == ([version], [version], [f"snapshot-{version}"], 6)
+        for row in seen
+        for version in row[0]
+    )
+    assert len(seen) > 10
+
+
+def test_somebody_who_keeps_writers_out(address: PostgresAddress) -> None:
+    """A delta waits only for so long for whoever holds a lock against writers."""
+    load(address)
+    with connect(address) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE staging.studies IN SHARE MODE")
+        with pytest.raises(LoadBusyError, match="try again when they are done"):
+            change(address, [1], batch(range(1, 2), version=2), patience_seconds=0)
+
+
+def test_a_load_at_the_same_time(address: PostgresAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delta and a load of whole tables exclude each other."""
+    load(address)
+    monkeypatch.setattr(sessions, "DYING_MILLISECONDS", 1)
+
+    def read(_: LoadProgress) -> None:
+        with pytest.raises(LoadBusyError, match="another load"):
+            load(address)
+
+    change(address, [1], batch(range(1, 2), version=2), progress=read)
+
+
+def test_views_of_people(address: PostgresAddress) -> None:
+    """A materialized view shows the new rows, also one upon another; an empty one stays empty."""
+    load(address)
+    for statement in (
+        "CREATE SCHEMA mine",
+        "CREATE VIEW mine.plain AS SELECT nct_id, version FROM staging.studies",
+        "CREATE MATERIALIZED VIEW mine.kept AS SELECT * FROM mine.plain",
+        "CREATE MATERIALIZED VIEW mine.a_total AS SELECT sum(version) AS sum FROM mine.kept",
+        "CREATE MATERIALIZED VIEW mine.later AS SELECT * FROM staging.studies WITH NO DATA",
+    ):
+        query(address, statement)
+    report = change(address, [1], batch(range(1, 2), version=2))
+    assert report.recreated_views == ("mine.kept", "mine.a_total")
+    assert query(address, "SELECT * FROM mine.a_total") == [(4,)]
+    assert query(address, "SELECT relispopulated FROM pg_class WHERE relname = 'later'") == [
+        (False,)
+    ]
+
+
+# --- what it costs
+
+
+def scans_of_whole_tables(address: PostgresAddress) -> list[tuple[Any, ...]]:
+    """How often tables without a block range index (to which new pages are added) were read whole."""
+    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    while query(address, others):
+        pass  # a session adds up its counts before it is gone
+    return query(
+        address,
+        "SELECT relname, seq_scan FROM pg_stat_user_tables"
+        " WHERE relname IN ('studies', 'keywords') ORDER BY relname",
+    )
+
+
+def test_only_changed_rows_are_read(address: PostgresAddress) -> None:
+    """No table is read as a whole, and the block range index covers the new rows as well."""
+    ordered = replace(CONDITIONS, indexes=(), ordered_columns=("nct_id",))
+    tables = (STUDIES, ordered, KEYWORDS)
+    load_tables(address, tables, [batch(range(1, 2000))], build=build())
+    before = scans_of_whole_tables(address)
+    apply_delta(
+        address,
+        tables,
+        [batch(range(500, 1500), version=2)],
+        build=build(2),
+        base_snapshot_id="snapshot-1",
+        changed=[nct_id(study) for study in range(500, 1500)],
+    )
+    assert scans_of_whole_tables(address) == before
+    left = "SELECT brin_summarize_new_values('staging.conditions_order_idx')"
+    assert query(address, left) == [(0,)]
+
+
+# --- the same as a whole load
+
+
+def _rows(studies: Mapping[int, tuple[int, list[int]]]) -> dict[str, pa.Table]:
+    """Rows of studies given as version, and number of keywords for each condition."""
+    conditions, keywords = [], []
+    for study, (version, counts) in studies.items():
+        for position, count in enumerate(counts, start=1):
+            key = study * 10**9 + position
+            conditions.append((key, nct_id(study), f"condition {position}", version))
+            keywords += [(key * 10 % 10**9 + study * 10**9 + n, key, "x") for n in range(count)]
+    return {
+        "studies": table(STUDIES, [(nct_id(study), of[0]) for study, of in studies.items()]),
+        "conditions": table(CONDITIONS, conditions),
+        "keywords": table(KEYWORDS, keywords),
+    }
+
+
+_contents = st.dictionaries(
+    st.integers(1, 8), st.none() | st.lists(st.integers(0, 3), max_size=3), max_size=8
+)
+
+
+@given(rounds=st.lists(_contents, min_size=1, max_size=4))
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_deltas_give_what_a_whole_load_gives(
+    address: PostgresAddress, rounds: list[dict[int, list[int] | None]]
+) -> None:
+    """After any deltas every table has the rows, and the record the counts, of a load from scratch."""
+    studies: dict[int, tuple[int, list[int]]] = {study: (1, [2, 1]) for study in range(1, 5)}
+    load_tables(address, ALL, [_rows(studies)], build=build(1))
+    for version, contents in enumerate(rounds, start=2):
+        new = {study: (version, of) for study, of in contents.items() if of is not None}
+        studies = {study: of for study, of in studies.items() if study not in contents} | new
+        report = change(address, list(contents), _rows(new), version)
+    load_tables(address, ALL, [_rows(studies)], build=build(9), schema="from_scratch")
+    for shape in ALL:
+        assert query(address, f"SELECT * FROM staging.{shape.name} ORDER BY 1") == query(
+            address, f"SELECT * FROM from_scratch.{shape.name} ORDER BY 1"
+        )
+    whole = {done.name: done.rows for done in builds(address, "from_scratch")}
+    assert report.rows == whole
+    assert {done.name: done.rows for done in builds(address, "staging")} == whole
+
+
+# --- crashes
+
+OLD = [("conditions", 1, 6), ("studies", 1, 3)]
+CHANGED = [("conditions", 2, 798), ("studies", 2, 399)]
+
+
+def test_killed_deltas(data_dir: Path) -> None:
+    """Killing (-9) the client at any stage leaves the old state; the same delta then succeeds."""
+    with open_postgres(settings_for(data_dir)) as address:
+        for phase in ("delete", "copy", "check", "commit"):
+            load(address)
+            with held(data_dir, f"delta {phase}") as process:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            assert versions(address) == OLD, phase
+            with held(data_dir, "delta commit") as process:
+                process.communicate()
+            assert versions(address) == CHANGED, phase
+
+
+def test_a_killed_server(data_dir: Path) -> None:
+    """Killing (-9) the server during a delta is a transient error; the old state is there afterwards."""
+    pid_file = data_dir / "postgres" / "data" / "postmaster.pid"
+
+    def batches() -> Iterator[dict[str, pa.Table]]:
+        yield batch(range(1, 3), version=2)
+        postmaster = int(pid_file.read_text().split()[0])
+        subprocess.run(["kill", "-9", str(postmaster)], check=True)
+        while True:
+            yield batch(range(3, 2000), version=2)
+
+    with open_postgres(settings_for(data_dir)) as address:
+        load(address)
+        with pytest.raises(ServerUnavailableError, match="Check the server and its address"):
+            apply_delta(
+                address,
+                ALL,
+                batches(),
+                build=build(2),
+                base_snapshot_id="snapshot-1",
+                changed=[nct_id(study) for study in range(1, 2000)],
+            )
+        with open_postgres(settings_for(data_dir)) as again:
+            assert versions(again) == OLD
+            change(again, [1, 2, 3], batch(range(1, 4), version=2))
+            assert versions(again) == [("conditions", 2, 6), ("studies", 2, 3)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +34,7 @@ from ctg_assets_tests.warehouse.helpers import (
     STUDIES,
     batch,
     build,
+    held,
     nct_id,
     query,
     settings_for,
@@ -543,26 +542,12 @@ def test_two_loads_at_once(address: PostgresAddress, monkeypatch: pytest.MonkeyP
     assert versions(address) == NEW
 
 
-@contextlib.contextmanager
-def _holder(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "ctg_assets_tests.warehouse.holder", str(folder), *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline()
-            yield process
-        finally:
-            process.kill()
-
-
 def test_killed_loads(data_dir: Path) -> None:
     """Killing (-9) the loading process at any stage leaves the old state; the next load cleans up."""
     with open_postgres(settings_for(data_dir)) as address:
         for phase in ("copy", "index", "check", "swap"):
             load(address)
-            with _holder(data_dir, phase) as process:
+            with held(data_dir, phase) as process:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
             assert versions(address) == OLD, phase
