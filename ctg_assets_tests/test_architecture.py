@@ -18,6 +18,7 @@ FORBIDDEN = {
     "lake": ("dagster", "httpx", "psycopg", "ctg_assets.registry", "ctg_assets.warehouse"),
     "model": ("dagster", "httpx", "psycopg", "ctg_assets.lake", "ctg_assets.registry"),
     "warehouse": ("dagster", "httpx", "ctg_assets.lake", "ctg_assets.registry"),
+    "feed": ("dagster", "ctg_assets.lake", "ctg_assets.registry", "ctg_assets.pipeline"),
     "pipeline": ("dagster", "ctg_assets.orchestration"),
     "simulator": ("dagster", "ctg_assets.registry", "ctg_assets.lake", "ctg_assets.pipeline"),
 }

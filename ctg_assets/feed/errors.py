@@ -1,0 +1,50 @@
+"""What can go wrong with the feed, by what is done about it.
+
+Belongs here: the exception types. Does not belong here: deciding which answer of a sink is which
+(`webhook.py`, `amqp.py`).
+"""
+
+from __future__ import annotations
+
+
+class FeedError(Exception):
+    """Base of the feed's failures; the message says what was tried, what was found and what to do."""
+
+
+class SinkFileError(FeedError):
+    """The file of sinks cannot be used until a person changes it or the environment."""
+
+
+class SinkBusyError(FeedError):
+    """Another process is delivering to this sink."""
+
+
+class SourceError(FeedError):
+    """The events cannot be read."""
+
+
+class DeliveryError(FeedError):
+    """A sink did not confirm what was sent to it."""
+
+
+class SinkUnavailableError(DeliveryError):
+    """The sink is down, or refuses us whatever we send: wait and send the same again.
+
+    `retry_after` is the number of seconds the sink asked us to wait, if it did.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class EventsRefusedError(DeliveryError):
+    """The sink answers, but does not take these events.
+
+    `for_good`: it called the events themselves wrong. Otherwise it failed at them, which may be its
+    own fault as well as that of one of them.
+    """
+
+    def __init__(self, message: str, *, for_good: bool) -> None:
+        super().__init__(message)
+        self.for_good = for_good

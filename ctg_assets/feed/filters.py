@@ -1,0 +1,55 @@
+"""Filters: whether a sink wants an event.
+
+Belongs here: comparing an event with a sink's filters. Does not belong here: reading filters from the
+file (`sink_file.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ctg_assets.feed.events import ChangeEvent
+from ctg_assets.feed.sink_file import FilterSettings
+
+
+class Filter:
+    """A sink's filters, ready for use.
+
+    Within one filter any value may match, and all filters that are given have to. Case and the width
+    of white space are ignored; `*` stands for any text.
+    """
+
+    def __init__(self, settings: FilterSettings) -> None:
+        """Understand the filters."""
+        self._conditions = _alternatives(settings.conditions)
+        self._sponsors = _alternatives(settings.sponsors)
+        self._countries = _alternatives(settings.countries)
+        self._events = _alternatives(settings.events)
+        self._nct_ids = frozenset(settings.nct_ids)
+
+    def passes(self, event: ChangeEvent) -> bool:
+        """Whether the event is wanted."""
+        return (
+            (not self._nct_ids or event.nct_id in self._nct_ids)
+            and _any(self._events, (event.kind, *(typed.type for typed in event.typed_events)))
+            and _any(self._countries, event.countries)
+            and _any(self._sponsors, event.sponsors)
+            and _any(self._conditions, (*event.conditions, *event.condition_terms))
+        )
+
+
+def _alternatives(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    """One expression for all patterns of a filter; None if there are none."""
+    written = [
+        ".*".join(re.escape(part) for part in _plain(pattern).split("*")) for pattern in patterns
+    ]
+    return re.compile("|".join(written), re.DOTALL) if written else None
+
+
+def _any(wanted: re.Pattern[str] | None, values: Iterable[str]) -> bool:
+    return wanted is None or any(wanted.fullmatch(_plain(value)) for value in values)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
