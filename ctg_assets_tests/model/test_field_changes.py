@@ -159,18 +159,15 @@ def test_a_change_names_module_path_and_values() -> None:
 
 def test_items_are_matched_by_key_wherever_they_stand() -> None:
     """A changed item is told by its changed field although another one was put before it."""
-    old = nested(SITES, [{"facility": "A", "city": "X"}, {"facility": "B", "city": "Y"}])
-    new = nested(
-        SITES,
-        [
-            {"facility": "C", "city": "Z"},
-            {"facility": "A", "city": "X", "status": "RECRUITING"},
-            {"facility": "B", "city": "Y"},
-        ],
-    )
+
+    def site(facility: str, city: str, **more: str) -> dict[str, str]:
+        return {"facility": facility, "city": city, "country": "Z", **more}
+
+    old = nested(SITES, [site("A", "X"), site("B", "Y")])
+    new = nested(SITES, [site("C", "Y"), site("A", "X", status="RECRUITING"), site("B", "Y")])
     assert told(old, new) == [
-        ("status", "A / X", "added", None, "RECRUITING"),
-        ("locations[]", "C / Z", "added", None, {"facility": "C", "city": "Z"}),
+        ("status", "A / X / Z", "added", None, "RECRUITING"),
+        ("locations[]", "C / Y / Z", "added", None, site("C", "Y")),
     ]
 
 
@@ -180,6 +177,10 @@ def test_a_looser_key_finds_what_the_strict_one_lost() -> None:
     assert told(nested(SITES, [{**place, "zip": "1"}]), nested(SITES, [{**place, "zip": "2"}])) == [
         ("zip", "A / X / Y", "changed", "1", "2")
     ]
+    assert told(
+        nested(SITES, [{**place, "zip": "1", "facility": "Site 7"}]),
+        nested(SITES, [{**place, "zip": "1"}]),
+    ) == [("facility", "X / 1 / Y", "changed", "Site 7", "A")]
 
 
 def test_a_name_says_as_much_as_tells_items_apart() -> None:
@@ -230,7 +231,7 @@ def test_items_within_items_are_named_from_the_outermost_in() -> None:
         )
 
     assert told(results("2"), results("3")) == [
-        ("value", "pain > - > - > OG001", "changed", "2", "3")
+        ("value", "PRIMARY / pain > - > - > OG001", "changed", "2", "3")
     ]
 
 

@@ -15,7 +15,7 @@ Keys = tuple[tuple[str, ...], ...]
 """Keys of one type of item, the strictest first. Each names members of the item.
 
 The looser ones pair what the stricter ones left over, and only items that have all their members: so
-a site stays the same site when its zip code is corrected.
+a site stays the same site when its zip code is corrected. The second is what people would call an item.
 """
 
 ITEM_KEYS: Mapping[str, Keys] = {
@@ -30,9 +30,12 @@ ITEM_KEYS: Mapping[str, Keys] = {
     "Location": (
         ("facility", "city", "state", "zip", "country"),
         ("facility", "city", "country"),
+        # Spellings of cities and facilities get corrected, placeholders become names of facilities.
+        ("facility", "zip", "country"),
+        ("city", "zip", "country"),
     ),
     # Few references have no PubMed id; one may get it later.
-    "Reference": (("pmid", "citation"), ("citation",), ("pmid",)),
+    "Reference": (("pmid", "citation"), ("pmid",), ("citation",)),
     "Retraction": (("pmid", "source"), ("pmid",)),
     "SeeAlsoLink": (("url", "label"), ("label",), ("url",)),
     # One repository holds several data sets of a study, often under the same id.

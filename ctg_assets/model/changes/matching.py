@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -155,34 +156,35 @@ class ItemNames:
     def __init__(self, keys: Keys, old: Sequence[Any], new: Sequence[Any]) -> None:
         self._keys = keys
         self._lists = (old, new)
-        self._counts: dict[tuple[str, ...], tuple[Counter[Hashable], Counter[Hashable]]] = {}
 
     def name(self, item: Any, other: Any = None) -> str | None:
         """The name of an item, or the common one of a pair; None if it has no key.
 
-        It is the loosest key that no other item of either list has, else the strictest.
+        It is the second key if no other item of either list has it, else the strictest; for a pair, the
+        first of them that both have.
         """
         if not self._keys or not isinstance(item, dict):
             return None
-        for members in reversed(self._keys):
-            key = _whole_key(item, members)
-            is_common = other is None or key == _whole_key(other, members)
-            if key is not None and is_common and self._is_unique(key, members):
-                return _text(item, members)
-        # A pair without a common key that is unique was paired by its first common one.
-        for members in self._keys:
-            if other is None or _key(item, members) == _key(other, members):
-                return _text(item, members)
-        return None
+        for short in self._keys[1:2]:
+            key = _whole_key(item, short)
+            is_common = other is None or key == _whole_key(other, short)
+            if is_common and key in self._unique:
+                return _text(item, short)
+        shared = (
+            members
+            for members in self._keys
+            if other is None or _key(item, members) == _key(other, members)
+        )
+        return _text(item, next(shared, self._keys[0]))
 
-    def _is_unique(self, key: Hashable, members: tuple[str, ...]) -> bool:
-        counts = self._counts.get(members)
-        if counts is None:
-            old, new = (
-                Counter(_whole_key(item, members) for item in items) for items in self._lists
-            )
-            counts = self._counts[members] = (old, new)
-        return all(count[key] <= 1 for count in counts)
+    @cached_property
+    def _unique(self) -> frozenset[Hashable]:
+        """The second keys that at most one item of each list has."""
+        old, new = (
+            Counter(_whole_key(item, self._keys[1]) for item in items) for items in self._lists
+        )
+        counts = (old | new).items()
+        return frozenset(key for key, count in counts if key is not None and count == 1)
 
 
 def _text(item: dict[str, Any], members: tuple[str, ...]) -> str:
