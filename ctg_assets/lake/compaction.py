@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -37,6 +37,7 @@ from ctg_assets.lake.snapshots import (
     REPLACED_FILE,
     REPLACED_SCHEMA,
     STUDIES_FILE,
+    Ancestor,
     SnapshotManifest,
     SnapshotStore,
     snapshot_path,
@@ -127,9 +128,7 @@ class Compactor:
             unknown_fields = Counter(
                 path for rows in whole.extras() for path in rows["path"].to_pylist()
             )
-        manifest = self._manifest(
-            entry, heads, parts, lineage | {extraction_id: len(parts)}, unknown_fields or Counter()
-        )
+        manifest = self._manifest(entry, heads, parts, lineage, unknown_fields or Counter())
         self._snapshots.write_manifest(manifest)
         return manifest
 
@@ -196,7 +195,7 @@ class Compactor:
         entry: HistoryEntry,
         heads: pl.DataFrame,
         parts: list[str],
-        lineage: dict[str, int],
+        lineage: Mapping[str, Ancestor],
         unknown_fields: Counter[str],
     ) -> SnapshotManifest:
         plan = self._extractions.plan(entry.extraction_id)
@@ -205,13 +204,20 @@ class Compactor:
         known = heads.filter(identified)
         typed = known.filter(~pl.col("nct_id").is_in(quarantine["nct_id"].to_pylist()))
         spelled = typed.select(pl.format("{} {}\n", "nct_id", "content_hash").str.join("")).item()
+        content_fingerprint = hashlib.sha256((spelled or "").encode()).hexdigest()
+        itself = Ancestor(
+            parts=len(parts),
+            content_fingerprint=content_fingerprint,
+            history_sequence=entry.sequence,
+            history_revision=entry.revision,
+        )
         return SnapshotManifest(
             snapshot_id=entry.extraction_id,
             extraction_id=entry.extraction_id,
             source=entry.source,
             query=entry.query,
             data_timestamp=entry.data_timestamp,
-            content_fingerprint=hashlib.sha256((spelled or "").encode()).hexdigest(),
+            content_fingerprint=content_fingerprint,
             model_fingerprint=model_fingerprint(),
             studies=typed.height,
             distinct_ids=known.height,
@@ -225,7 +231,7 @@ class Compactor:
             history_sequence=entry.sequence,
             history_revision=entry.revision,
             parts=parts,
-            lineage=lineage,
+            lineage={**lineage, entry.extraction_id: itself},
             previous_studies=self._previous_studies(plan),
         )
 

@@ -49,6 +49,7 @@ from ctg_assets.lake.slotting import Content, Period, Transition, slot_in
 from ctg_assets.lake.sorted_rows import SortedRows
 from ctg_assets.lake.storage import Storage
 from ctg_assets.model.changes.field_changes import FieldChange, field_changes
+from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
 
 # Two contents of each are in memory at a time, some 40 MB of JSON and ten times that decoded.
 _COMPARED_AT_A_TIME = 1000
@@ -342,12 +343,15 @@ class Recorder:
             keys = zip(rows["nct_id"].to_pylist(), rows["content_hash"].to_pylist(), strict=True)
             contents |= dict(zip(keys, rows["study"].to_pylist(), strict=True))
         columns = ["change_seq", "nct_id", "old_content_hash", "new_content_hash", "observed_at"]
-        for change_seq, nct_id, old_hash, new_hash, _ in changes.select(columns).iter_rows():
+        for change_seq, nct_id, old_hash, new_hash, observed_at in changes.select(
+            columns
+        ).iter_rows():
             old, new = _decoded(contents[nct_id, old_hash]), _decoded(contents[nct_id, new_hash])
             if old is None or new is None:
                 continue  # not JSON objects: the hashes say all there is to say
             fields = field_changes(old, new)
-            yield _Difference(change_seq, nct_id, fields, [])
+            events = typed_events(old, new, fields, observed_at.date())
+            yield _Difference(change_seq, nct_id, fields, events)
 
 
 @dataclass(frozen=True)
@@ -357,7 +361,7 @@ class _Difference:
     change_seq: int
     nct_id: str
     fields: Sequence[FieldChange]
-    events: Sequence[Any]
+    events: Sequence[TypedEvent]
 
 
 @dataclass

@@ -74,6 +74,18 @@ def snapshot_schema() -> pa.Schema:
     return pa.schema([*facts, *study_arrow_schema()])
 
 
+class Ancestor(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot whose parts another one begins with: what has changed since is in the others.
+
+    `parts` counts them; the rest is as in its manifest, which may be gone.
+    """
+
+    parts: int
+    content_fingerprint: str
+    history_sequence: int
+    history_revision: int
+
+
 class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a snapshot holds.
 
@@ -85,8 +97,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `history_sequence` is the entry of the history after which studies were like this, and
     `history_revision` that of the last entry that changed anything. `parts` are folders, oldest first.
-    `lineage` says of each snapshot with the same first part, this one included, how many of the parts
-    it had: what has changed since it is in the others.
+    `lineage` holds each snapshot with the same first part, this one included, by its id.
     """
 
     snapshot_id: str
@@ -108,7 +119,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     history_sequence: int
     history_revision: int
     parts: list[str]
-    lineage: dict[str, int]
+    lineage: dict[str, Ancestor]
     previous_studies: int | None = None
 
 
@@ -202,7 +213,7 @@ class SnapshotStore:
         if manifest is None or since not in manifest.lineage:
             message = f"snapshot {snapshot_id} does not build on {since}"
             raise KeyError(message)
-        return manifest.lineage[since]
+        return manifest.lineage[since].parts
 
     def clean(self, snapshot_id: str) -> None:
         """Remove what killed writers left behind; call only while no other writer is at work."""

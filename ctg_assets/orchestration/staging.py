@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from ctg_assets.lake.extractions import parse_data_timestamp
 from ctg_assets.lake.recording import IncompleteExtractionError
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.spec import TableShape
@@ -18,7 +19,7 @@ from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.snapshot import studies
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import check_foreign_keys, check_study_rows
-from ctg_assets.pipeline.load import load_staging, parse_data_timestamp, tables_left_over
+from ctg_assets.pipeline.load import load_staging, tables_left_over
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.pipeline.services import open_lake
 from ctg_assets.warehouse.builds import LOAD_INFO, update_load_info

@@ -7,11 +7,13 @@ tables and marts are up to date. Does not belong here: how rows are computed or 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from ctg_assets.lake.extractions import parse_data_timestamp
-from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.lake.snapshots import Ancestor, SnapshotManifest
+from ctg_assets.lake.sorted_rows import is_identified
 from ctg_assets.pipeline.dbt_project import STAGING_VIEWS, project_fingerprint
 from ctg_assets.pipeline.last_loaded import remember_loaded
 from ctg_assets.pipeline.next_step import WarehouseState
@@ -27,8 +29,12 @@ from ctg_assets.warehouse.builds import (
 )
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.ddl import definition
+from ctg_assets.warehouse.delta import apply_delta
+from ctg_assets.warehouse.errors import WholeLoadNeededError
 from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
 from ctg_assets.warehouse.server import open_postgres
+
+_log = logging.getLogger(__name__)
 
 _STUDIES = "studies"
 _MARTS_STAGE = "marts"
@@ -42,38 +48,104 @@ def load_staging(
     tables: Collection[str] | None = None,
     progress: Callable[[LoadProgress], None] | None = None,
 ) -> LoadReport:
-    """Replace the staging tables (all, or those named) by the rows of a snapshot, in one swap.
+    """Bring the staging tables (all, or those named) to the state of a snapshot.
 
-    Tables that the model has no more are dropped as soon as all others are up to date. Memory is
-    bounded by a row group of the snapshot. Raises what `load_tables` raises.
+    If they hold one of its lineage, and no table that is not named would be left behind, the rows of
+    changed studies are replaced, in all tables. Otherwise the tables are loaded whole and swapped in,
+    and tables that the model has no more are dropped as soon as all others are up to date. Memory is
+    bounded by some row groups of the snapshot. Raises what `load_tables` raises.
     """
-    chosen = [shape for shape in staging_shapes() if tables is None or shape.name in tables]
     model = _model_digests(manifest)
-    report = load_tables(
-        address,
-        chosen,
-        _batches(lake, manifest, {shape.name for shape in chosen}),
-        build=BuildRecord(
-            snapshot_id=manifest.snapshot_id,
-            content_fingerprint=manifest.content_fingerprint,
-            model_fingerprint=_digest(*model.values()),
-            data_timestamp=parse_data_timestamp(manifest.data_timestamp),
-            studies=manifest.studies,
-            tables=_fingerprints(manifest, model),
-        ),
-        rebuildable_schemas={STAGING_VIEWS},
-        progress=progress,
+    build = BuildRecord(
+        snapshot_id=manifest.snapshot_id,
+        content_fingerprint=manifest.content_fingerprint,
+        model_fingerprint=_digest(*model.values()),
+        data_timestamp=parse_data_timestamp(manifest.data_timestamp),
+        studies=manifest.studies,
+        tables=_fingerprints(itself(manifest), model),
     )
+    base = _base(address, manifest, model, build, tables)
+    report = None
+    if base is not None:
+        report = _load_changes(address, lake, manifest, build, base=base, progress=progress)
+    if report is None:
+        chosen = [shape for shape in staging_shapes() if tables is None or shape.name in tables]
+        report = load_tables(
+            address,
+            chosen,
+            _batches(lake, manifest, {shape.name for shape in chosen}),
+            build=build,
+            rebuildable_schemas={STAGING_VIEWS},
+            progress=progress,
+        )
     if _STUDIES in report.rows:
         remember_loaded(lake, manifest)
     return report
 
 
-def _batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+def itself(manifest: SnapshotManifest) -> Ancestor:
+    """A snapshot as those that build on it know it."""
+    return manifest.lineage[manifest.snapshot_id]
+
+
+def _base(
+    address: PostgresAddress,
+    manifest: SnapshotManifest,
+    model: Mapping[str, str],
+    build: BuildRecord,
+    tables: Collection[str] | None,
+) -> str | None:
+    """The snapshot of the lineage that the tables hold, if all may go from there to this one."""
+    info = load_info(address)
+    ancestor = None if info is None else manifest.lineage.get(info.snapshot_id)
+    if info is None or ancestor is None or not info.every_table:
+        return None
+    held = staging_builds(address)
+    left_behind = {name for name, made in build.tables.items() if held.get(name) != made} - set(
+        build.tables if tables is None else tables
+    )
+    if held != _fingerprints(ancestor, model) or held == build.tables or left_behind:
+        return None
+    return info.snapshot_id
+
+
+def _load_changes(
+    address: PostgresAddress,
+    lake: Lake,
+    manifest: SnapshotManifest,
+    build: BuildRecord,
+    *,
+    base: str,
+    progress: Callable[[LoadProgress], None] | None,
+) -> LoadReport | None:
+    """Replace the rows of studies that changed since the base; None if that cannot be done."""
+    appended: dict[str, int] = {}
+    for source in row_sources():
+        appended |= source.appended(lake, manifest.lineage[base])
+    changed = [n for n in lake.snapshots.replaced(manifest.snapshot_id, base) if is_identified(n)]
+    try:
+        return apply_delta(
+            address,
+            staging_shapes(),
+            _batches(lake, manifest, build.tables, since=base),
+            build=build,
+            base_snapshot_id=base,
+            changed=changed,
+            appended=appended,
+            progress=progress,
+        )
+    except WholeLoadNeededError as error:
+        _log.warning("loading whole tables: %s", error)
+        return None
+
+
+def _batches(
+    lake: Lake, manifest: SnapshotManifest, names: Collection[str], since: str | None = None
+) -> Rows:
     for source in row_sources():
         own = [shape.name for shape in source.shapes if shape.name in names]
         if own:
-            yield from source.batches(lake, manifest, own)
+            yield from source.batches(lake, manifest, own, since)
 
 
 def tables_left_over(address: PostgresAddress) -> list[str]:
@@ -84,7 +156,7 @@ def tables_left_over(address: PostgresAddress) -> list[str]:
 
 def wanted_state(manifest: SnapshotManifest) -> WarehouseState:
     """What the database should hold once a snapshot has gone all the way."""
-    tables = _fingerprints(manifest, _model_digests(manifest))
+    tables = _fingerprints(itself(manifest), _model_digests(manifest))
     # Spelled as it will be read back, whatever the registry's spelling.
     timestamp = _spelled(parse_data_timestamp(manifest.data_timestamp))
     return WarehouseState(
@@ -121,9 +193,13 @@ def record_marts(address: PostgresAddress) -> None:
         record_build(address, _MARTS_STAGE, _ALL_MARTS, fingerprint)
 
 
-def _fingerprints(manifest: SnapshotManifest, model: Mapping[str, str]) -> dict[str, str]:
-    """For each staging table what it is made from: the studies, and its own part of the data model."""
-    return {name: f"{manifest.content_fingerprint}/{part}" for name, part in model.items()}
+def _fingerprints(snapshot: Ancestor, model: Mapping[str, str]) -> dict[str, str]:
+    """For each staging table what it is made from: its content, and its own part of the data model."""
+    return {
+        shape.name: f"{source.content(snapshot)}/{model[shape.name]}"
+        for source in row_sources()
+        for shape in source.shapes
+    }
 
 
 def _model_digests(manifest: SnapshotManifest) -> dict[str, str]:

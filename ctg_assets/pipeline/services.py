@@ -17,6 +17,8 @@ from filelock import FileLock, Timeout
 
 from ctg_assets.lake.compaction import Compactor
 from ctg_assets.lake.extractions import ExtractionStore
+from ctg_assets.lake.history import HistoryStore
+from ctg_assets.lake.recording import Recorder
 from ctg_assets.lake.shards import ShardStore
 from ctg_assets.lake.snapshots import SnapshotStore
 from ctg_assets.lake.storage import Storage
@@ -44,7 +46,9 @@ class Lake:
     storage: Storage
     extractions: ExtractionStore
     shards: ShardStore
+    history: HistoryStore
     snapshots: SnapshotStore
+    recorder: Recorder
     compactor: Compactor
 
     @property
@@ -63,7 +67,9 @@ def open_lake(settings: Settings) -> Lake:
         storage=storage,
         extractions=ExtractionStore(storage),
         shards=ShardStore(storage),
+        history=HistoryStore(storage),
         snapshots=SnapshotStore(storage),
+        recorder=Recorder(storage, settings.data_dir / _SCRATCH),
         compactor=Compactor(storage, settings.data_dir / _SCRATCH),
     )
 

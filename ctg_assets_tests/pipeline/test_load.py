@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ctg_assets.lake.extractions import parse_data_timestamp
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.dependencies import row_digests
 from ctg_assets.model.tables import staging_tables
@@ -18,7 +19,6 @@ from ctg_assets.pipeline import dbt_project
 from ctg_assets.pipeline.last_loaded import studies_last_loaded
 from ctg_assets.pipeline.load import (
     load_staging,
-    parse_data_timestamp,
     record_marts,
     wanted_state,
     warehouse_state,
@@ -220,7 +220,7 @@ def test_marts_are_wanted_anew_with_the_month_and_with_their_sql(
         ("2026-11-20T09:00:05", "2026-11-20T09:00:05+00:00"),
         ("2026-11-20T09:00:05Z", "2026-11-20T09:00:05+00:00"),
         ("2026-11-20T09:00:05.123", "2026-11-20T09:00:05.123000+00:00"),
-        ("2026-11-20T04:00:05-05:00", "2026-11-20T04:00:05-05:00"),
+        ("2026-11-20T04:00:05-05:00", "2026-11-20T09:00:05+00:00"),
     ],
 )
 def test_a_data_timestamp_is_utc_unless_it_says_otherwise(sent: str, understood: str) -> None:
