@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from threading import Lock
 
+from ctg_assets.simulator import identity
 from ctg_assets.simulator.query import StudyIndex
 from ctg_assets.simulator.source import StudySource
+
+FIRST_TIMESTAMP = datetime.combine(date.fromordinal(identity.FIRST_DATA_DAY), time(9, 0, 5))
+"""When the data of generated studies are from, UTC; the real registry's timestamps say 09:00:05 too."""
+
+DATA_STEP = timedelta(days=1)
+"""From one data version to the next."""
 
 NextSource = Callable[[StudySource, int], StudySource]
 """Makes the studies of the next data version from those of the present one and its number."""
@@ -65,7 +72,7 @@ class Registry:
             if source is None and self._next_source is not None:
                 source = self._next_source(former.index.source, number)
             index = former.index if source is None else StudyIndex(source)
-            self._current = DataVersion(number, former.timestamp + timedelta(days=1), index)
+            self._current = DataVersion(number, former.timestamp + DATA_STEP, index)
             return self._current
 
     def expire_tokens(self) -> None:

@@ -379,7 +379,7 @@ def _range(argument: str, scope: _Scope) -> Expression:
 def _span(node: FieldNode, text: str) -> tuple[float, float]:
     """The first and the last measure that a value in a query stands for."""
     if node.base_type in _DATE_TYPES:
-        days = _days(text)
+        days = first_and_last_day(text)
         if days is not None:
             return days
     else:
@@ -406,7 +406,7 @@ _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T[\d:]+)?)?)?", re.ASCII)
 _US_DATE = re.compile(r"(\d\d)/(?:(\d\d)/)?(\d{4})", re.ASCII)
 
 
-def _days(text: str) -> tuple[int, int] | None:
+def first_and_last_day(text: str) -> tuple[int, int] | None:
     """The first and the last day (ordinals) of a full or partial date; None if it is no date."""
     if match := _DATE.fullmatch(text):
         year, month, day = match.groups()
@@ -426,7 +426,7 @@ def _days(text: str) -> tuple[int, int] | None:
 @lru_cache(maxsize=100_000)
 def _first_day(text: str) -> float | None:
     # A study's partial date counts as its first day, in ranges and in sorting.
-    days = _days(text)
+    days = first_and_last_day(text)
     return None if days is None else days[0]
 
 

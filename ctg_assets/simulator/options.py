@@ -5,19 +5,12 @@ Belongs here: the options that the command line and tests set. Does not belong h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from ctg_assets.simulator import identity
-from ctg_assets.simulator.data_version import NextSource
+from ctg_assets.simulator.data_version import FIRST_TIMESTAMP, NextSource
 from ctg_assets.simulator.faults import Fault
-
-
-def _first_data_timestamp() -> datetime:
-    day = date.fromordinal(identity.FIRST_DATA_DAY)
-    # The real registry's timestamps say 09:00:05 too, without an offset.
-    return datetime(day.year, day.month, day.day, 9, 0, 5, tzinfo=UTC).replace(tzinfo=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +29,7 @@ class SimulatorOptions:
     faults: tuple[Fault, ...] = ()
     fault_seed: int = 0
     request_log: Path | None = None
-    data_timestamp: datetime = field(default_factory=_first_data_timestamp)
+    data_timestamp: datetime = FIRST_TIMESTAMP
     next_source: NextSource | None = None
 
     def __post_init__(self) -> None:

@@ -77,3 +77,19 @@ def project(value: Any, projection: Projection) -> Any:
 def projected(study: bytes, projection: Projection) -> bytes:
     """A study's JSON cut down to a projection."""
     return msgspec.json.encode(project(msgspec.json.decode(study), projection))
+
+
+ID_AND_DATE = Projection(
+    protocolSection=Projection(
+        identificationModule=Projection(nctId=Projection()),
+        statusModule=Projection(lastUpdatePostDateStruct=Projection(date=Projection())),
+    )
+)
+"""What `fields=NCTId,LastUpdatePostDate` keeps."""
+
+
+def id_and_date(nct_id: str, last_update_post_date: str) -> bytes:
+    """What ID_AND_DATE keeps of a study with this id and date."""
+    posted = {"lastUpdatePostDateStruct": {"date": last_update_post_date}}
+    protocol = {"identificationModule": {"nctId": nct_id}, "statusModule": posted}
+    return msgspec.json.encode({"protocolSection": protocol})

@@ -35,7 +35,13 @@ from ctg_assets.simulator.errors import ApiError
 from ctg_assets.simulator.faults import Fault, FaultPlan, FaultSyntaxError, parse_faults
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.paging import page_offset, page_size, page_token
-from ctg_assets.simulator.projection import parse_fields, projected
+from ctg_assets.simulator.projection import (
+    ID_AND_DATE,
+    Projection,
+    id_and_date,
+    parse_fields,
+    projected,
+)
 from ctg_assets.simulator.query import SELECTING_PARAMETERS, canonical_nct_id
 from ctg_assets.simulator.rate_window import RateWindow
 from ctg_assets.simulator.request_log import RequestLog
@@ -130,9 +136,10 @@ class Simulator:
         binding = _token_binding(version, parameters)
         token = parameters.get("pageToken")
         offset = page_offset(token, binding) if token else 0
-        studies = [version.index.source.raw(index) for index in selected[offset : offset + size]]
-        if projection is not None:
-            studies = [projected(study, projection) for study in studies]
+        studies = [
+            _study_of(version.index.source, index, projection)
+            for index in selected[offset : offset + size]
+        ]
         return _json_bytes(
             _page(
                 studies,
@@ -168,10 +175,8 @@ class Simulator:
         index = source.index_of(nct_id)
         if index is None:
             raise ApiError(404, f"NCT number {nct_id} not found")
-        study = source.raw(index)
-        if "fields" in parameters:
-            study = projected(study, parse_fields(parameters["fields"]))
-        return _json_bytes(study)
+        projection = parse_fields(parameters["fields"]) if "fields" in parameters else None
+        return _json_bytes(_study_of(source, index, projection))
 
     def _metadata(self, request: Request) -> Response:
         parameters = _parameters(request, _METADATA_PARAMETERS)
@@ -245,6 +250,18 @@ def _parameters(request: Request, known: frozenset[str], endpoint: str = "") -> 
         if name in choices and value not in {"json", "markdown"}:
             raise ApiError(501, f"The simulator does not know `{name}={value}`")
     return parameters
+
+
+def _study_of(source: StudySource, index: int, projection: Projection | None) -> bytes:
+    """A study as far as it was asked for."""
+    if projection is None:
+        return source.raw(index)
+    if projection == ID_AND_DATE:
+        # A census of everything asks for this, which every source knows without generating the study.
+        posted = source.last_update_post_date(index)
+        if posted:
+            return id_and_date(source.nct_id(index), posted)
+    return projected(source.raw(index), projection)
 
 
 def _boolean(parameters: Mapping[str, str], name: str) -> bool:

@@ -11,6 +11,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,6 +68,32 @@ class _Sections(msgspec.Struct):
 _SECTIONS = msgspec.json.Decoder(_Sections)
 
 
+@dataclass(frozen=True, slots=True)
+class StudyFacts:
+    """What a source tells of a study without reading it again; `nct_id` is whatever stands in its place."""
+
+    nct_id: object
+    last_update_post_date: str
+    aliases: tuple[str, ...]
+
+
+def study_facts(study: bytes) -> StudyFacts:
+    """Read those facts from a study's JSON; raises msgspec.DecodeError for what is no JSON object."""
+    protocol = _SECTIONS.decode(study).protocol
+    identification = _member(protocol, "identificationModule")
+    nct_id = _member(identification, "nctId")
+    posted = _member(_member(protocol, "statusModule"), "lastUpdatePostDateStruct")
+    day = _member(posted, "date")
+    aliases = _member(identification, "nctIdAliases")
+    return StudyFacts(
+        nct_id,
+        day if isinstance(day, str) else "",
+        tuple(alias for alias in aliases if isinstance(alias, str))
+        if isinstance(aliases, list)
+        else (),
+    )
+
+
 class FileSource:
     """The studies of a JSON Lines file or of a JSON array, plain or gzipped, held in memory.
 
@@ -86,12 +113,11 @@ class FileSource:
 
     def _add(self, path: Path, place: str, study: bytes) -> None:
         try:
-            protocol = _SECTIONS.decode(study).protocol
+            facts = study_facts(study)
         except msgspec.DecodeError as error:
             message = f"{path}: {place} is no study: {error}; a study is one JSON object"
             raise SourceError(message) from error
-        identification = _member(protocol, "identificationModule")
-        nct_id = _member(identification, "nctId")
+        nct_id = facts.nct_id
         if not isinstance(nct_id, str) or not _NCT_ID.fullmatch(nct_id):
             found = "none" if nct_id is None else repr(nct_id)
             message = (
@@ -102,16 +128,11 @@ class FileSource:
         if nct_id in self._indexes:
             message = f"{path}: {place} repeats {nct_id}; a registry holds each study once"
             raise SourceError(message)
-        posted = _member(
-            _member(_member(protocol, "statusModule"), "lastUpdatePostDateStruct"), "date"
-        )
-        aliases = _member(identification, "nctIdAliases")
         self._indexes[nct_id] = len(self._studies)
         self._studies.append(study)
         self._nct_ids.append(nct_id)
-        self._dates.append(posted if isinstance(posted, str) else "")
-        if isinstance(aliases, list):
-            self._targets.update((alias, nct_id) for alias in aliases if isinstance(alias, str))
+        self._dates.append(facts.last_update_post_date)
+        self._targets.update(dict.fromkeys(facts.aliases, nct_id))
 
     def __len__(self) -> int:
         """How many studies the file holds."""
@@ -190,7 +211,7 @@ class GeneratedSource:
             message = f"can generate 0 to {identity.MAX_STUDIES} studies, not {studies}"
             raise SourceError(message)
         self._count = studies
-        self._seed = seed
+        self.seed = seed
         self._data_day = data_day
 
     def _checked(self, index: int) -> int:
@@ -205,22 +226,22 @@ class GeneratedSource:
 
     def nct_id(self, index: int) -> str:
         """The NCT id of this study."""
-        return identity.nct_id(self._seed, self._checked(index))
+        return identity.nct_id(self.seed, self._checked(index))
 
     def last_update_post_date(self, index: int) -> str:
         """When the study's latest change was posted, as `YYYY-MM-DD`."""
-        return identity.iso(identity.last_update_post_day(self._seed, self._checked(index)))
+        return identity.iso(identity.last_update_post_day(self.seed, self._checked(index)))
 
     def raw(self, index: int) -> bytes:
         """The study's JSON object, compact, on one line."""
-        return study_json(self._seed, self._checked(index), data_day=self._data_day)
+        return study_json(self.seed, self._checked(index), data_day=self._data_day)
 
     def index_of(self, nct_id: str) -> int | None:
         """The index of the study with this NCT id, or None."""
-        index = identity.index_of(self._seed, nct_id)
+        index = identity.index_of(self.seed, nct_id)
         return index if index is not None and index < self._count else None
 
     def alias_target(self, nct_id: str) -> str | None:
         """The NCT id that survives in place of this obsolete one, or None."""
-        index = identity.alias_index(self._seed, nct_id)
+        index = identity.alias_index(self.seed, nct_id)
         return self.nct_id(index) if index is not None and index < self._count else None

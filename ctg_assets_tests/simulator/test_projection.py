@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from ctg_assets.simulator.errors import ApiError
-from ctg_assets.simulator.projection import parse_fields, project, projected
+from ctg_assets.simulator.projection import (
+    ID_AND_DATE,
+    id_and_date,
+    parse_fields,
+    project,
+    projected,
+)
+from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.simulator.in_memory import study
 
@@ -83,6 +90,16 @@ def test_values_survive_projection_exactly() -> None:
     assert projected(raw.encode(), parse_fields("DesignModule")) == (
         b'{"protocolSection":{"designModule":{"enrollmentInfo":{"count":99999999999999999999}}}}'
     )
+
+
+def test_ids_and_dates_need_no_study() -> None:
+    """What a census is given without generating a study is exactly what its projection would leave."""
+    projection = parse_fields("NCTId,LastUpdatePostDate")
+    assert projection == ID_AND_DATE
+    source = GeneratedSource(50, seed=1)
+    for index in range(50):
+        told = id_and_date(source.nct_id(index), source.last_update_post_date(index))
+        assert told == projected(source.raw(index), projection)
 
 
 RECORDED_FIELDS = (
