@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.builds import BuildRecord
 from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.warehouse.delta import apply_delta
 from ctg_assets.warehouse.loader import load_tables
+
+_SNAPSHOT_ID = "snapshot"
 
 
 def dbt(
@@ -60,14 +63,37 @@ def load(address: PostgresAddress, studies: pa.Table, data_timestamp: datetime |
         address,
         staging_shapes(),
         [flatten(studies)],
-        build=BuildRecord(
-            snapshot_id="snapshot",
-            content_fingerprint="content",
-            model_fingerprint="model",
-            data_timestamp=data_timestamp,
-            studies=studies.num_rows,
-            tables={shape.name: "content/model" for shape in staging_shapes()},
-        ),
+        build=_build(studies.num_rows, data_timestamp),
+    )
+
+
+def load_changes(
+    address: PostgresAddress,
+    studies: pa.Table,
+    changed: Collection[str],
+    data_timestamp: datetime | None,
+    *,
+    total: int,
+) -> None:
+    """Replace the rows of changed studies by those of these snapshot rows; `total` are there then."""
+    apply_delta(
+        address,
+        staging_shapes(),
+        [flatten(studies)],
+        build=_build(total, data_timestamp),
+        base_snapshot_id=_SNAPSHOT_ID,
+        changed=changed,
+    )
+
+
+def _build(studies: int, data_timestamp: datetime | None) -> BuildRecord:
+    return BuildRecord(
+        snapshot_id=_SNAPSHOT_ID,
+        content_fingerprint="content",
+        model_fingerprint="model",
+        data_timestamp=data_timestamp,
+        studies=studies,
+        tables={shape.name: "content/model" for shape in staging_shapes()},
     )
 
 

@@ -54,7 +54,8 @@ def test_models_by_schema(manifest: dict[str, Any]) -> None:
             schemas.setdefault(node["schema"], {})[name] = node["config"]["materialized"]
     assert schemas == {
         "marts": {
-            **dict.fromkeys([*DIMENSIONS, *FACTS], "table"),
+            **dict.fromkeys(DIMENSIONS, "table"),
+            **dict.fromkeys(["dim_study", *FACTS], "by_study"),
             "fct_study_snapshot_monthly": "incremental",
         },
         STAGING_VIEWS: {f"stg_{source['name']}": "view" for source in manifest["sources"].values()},

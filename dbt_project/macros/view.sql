@@ -18,11 +18,7 @@
             {{ create_or_replace_view_sql(target_relation, sql) }}
         end
         $build_view$;
-        comment on view {{ target_relation }} is {{ postgres_escape_comment(model.description) }};
-        {% for column in model.columns.values() %}
-            comment on column {{ target_relation }}.{{ adapter.quote(column.name) }}
-            is {{ postgres_escape_comment(column.description) }};
-        {% endfor %}
+        {{ comments_sql(target_relation, "view") }}
     {% endcall %}
     {% do apply_grants(target_relation, config.get("grants"), should_revoke=True) %}
     {{ run_hooks(post_hooks) }}

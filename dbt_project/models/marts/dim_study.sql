@@ -1,4 +1,4 @@
-{{ config(indexes=[
+{{ config(materialized="by_study", indexes=[
     {"columns": ["nct_id"], "unique": true},
     {"columns": ["lead_sponsor_key"]},
     {"columns": ["overall_status"]},

@@ -1,4 +1,4 @@
-{{ config(indexes=[
+{{ config(materialized="by_study", indexes=[
     {"columns": ["study_condition_id"], "unique": true},
     {"columns": ["nct_id"]},
     {"columns": ["condition_key"]},

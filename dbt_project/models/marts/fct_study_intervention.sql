@@ -1,4 +1,4 @@
-{{ config(indexes=[
+{{ config(materialized="by_study", indexes=[
     {"columns": ["study_intervention_id"], "unique": true},
     {"columns": ["nct_id"]},
     {"columns": ["intervention_key"]},

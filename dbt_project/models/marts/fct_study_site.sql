@@ -1,4 +1,4 @@
-{{ config(indexes=[
+{{ config(materialized="by_study", indexes=[
     {"columns": ["study_site_id"], "unique": true},
     {"columns": ["nct_id"]},
     {"columns": ["site_key"]},

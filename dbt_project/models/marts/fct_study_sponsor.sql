@@ -1,4 +1,4 @@
-{{ config(indexes=[
+{{ config(materialized="by_study", indexes=[
     {"columns": ["study_sponsor_id"], "unique": true},
     {"columns": ["nct_id"]},
     {"columns": ["sponsor_key"]},

@@ -1,0 +1,71 @@
+{#-
+    A table whose rows each belong to one study, and depend only on the rows that the parents have of
+    that study. Built whole once; then the rows of the studies that changed are deleted and made anew,
+    by the model's own SQL on parents cut down to those studies. So a model says once what its rows are.
+-#}
+{% materialization by_study, adapter="postgres" %}
+    {%- set relation = this.incorporate(type="table") -%}
+    {{ run_hooks(pre_hooks) }}
+    {%- set build = open_build(relation, sql) -%}
+    {%- if build.since is none -%}
+        {%- do build_whole(relation, sql) -%}
+    {%- else -%}
+        {%- do find_changed_studies(build.since) -%}
+        {%- call statement("main") -%}
+            delete from {{ relation }} as old using pg_temp.changed_studies as changed
+            where old.nct_id = changed.nct_id;
+            insert into {{ relation }} {{ of_changed_studies(sql) }}
+        {%- endcall -%}
+    {%- endif -%}
+    {{ run_hooks(post_hooks) }}
+    {%- do close_build(relation, build) -%}
+    {{ return({"relations": [relation]}) }}
+{% endmaterialization %}
+
+{#-
+    Make the table of the studies that changed since a load, and of each parent of the model a view
+    on their rows; all end with the transaction.
+
+    Rows are found by their key, which begins with the study's number: the primary key is a B-tree,
+    while `nct_id` has a block range index only, which would be read in full for every study.
+-#}
+{% macro find_changed_studies(since) -%}
+    {%- call statement("changed") -%}
+        create temporary table changed_studies on commit drop as
+        select nct_id, first_id, last_id from ctg_meta.changed_studies
+        where load_number > {{ since }};
+        analyze pg_temp.changed_studies;
+        {% for parent in parents_by_study() -%}
+            create temporary view {{ parent.name }}__changed as
+            select parent.* from {{ parent.relation_name }} as parent
+            inner join pg_temp.changed_studies as changed
+            {% if "id" in parent.columns -%}
+                on parent.id between changed.first_id and changed.last_id;
+            {% else -%}
+                on parent.nct_id = changed.nct_id;
+            {% endif -%}
+        {% endfor -%}
+    {%- endcall -%}
+{%- endmacro %}
+
+{#- The SQL of a model on its parents' rows of changed studies. -#}
+{% macro of_changed_studies(sql) -%}
+    {%- set restricted = namespace(sql=sql) -%}
+    {%- for parent in parents_by_study() -%}
+        {%- set restricted.sql = restricted.sql
+            | replace(parent.relation_name, "pg_temp." ~ parent.name ~ "__changed") -%}
+    {%- endfor -%}
+    {{ restricted.sql }}
+{%- endmacro %}
+
+{#- The parents of the model whose rows belong to studies. -#}
+{% macro parents_by_study() -%}
+    {%- set parents = [] -%}
+    {%- for unique_id in model.depends_on.nodes -%}
+        {%- set parent = graph.nodes.get(unique_id) or graph.sources[unique_id] -%}
+        {%- if parent.relation_name is not none and "nct_id" in parent.columns -%}
+            {%- do parents.append(parent) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(parents) }}
+{%- endmacro %}
