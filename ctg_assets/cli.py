@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import partial
@@ -64,12 +65,12 @@ from ctg_assets.pipeline.status import (
     warehouse_status,
 )
 from ctg_assets.pipeline.upcoming import (
-    next_extraction_step,
+    next_extracted_step,
     next_known_step,
     next_refresh_step,
 )
 from ctg_assets.registry.errors import RegistryError
-from ctg_assets.settings import Settings, SettingsError, load_settings
+from ctg_assets.settings import RefreshMode, Settings, SettingsError, load_settings
 from ctg_assets.warehouse.connection import psql_path
 from ctg_assets.warehouse.errors import WarehouseError
 from ctg_assets.warehouse.server import open_postgres
@@ -118,17 +119,26 @@ def refresh(
     again: Annotated[
         bool, typer.Option("--again", help="Walk the registry even if its data did not move.")
     ] = False,
+    mode: Annotated[
+        RefreshMode | None,
+        typer.Option(
+            help="What to ask for if the registry's data moved, in place of CTG_REFRESH_MODE."
+        ),
+    ] = None,
 ) -> None:
     """Bring everything up to date: registry → page shards → snapshot → tables → marts.
 
     Does only what is left to do, so it can be repeated at will, and goes on where a walk was
     interrupted, whoever had begun it. The same assets run as in the UI, and show there.
 
+    What is asked of the registry takes turns: everything, what was posted lately, a census of ids and
+    dates. --mode chooses one for this time; with --again it is done though nothing is due.
+
     Exit codes: 0 done, 1 failed, 2 unusable settings, 3 a check forbids to go on, 4 another run is
     under way, 130 interrupted.
     """
     with _errors_as_exit_codes():
-        settings = load_settings()
+        settings = load_settings(**({} if mode is None else {"refresh_mode": mode}))
         first = Step(Stage.PLAN, "asked for") if again else None
         with exclusively(settings, _REFRESH):
             _run(settings, partial(next_refresh_step, settings, open_lake(settings)), first)
@@ -191,7 +201,7 @@ def import_file(
                 exclusively(settings, "extraction"),
                 out.status(f"reading {escape(str(file))}") as live,
             ):
-                plan = bring_in(
+                bring_in(
                     lake,
                     file,
                     page_size=settings.page_size,
@@ -199,7 +209,7 @@ def import_file(
                     progress=show,
                 )
             out.print(f"{studies:,} studies from {escape(str(file))}")
-            _run(settings, partial(next_extraction_step, settings, lake, plan))
+            _run(settings, partial(next_extracted_step, settings, lake))
 
 
 @app.command("learn-model")
@@ -269,6 +279,27 @@ def simulate(
     request_log: Annotated[
         Path | None, typer.Option(help="JSON Lines file to which every request is appended.")
     ] = None,
+    churn: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Let the data change and move on by a day every so many seconds; 0: only when asked.",
+        ),
+    ] = None,
+    churn_rate: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of the studies that a day's changes touch."),
+    ] = 0.01,
+    churn_seed: Annotated[
+        int, typer.Option(help="Which changes: same studies and seed, same changes.")
+    ] = 1,
+    churn_log: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON Lines file, begun anew, for what was changed: a line for each act on a study."
+        ),
+    ] = None,
     explain_faults: Annotated[
         bool,
         typer.Option("--explain-faults", help="Describe the faults that can be played, and stop."),
@@ -278,33 +309,63 @@ def simulate(
 
     Point CTG_API_URL at the address it prints. Faults can be played to see how a refresh gets over
     them, for instance: --fault page=3:500 --fault every=7:reset
+
+    The data can change as the real registry's do, for instance: --churn 60 --churn-log churn.jsonl. Each
+    minute is then a day on which studies are added, updated, edited without a new update date, removed,
+    brought back, and merged into others. The log tells the study, the act, the content hashes before and
+    after, and what was edited: compare it with what a refresh found. To move on by a day at once:
+    curl -X POST http://127.0.0.1:8765/simulator/advance. A simulator started again begins anew, with
+    the first day's data.
     """
+    from ctg_assets.simulator.churn import Churn, ChurnRates
     from ctg_assets.simulator.faults import FAULT_SYNTAX, Fault, FaultSyntaxError
     from ctg_assets.simulator.options import SimulatorOptions
     from ctg_assets.simulator.serving import serve
     from ctg_assets.simulator.source import FileSource, GeneratedSource, SourceError
+    from ctg_assets.simulator.wire import API_PREFIX
 
     if explain_faults:
         out.print(FAULT_SYNTAX, markup=False)
         return
+    if churn is None and churn_log is not None:
+        message = "--churn-log has nothing to tell without --churn"
+        raise typer.BadParameter(message)
     try:
         faults = tuple(Fault.parse(text) for text in fault or ())
         source = FileSource(from_file) if from_file else GeneratedSource(studies, seed)
-    except (FaultSyntaxError, SourceError) as error:
+        options = SimulatorOptions(
+            requests_per_minute=requests_per_minute,
+            latency_seconds=latency,
+            faults=faults,
+            fault_seed=seed,
+            request_log=request_log,
+        )
+    except (FaultSyntaxError, SourceError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
-    options = SimulatorOptions(
-        requests_per_minute=requests_per_minute,
-        latency_seconds=latency,
-        faults=faults,
-        fault_seed=seed,
-        request_log=request_log,
-    )
 
     def announce(api_url: str) -> None:
         out.print(f"serving {len(source):,} studies; stop with Ctrl-C")
         out.print(f"export CTG_API_URL={api_url}")
+        if churn == 0:
+            out.print(
+                f"a day on: curl -X POST {api_url.removesuffix(API_PREFIX)}/simulator/advance"
+            )
 
     with _errors_as_exit_codes():
+        if churn is not None:
+            moving = Churn(
+                source,
+                churn_seed,
+                rates=ChurnRates(touched=churn_rate),
+                log=churn_log,
+                listener=out.print,
+            )
+            options = replace(
+                options,
+                data_timestamp=moving.timestamp,
+                next_source=moving.next_source,
+                advance_seconds=churn or None,
+            )
         serve(source, options, host=host, port=port, ready=announce)
 
 
@@ -412,7 +473,9 @@ def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
         from ctg_assets.definitions import build_definitions
         from ctg_assets.orchestration.instance import open_instance
 
-        definitions = build_definitions(data_dir=str(settings.data_dir))
+        definitions = build_definitions(
+            data_dir=str(settings.data_dir), refresh_mode=str(settings.refresh_mode)
+        )
         instance = open_instance()
     try:
         with instance, display.live():

@@ -219,6 +219,7 @@ def extraction_facts(status: ExtractionStatus) -> list[tuple[str, str]]:
         ("state", str(status.state)),
         ("from", plan.source + (f" where {plan.query}" if plan.query else "")),
         ("data version", f"{plan.data_timestamp} UTC"),
+        ("mode", str(plan.mode) + (f": {plan.reason}" if plan.reason else "")),
         ("planned", f"{plan.planned_at:%Y-%m-%d %H:%M:%S} UTC ({age(plan.planned_at)})"),
         ("pages", f"{status.pages}{of_pages}"),
     ]

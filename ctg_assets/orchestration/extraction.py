@@ -19,6 +19,7 @@ from ctg_assets.pipeline.checks import check_shards
 from ctg_assets.pipeline.crawl import CrawledPage, Crawler
 from ctg_assets.pipeline.published_model import check_published_model
 from ctg_assets.pipeline.services import Lake, exclusively, open_lake, open_registry
+from ctg_assets.pipeline.upcoming import plan_extraction
 from ctg_assets.registry.errors import PermanentRegistryError
 
 # One crawl at a time, whoever asks for it: the registry's limit is on us as a whole.
@@ -46,33 +47,34 @@ _MODEL_CHECK = "the_registrys_model_is_ours"
 def extraction_plan(
     context: dg.AssetExecutionContext, settings: SettingsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """The walk to be done: query, data version, expected studies and pages.
+    """The extraction to be done: mode, query, data version, expected studies and pages.
 
-    Materializing it asks the registry for its data version and study count and registers one
-    `page_shards` partition for every page. An open plan at the same data version is continued. Once
-    per data version the registry is asked which fields and values it has, too.
+    Materializing it asks the registry for its data version, chooses by the history and the settings
+    what is due (everything, what was posted lately, a census, or what that found missing), and registers
+    one `page_shards` partition for every page. An open plan of the same kind at the same data version
+    is continued. Once per data version the registry is asked which fields and values it has, too.
     """
     configured = settings.load()
     lake = open_lake(configured)
     mark_running_here(context)
     with exclusively(configured, "extraction"), open_registry(configured) as client:
-        plan = Crawler(client, lake.extractions, lake.shards).plan(
-            query=configured.query, page_size=configured.page_size
-        )
+        plan = plan_extraction(configured, lake, client)
         pruned = prune_pages(context.instance, lake)
         register_pages(context.instance, plan)
         verdict = check_published_model(client, lake, plan)
     context.log.info(
-        f"extraction {plan.extraction_id}: {plan.expected_studies} studies on {plan.planned_pages} "
-        f"pages at data version {plan.data_timestamp}; forgot {len(pruned)} stale pages"
+        f"extraction {plan.extraction_id}: {plan.planned_pages} pages at data version "
+        f"{plan.data_timestamp}; {plan.mode} because {plan.reason}; forgot {len(pruned)} stale pages"
     )
     return dg.MaterializeResult(
         metadata={
             "extraction": plan.extraction_id,
             "mode": str(plan.mode),
+            "why": plan.reason or "",
             "query": plan.query or "(every study)",
             "registry": plan.source,
             "data timestamp (UTC)": plan.data_timestamp,
+            "posted since": "" if plan.since is None else plan.since.isoformat(),
             "expected studies": plan.expected_studies,
             "pages": plan.planned_pages,
             "page size": plan.page_size,

@@ -33,6 +33,7 @@ from ctg_assets.settings import Settings
 from ctg_assets.warehouse.errors import TransientWarehouseError, WarehouseError
 
 ATTEMPT_TAG = "ctg/attempt"
+REASON_TAG = "ctg/why"
 
 # A tick with nothing to do reads a few small files.
 INTERVAL_SECONDS = 30
@@ -157,7 +158,9 @@ def _decide(memory: _Memory) -> Step | dg.SkipReason:
 
 
 def _request(context: dg.SensorEvaluationContext, step: Step, attempt: int) -> dg.RunRequest:
-    tags = {ATTEMPT_TAG: str(attempt)}
+    # What was chosen and why is told in the tick's log and on the run.
+    context.log.info(f"{step.stage}: {step.reason}")
+    tags = {ATTEMPT_TAG: str(attempt), REASON_TAG: step.reason}
     if step.stage is Stage.PAGES and step.extraction is not None:
         # An instance that lost its storage, or a plan made elsewhere, does not know the pages.
         register_pages(context.instance, step.extraction)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from ctg_assets.lake.extractions import ExtractionPlan
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.lake.recording import Disappearance
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
@@ -78,13 +79,48 @@ def check_shards(lake: Lake, plan: ExtractionPlan) -> Verdict:
         return Verdict(True, here, facts=facts)
     expected = plan.expected_studies
     if expected is not None and distinct != expected:
-        fatal = distinct < expected * (1 - _TOLERATED_MISSING_FRACTION)
+        # All that a census is for is to tell what is there and what is not.
+        is_census = plan.mode is ExtractionMode.CENSUS
+        fatal = is_census or distinct < expected * (1 - _TOLERATED_MISSING_FRACTION)
         found = f"the registry counted {expected} studies, its pages held {distinct}"
         return Verdict(False, found, fatal=fatal, facts=facts)
     if len(all_ids) != distinct:
         seen = f"{len(all_ids) - distinct} rows repeat a study; compaction keeps the newest"
         return Verdict(False, seen, fatal=False, facts=facts)
     return Verdict(True, f"all pages are there with {distinct} distinct studies", facts=facts)
+
+
+def check_disappearance(found: Disappearance | None, settings: Settings) -> Verdict:
+    """Whether about as many studies are there as before; asked before those gone count as removed.
+
+    `found` is None for an extraction that does not tell what is gone.
+    """
+    if found is None:
+        return Verdict(True, "this extraction does not tell which studies are gone")
+    facts: dict[str, int | float | str] = {"studies before": found.current, "gone": found.gone}
+    share = found.gone / max(1, found.current)
+    described = f"{found.gone} of {found.current} studies are gone"
+    if found.left_scope:
+        return Verdict(True, f"{described}: another scope was walked", facts=facts)
+    limit = settings.max_shrink_fraction
+    if share > limit:
+        return Verdict(
+            False,
+            f"{described} ({share:.1%}, bound {limit:.1%}); everything stays as it was. If this is real, "
+            "set CTG_MAX_SHRINK_FRACTION for one refresh.",
+            facts=facts,
+        )
+    return Verdict(True, described, facts=facts)
+
+
+def recording_verdicts(lake: Lake, plan: ExtractionPlan, settings: Settings) -> dict[str, Verdict]:
+    """All verdicts on a complete extraction before it is recorded, by the name of the check."""
+    shards = check_shards(lake, plan)
+    verdicts = {"pages_are_complete_and_consistent": shards}
+    if shards.passed or not shards.fatal:
+        found = lake.recorder.disappearance(plan.extraction_id)
+        verdicts["no_mass_disappearance"] = check_disappearance(found, settings)
+    return verdicts
 
 
 def check_snapshot_count(manifest: SnapshotManifest) -> Verdict:

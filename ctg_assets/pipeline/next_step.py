@@ -7,7 +7,7 @@ doing it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,10 +15,12 @@ import msgspec
 
 from ctg_assets.lake.compaction import model_fingerprint
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, ExtractionState
+from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.lake.shards import first_missing_page
 from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline.checks import check_shards, snapshot_verdicts
+from ctg_assets.pipeline.checks import Verdict, recording_verdicts, snapshot_verdicts
 from ctg_assets.pipeline.last_loaded import studies_last_loaded
+from ctg_assets.pipeline.mode_policy import choose
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 
@@ -95,8 +97,9 @@ def next_step(
 ) -> Step | Rest:
     """The next step towards a warehouse that holds the registry's present data.
 
-    Callables are asked only when their answer matters: `registry_timestamp` costs a request,
-    `warehouse` (given what it should hold) a connection.
+    First an extraction that is open is walked to its end, then what is complete is built, and only then
+    the registry is asked whether something new is due. Callables are asked only when their answer
+    matters: `registry_timestamp` costs a request, `warehouse` (given what it should hold) a connection.
     """
     crawls = [plan for plan in lake.extractions.open_crawls() if _is_wanted(plan, settings)]
     if crawls:
@@ -106,28 +109,22 @@ def next_step(
         reason = f"pages {first} to {last} of {plan.planned_pages} are next"
         return Step(Stage.PAGES, reason, plan, min(first, last), last)
 
-    latest = lake.extractions.latest(ExtractionState.COMPLETE)
-    held_back = None
-    # What was extracted under other settings and not built in time is overtaken; an import is not.
-    if latest is not None and (
-        latest.mode is ExtractionMode.IMPORT or _is_wanted(latest, settings)
-    ):
-        step = next_build_step(settings, lake, latest, warehouse=warehouse, goal=goal)
-        if isinstance(step, Step):
-            return step
-        held_back = step if step.blocked else None
+    building = next_build_step(settings, lake, warehouse=warehouse, goal=goal)
+    if isinstance(building, Step):
+        return building
+    held_back = building if building.blocked else None
 
     now = registry_timestamp()
-    if latest is None:
-        reason = f"nothing has been extracted from {settings.api_url} yet"
-    elif not _is_wanted(latest, settings):
-        query = settings.query or "every study"
-        reason = f"the newest extraction is not of {settings.api_url} and {query}"
-    elif now != latest.data_timestamp:
-        reason = f"the registry's data moved from {latest.data_timestamp} to {now}"
-    else:
+    # What may not be recorded is not in the history, and taken again it would be no better.
+    if held_back is not None and any(
+        plan.mode is not ExtractionMode.IMPORT and plan.data_timestamp == now
+        for plan in unrecorded(settings, lake)
+    ):
+        return held_back
+    choice = choose(settings, lake.history.entries(), now)
+    if choice is None:
         return held_back or Rest(f"everything is as of the registry's data version {now}")
-    return _given_up_too_often(settings, lake, now) or Step(Stage.PLAN, reason)
+    return _given_up_too_often(settings, lake, now) or Step(Stage.PLAN, str(choice))
 
 
 def _given_up_too_often(settings: Settings, lake: Lake, now: str) -> Rest | None:
@@ -159,34 +156,87 @@ def _is_wanted(plan: ExtractionPlan, settings: Settings) -> bool:
     )
 
 
+def unrecorded(settings: Settings, lake: Lake) -> list[ExtractionPlan]:
+    """The complete extractions that the history does not have and should have, oldest first.
+
+    What was extracted under other settings and not recorded in time is overtaken, an import is not.
+    Neither is an extraction of use when a later one was recorded.
+    """
+    recorded = {entry.extraction_id for entry in lake.history.entries()}
+    waiting: list[ExtractionPlan] = []
+    for plan in lake.extractions.plans():
+        if plan.extraction_id in recorded:
+            waiting.clear()
+        elif (
+            plan.mode is ExtractionMode.IMPORT or _is_wanted(plan, settings)
+        ) and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE:
+            waiting.append(plan)
+    return waiting
+
+
 def next_build_step(
     settings: Settings,
     lake: Lake,
-    latest: ExtractionPlan,
     *,
     warehouse: Callable[[WarehouseState], WarehouseState],
     goal: Callable[[SnapshotManifest], WarehouseState],
 ) -> Step | Rest:
-    """The next step from a complete extraction to the marts, if one is needed and allowed."""
-    extraction_id = latest.extraction_id
-    manifest = lake.snapshots.manifest(extraction_id)
+    """The next step from what is extracted to the marts, if one is needed and allowed."""
+    held_back = None
+    for plan in unrecorded(settings, lake):
+        failed = _first_failed(recording_verdicts(lake, plan, settings))
+        if failed is None:
+            reason = f"extraction {plan.extraction_id} is not recorded yet"
+            return Step(Stage.SNAPSHOT, reason, plan)
+        held_back = Rest(f"not recorded, {failed}", blocked=True)
+    entry = lake.history.latest()
+    if entry is None or not _is_current(entry, settings):
+        return held_back or Rest("nothing is recorded that the settings ask for")
+    step = _after_recording(settings, lake, entry, warehouse=warehouse, goal=goal)
+    return step if isinstance(step, Step) else held_back or step
+
+
+def _is_current(entry: HistoryEntry, settings: Settings) -> bool:
+    """Whether an entry of the history is of the registry and query that the settings ask for."""
+    return entry.mode is ExtractionMode.IMPORT or (entry.source, entry.query) == (
+        settings.api_url,
+        settings.query,
+    )
+
+
+def _after_recording(
+    settings: Settings,
+    lake: Lake,
+    entry: HistoryEntry,
+    *,
+    warehouse: Callable[[WarehouseState], WarehouseState],
+    goal: Callable[[SnapshotManifest], WarehouseState],
+) -> Step | Rest:
+    """The next step from the newest entry of the history to the marts."""
+    latest = lake.extractions.plan(entry.extraction_id)
+    manifest = lake.snapshots.manifest(entry.extraction_id)
     if manifest is None or manifest.model_fingerprint != model_fingerprint():
-        shards = check_shards(lake, latest)
-        if not shards.passed and shards.fatal:
-            return Rest(f"not compacted: {shards.description}", blocked=True)
         how = "yet" if manifest is None else "by the present field tree"
-        return Step(Stage.SNAPSHOT, f"extraction {extraction_id} is not compacted {how}", latest)
+        reason = f"extraction {entry.extraction_id} is not compacted {how}"
+        return Step(Stage.SNAPSHOT, reason, latest)
 
     wanted = goal(manifest)
     state = warehouse(wanted)
     if state.tables != wanted.tables:
         last_loaded = studies_last_loaded(lake, manifest)
-        for name, verdict in snapshot_verdicts(manifest, settings, last_loaded).items():
-            if not verdict.passed and verdict.fatal:
-                reason = f"not loaded, check {name} failed: {verdict.description}"
-                return Rest(reason, blocked=True)
+        failed = _first_failed(snapshot_verdicts(manifest, settings, last_loaded))
+        if failed is not None:
+            return Rest(f"not loaded, {failed}", blocked=True)
         return _staging_step(latest, state, wanted)
     return _after_staging(latest, state, wanted)
+
+
+def _first_failed(verdicts: Mapping[str, Verdict]) -> str | None:
+    """The first check that forbids to go on, with what it found."""
+    for name, verdict in verdicts.items():
+        if not verdict.passed and verdict.fatal:
+            return f"check {name} failed: {verdict.description}"
+    return None
 
 
 def _staging_step(latest: ExtractionPlan, state: WarehouseState, wanted: WarehouseState) -> Step:

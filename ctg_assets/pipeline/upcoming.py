@@ -1,17 +1,19 @@
-"""What a refresh, or the building of one extraction, has to do next.
+"""What a refresh, or building what is extracted, has to do next, and planning what is due.
 
-Belongs here: the rule of `next_step.py` with its questions answered by the real registry and database,
-for whoever asks once. Does not belong here: the rule, and remembering answers from one time to the next
-(the sensor does).
+Belongs here: the rules of `next_step.py` and `mode_policy.py` with their questions answered by the real
+registry and database, for whoever asks once. Does not belong here: the rules, and remembering answers
+from one time to the next (the sensor does).
 """
 
 from __future__ import annotations
 
-from ctg_assets.lake.extractions import ExtractionPlan, ExtractionState
-from ctg_assets.pipeline.crawl import PLANNING_PATIENCE_SECONDS
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, ExtractionState
+from ctg_assets.pipeline.crawl import PLANNING_PATIENCE_SECONDS, Crawler
 from ctg_assets.pipeline.load import wanted_state, warehouse_state
+from ctg_assets.pipeline.mode_policy import choose_again
 from ctg_assets.pipeline.next_step import Rest, Step, next_build_step, next_step
 from ctg_assets.pipeline.services import Lake, open_registry
+from ctg_assets.registry.client import RegistryClient
 from ctg_assets.settings import Settings
 
 
@@ -37,22 +39,49 @@ def next_refresh_step(settings: Settings, lake: Lake) -> Step | Rest:
 
 def next_known_step(settings: Settings, lake: Lake) -> Step | Rest:
     """The next step as far as it can be told without asking the registry; raises WarehouseError."""
-    latest = lake.extractions.latest(ExtractionState.COMPLETE)
+    known = [entry.data_timestamp for entry in lake.history.entries() if _is_walk(entry.mode)]
+    known += [
+        plan.data_timestamp
+        for plan in lake.extractions.plans()
+        if _is_walk(plan.mode)
+        and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+    ]
     return next_step(
         settings,
         lake,
         warehouse=lambda _: warehouse_state(settings),
         goal=wanted_state,
-        registry_timestamp=lambda: "" if latest is None else latest.data_timestamp,
+        registry_timestamp=lambda: known[-1] if known else "",
     )
 
 
-def next_extraction_step(settings: Settings, lake: Lake, extraction: ExtractionPlan) -> Step | Rest:
-    """The next step from a complete extraction to the marts; raises WarehouseError."""
+def next_extracted_step(settings: Settings, lake: Lake) -> Step | Rest:
+    """The next step from what is extracted to the marts; raises WarehouseError."""
     return next_build_step(
         settings,
         lake,
-        extraction,
         warehouse=lambda _: warehouse_state(settings),
         goal=wanted_state,
     )
+
+
+def plan_extraction(settings: Settings, lake: Lake, client: RegistryClient) -> ExtractionPlan:
+    """Plan what is due by the policy, or, when nothing is, what the settings ask for all the same.
+
+    Raises RegistryError as `Crawler.plan` does.
+    """
+    now = client.version(retry_seconds=PLANNING_PATIENCE_SECONDS).data_timestamp
+    choice = choose_again(settings, lake.history.entries(), now)
+    wanted = () if choice.wanted_by is None else lake.history.wanted_ids(choice.wanted_by)
+    return Crawler(client, lake.extractions, lake.shards).plan(
+        query=settings.query,
+        page_size=settings.page_size,
+        mode=choice.mode,
+        since=choice.since,
+        ids=wanted,
+        reason=choice.reason,
+    )
+
+
+def _is_walk(mode: ExtractionMode) -> bool:
+    return mode is not ExtractionMode.IMPORT

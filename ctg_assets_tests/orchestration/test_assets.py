@@ -47,7 +47,7 @@ class Bench:
         selection: list[dg.AssetKey] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Materialize assets; a failure is in the result."""
-        overrides = self.settings.model_dump(exclude_none=True)
+        overrides = self.settings.model_dump(mode="json", exclude_none=True)
         overrides["data_dir"] = str(self.settings.data_dir)
         return dg.materialize(
             [asset],

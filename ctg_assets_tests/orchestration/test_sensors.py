@@ -19,7 +19,7 @@ from ctg_assets.lake.extractions import Completion, ExtractionPlan
 from ctg_assets.orchestration.pages import RANGE_END_TAG, RANGE_START_TAG, registered_pages
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import process_tags
-from ctg_assets.orchestration.sensors import ATTEMPT_TAG, Cursor, parse_cursor
+from ctg_assets.orchestration.sensors import ATTEMPT_TAG, REASON_TAG, Cursor, parse_cursor
 from ctg_assets.pipeline import load
 from ctg_assets.pipeline.attempts import Attempts
 from ctg_assets.pipeline.crawl import Crawler
@@ -60,7 +60,7 @@ class Sensor:
 
     def tick(self) -> dg.RunRequest | str:
         """One evaluation: the run asked for, or the reason why there is none."""
-        overrides = self.settings.model_dump(exclude_none=True) | {
+        overrides = self.settings.model_dump(mode="json", exclude_none=True) | {
             "data_dir": str(self.settings.data_dir)
         }
         with dg.build_sensor_context(
@@ -218,7 +218,7 @@ def test_asks_for_tables_and_marts_then_rests(
 def test_plans_anew_when_the_data_moved(
     sensor: Sensor, shared_simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new data version of the registry leads to a new plan, and the request says so in its tags."""
+    """A new data version of the registry leads to a new plan; the run's tags say which and why."""
     plan = sensor.plan()
     sensor.walk(plan)
     holds = load.wanted_state(sensor.lake.compactor.compact(plan.extraction_id))
@@ -226,7 +226,9 @@ def test_plans_anew_when_the_data_moved(
     assert isinstance(sensor.tick(), str)
     shared_simulator.advance()
     sensor.remember(Cursor())
-    assert sensor.request().job_name == "plan_extraction"
+    request = sensor.request()
+    assert request.job_name == "plan_extraction"
+    assert request.tags[REASON_TAG].startswith("incremental: the registry's data moved from")
 
 
 @pytest.mark.parametrize("job_name", ["build_warehouse", "__ASSET_JOB"])
@@ -323,7 +325,7 @@ def test_says_what_is_wrong_for_good(sensor: Sensor, shared_simulator: RunningSi
 
 
 def test_is_held_back_by_a_check(sensor: Sensor) -> None:
-    """An extraction with far fewer studies than counted is not compacted; the reason says so."""
+    """An extraction with far fewer studies than counted is not recorded; the reason says so."""
     plan = sensor.plan()
     whole = msgspec.structs.replace(plan, expected_studies=2 * STUDIES)
     sensor.lake.extractions.create(whole)
@@ -332,4 +334,5 @@ def test_is_held_back_by_a_check(sensor: Sensor) -> None:
     assert isinstance(sensor.lake.extractions.completion(plan.extraction_id), Completion)
     reason = sensor.tick()
     assert isinstance(reason, str)
-    assert reason.startswith(f"not compacted: the registry counted {2 * STUDIES} studies")
+    assert reason.startswith("not recorded, check pages_are_complete_and_consistent failed")
+    assert f"the registry counted {2 * STUDIES} studies" in reason

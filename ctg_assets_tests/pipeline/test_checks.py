@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.lake.recording import Disappearance
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.checks import (
     Verdict,
+    check_disappearance,
     check_drift,
     check_foreign_keys,
     check_quarantine,
@@ -56,6 +58,10 @@ def _manifest(**facts: Any) -> SnapshotManifest:
         "json_bytes": 1,
         "file_bytes": 1,
         "created_at": datetime(2026, 11, 20, tzinfo=UTC),
+        "history_sequence": 1,
+        "history_revision": 1,
+        "parts": ["s"],
+        "lineage": {"s": 1},
         "previous_studies": 1000,
     }
     return SnapshotManifest(**{**sound, **facts})
@@ -98,6 +104,37 @@ def test_shards_are_compared_with_the_registrys_count(
     assert verdict.facts["rows"] == len(case.numbers)
     assert verdict.facts["distinct NCT ids"] == len(set(case.numbers))
     assert verdict.facts["expected studies"] == case.expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "found", "outcome"),
+    [
+        (ExtractionMode.INCREMENTAL, 1998, TOLD),
+        (ExtractionMode.INCREMENTAL, 1997, FATAL),
+        (ExtractionMode.CENSUS, 2000, PASSED),
+        (ExtractionMode.CENSUS, 1999, FATAL),
+        (ExtractionMode.CENSUS, 2001, FATAL),
+    ],
+)
+def test_a_census_has_to_match_the_registrys_count(
+    lake: Lake, settings: Settings, mode: ExtractionMode, found: int, outcome: str
+) -> None:
+    """Where only presence is told, one study too few or too many is fatal; elsewhere a few are told."""
+    plan = planned(lake, settings, studies=2000, mode=mode)
+    add_pages(lake, plan, json_of(*range(1, found + 1)))
+    assert _outcome(check_shards(lake, plan)) == outcome
+
+
+def test_of_picked_studies_no_number_is_expected(lake: Lake, settings: Settings) -> None:
+    """Ids that the registry does not have any more are no failure."""
+    plan = planned(lake, settings, studies=15, mode=ExtractionMode.PICKED)
+    plan = msgspec.structs.replace(plan, expected_studies=None)
+    add_pages(lake, plan, json_of(1, 2, 3))
+    verdict = check_shards(lake, plan)
+    assert (_outcome(verdict), verdict.description) == (
+        PASSED,
+        "all pages are there with 3 distinct studies",
+    )
 
 
 def test_pages_of_a_walk_under_way_are_sound(lake: Lake, settings: Settings) -> None:
@@ -205,6 +242,24 @@ def test_a_mass_disappearance_is_fatal(
     verdict = check_shrink(_manifest(studies=now, previous_studies=before), settings)
     assert _outcome(verdict) == outcome
     assert ("CTG_MAX_SHRINK_FRACTION" in verdict.description) == (outcome == FATAL)
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome", "says"),
+    [
+        (None, PASSED, "does not tell which studies are gone"),
+        (Disappearance(current=1000, gone=20, left_scope=False), PASSED, "20 of 1000"),
+        (Disappearance(current=1000, gone=21, left_scope=False), FATAL, "CTG_MAX_SHRINK_FRACTION"),
+        (Disappearance(current=1000, gone=999, left_scope=True), PASSED, "another scope"),
+        (Disappearance(current=0, gone=0, left_scope=False), PASSED, "0 of 0"),
+    ],
+)
+def test_studies_gone_in_masses_are_not_recorded_as_removed(
+    settings: Settings, found: Disappearance | None, outcome: str, says: str
+) -> None:
+    """Beyond the bound nothing is recorded; studies outside of another scope are no loss."""
+    verdict = check_disappearance(found, settings)
+    assert (_outcome(verdict), says in verdict.description) == (outcome, True), verdict
 
 
 def test_unknown_fields_are_told() -> None:

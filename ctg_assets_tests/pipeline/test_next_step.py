@@ -69,6 +69,7 @@ class World:
         expected: int | None = None,
         query: str = "",
         mode: ExtractionMode = ExtractionMode.FULL,
+        title: str = "A Study",
     ) -> ExtractionPlan:
         """A complete extraction of studies with these numbers."""
         plan = planned(
@@ -79,7 +80,7 @@ class World:
             query=query,
             mode=mode,
         )
-        return completed(self.lake, plan, json_of(*numbers))
+        return completed(self.lake, plan, json_of(*numbers, title=title))
 
     def compacted(self, plan: ExtractionPlan) -> SnapshotManifest:
         """The snapshot of a complete extraction."""
@@ -237,6 +238,89 @@ def test_what_was_extracted_is_built_before_the_registry_is_asked(world: World) 
     assert world.step() == (Stage.PLAN, None)
 
 
+# --- modes ----------------------------------------------------------------------------------------
+
+
+def _planned_because(world: World) -> str:
+    """What is to be planned and why; fails when something else is next."""
+    step = world.next()
+    assert isinstance(step, Step), step
+    assert step.stage is Stage.PLAN
+    return step.reason
+
+
+def test_modes_take_turns_at_a_data_version(world: World) -> None:
+    """When the data move, what was posted is asked for, then a census, and everything after a week."""
+    world.built(world.extracted(1, 2, 3))
+    world.registry = NEXT_DATA
+    assert _planned_because(world).startswith("incremental: the registry's data moved")
+    incremental = world.extracted(
+        2, data_timestamp=NEXT_DATA, mode=ExtractionMode.INCREMENTAL, title="Changed"
+    )
+    assert world.step() == (Stage.SNAPSHOT, incremental)
+    world.built(incremental)
+    assert _planned_because(world).startswith("census: removals and missed updates")
+    world.built(world.extracted(1, 2, 3, data_timestamp=NEXT_DATA, mode=ExtractionMode.CENSUS))
+    assert isinstance(world.next(), Rest)
+    world.registry = "2026-11-27T08:59:59"
+    assert _planned_because(world).startswith("full: the last whole walk")
+
+
+def test_what_a_census_finds_missing_is_fetched(world: World) -> None:
+    """Studies that it saw and we have not are asked for by their ids, and then there is rest."""
+    world.built(world.extracted(1, 2, 3))
+    world.registry = NEXT_DATA
+    world.built(world.extracted(2, data_timestamp=NEXT_DATA, mode=ExtractionMode.INCREMENTAL))
+    world.built(world.extracted(1, 2, 3, 4, data_timestamp=NEXT_DATA, mode=ExtractionMode.CENSUS))
+    assert _planned_because(world).startswith("picked: the census of 2026-11-21T09:00:05 found 1 ")
+    world.built(world.extracted(4, data_timestamp=NEXT_DATA, mode=ExtractionMode.PICKED))
+    assert isinstance(world.next(), Rest)
+
+
+def test_complete_extractions_are_recorded_oldest_first(world: World) -> None:
+    """What several of them saw is recorded in the order of time; the snapshot is of the last one."""
+    first = world.extracted(1, 2)
+    second = world.extracted(1, 2, 3, data_timestamp=NEXT_DATA)
+    assert world.step() == (Stage.SNAPSHOT, first)
+    world.compacted(first)
+    assert world.step() == (Stage.SNAPSHOT, second)
+    world.compacted(second)
+    assert world.step() == (Stage.STAGING, second)
+
+
+def test_an_extraction_overtaken_by_a_recorded_one_is_not_recorded(world: World) -> None:
+    """One that was held back, and made good by a later one, would only bring back what is past."""
+    world.extracted(1, 2, 3, expected=9)
+    later = world.extracted(1, 2, 3, data_timestamp=NEXT_DATA)
+    assert world.step() == (Stage.SNAPSHOT, later)
+    world.built(later)
+    world.registry = NEXT_DATA
+    assert world.next() == Rest(f"everything is as of the registry's data version {NEXT_DATA}")
+
+
+def test_a_census_held_back_is_not_taken_again_at_its_data_version(world: World) -> None:
+    """A registry that contradicts itself is asked again when its data move."""
+    world.built(world.extracted(1, 2, 3))
+    world.registry = NEXT_DATA
+    world.built(world.extracted(2, data_timestamp=NEXT_DATA, mode=ExtractionMode.INCREMENTAL))
+    world.extracted(1, 2, data_timestamp=NEXT_DATA, mode=ExtractionMode.CENSUS, expected=3)
+    rest = world.next()
+    assert isinstance(rest, Rest)
+    assert rest.blocked
+    world.registry = "2026-11-22T09:00:05"
+    assert _planned_because(world).startswith("incremental")
+
+
+@pytest.mark.parametrize(
+    "mode", [ExtractionMode.INCREMENTAL, ExtractionMode.CENSUS, ExtractionMode.PICKED]
+)
+def test_an_open_extraction_of_any_mode_is_walked(world: World, mode: ExtractionMode) -> None:
+    """Whatever it asks for, it is walked to its end before anything else is planned."""
+    world.built(world.extracted(1, 2))
+    plan = planned(world.lake, world.settings, data_timestamp=NEXT_DATA, mode=mode)
+    assert world.step() == (Stage.PAGES, plan)
+
+
 # --- extractions that are not of the present settings ---------------------------------------------
 
 
@@ -309,6 +393,11 @@ def _too_few(world: World) -> ExtractionPlan:
     return world.extracted(1, 2, 3, expected=9)
 
 
+def _vanished_before_recording(world: World) -> ExtractionPlan:
+    world.built(world.extracted(1, 2, 3, 4))
+    return world.extracted(1)
+
+
 def _vanished(world: World) -> ExtractionPlan:
     world.built(world.extracted(1, 2, 3, 4))
     plan = world.extracted(1)
@@ -318,12 +407,16 @@ def _vanished(world: World) -> ExtractionPlan:
 
 @pytest.mark.parametrize(
     ("held_back", "reason"),
-    [(_too_few, "not compacted"), (_vanished, "no_mass_disappearance")],
+    [
+        (_too_few, "not recorded, check pages_are_complete_and_consistent failed"),
+        (_vanished_before_recording, "not recorded, check no_mass_disappearance failed"),
+        (_vanished, "not loaded, check no_mass_disappearance failed"),
+    ],
 )
 def test_a_fatal_check_holds_back_until_the_registry_moves(
     world: World, held_back: Callable[[World], ExtractionPlan], reason: str
 ) -> None:
-    """Bad shards are not compacted and a bad snapshot is not loaded; new data are tried all the same."""
+    """Bad shards are not recorded and a bad snapshot is not loaded; new data are tried all the same."""
     held_back(world)
     rest = world.next()
     assert isinstance(rest, Rest)
