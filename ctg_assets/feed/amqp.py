@@ -14,16 +14,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from ctg_assets.feed.errors import DeliveryError, EventsRefusedError, SinkUnavailableError
+from ctg_assets.feed.errors import (
+    DeliveryError,
+    EventsRefusedError,
+    SinkFileError,
+    SinkUnavailableError,
+)
 from ctg_assets.feed.events import Message
 from ctg_assets.feed.sink_file import AmqpSettings
 
-_DEFAULT_PASSWORD = "guest"  # noqa: S105 - RabbitMQ's, for its own machine only
+# RabbitMQ's own user and password, for connections on its own machine.
+_GUEST = "guest"
+
 _NOT_FOUND = 404
 
 # The broker closes the channel with these over a message that it will not have, as one too large.
@@ -34,7 +41,7 @@ class AmqpSink:
     """A queue or exchange of RabbitMQ. For one thread at a time."""
 
     def __init__(self, settings: AmqpSettings, password: str | None) -> None:
-        """Prepare; nothing is sent yet."""
+        """Prepare; nothing is sent yet. Raises SinkFileError when the URL is not usable."""
         self._settings = settings
         self._parameters = _parameters(settings, password)
         self._channel: _ConfirmingChannel | None = None
@@ -76,6 +83,7 @@ class _ConfirmingChannel:
         self._where = f"{parameters.host}:{parameters.port}"
         self._problem: DeliveryError | None = None
         self._stands: Callable[[], bool] = lambda: True
+        self._closing = False
         self._closed = False
         self._published = 0
         self._unconfirmed: dict[int, Message] = {}
@@ -124,10 +132,9 @@ class _ConfirmingChannel:
 
     def close(self) -> None:
         """Close the connection, if it is not closed yet."""
+        self._closing = True
         if not self._closed and self._connection.is_open:
-            self._problem = None
             self._connection.close()
-            # Whatever comes of it, nothing that matters is on its way any more.
             self._run_until(lambda: self._closed)
         self._loop.close()
 
@@ -192,7 +199,7 @@ class _ConfirmingChannel:
         self._stir()
 
     def _channel_closed(self, channel: object, reason: Exception) -> None:
-        if channel is not self._channel or self._closed:
+        if channel is not self._channel:
             return
         code = reason.reply_code if isinstance(reason, ChannelClosedByBroker) else None
         if code == _NOT_FOUND and self._queue_there is None and self._settings.queue is not None:
@@ -227,25 +234,31 @@ class _ConfirmingChannel:
 
     def _stir(self, *_: object) -> None:
         """Look whether what is waited for has come."""
-        if self._problem is not None or self._stands():
+        if self._is_over():
             self._loop.stop()
+
+    def _is_over(self) -> bool:
+        # Whatever is found while closing, closing has to come to its end.
+        return self._stands() or (self._problem is not None and not self._closing)
 
     def _wait(self, doing: str, stands: Callable[[], bool]) -> None:
         """Let the loop run until something stands; raises what went wrong, or that time is up."""
-        if not self._run_until(stands):
+        self._run_until(stands)
+        if self._problem is not None:
+            raise self._problem
+        if not stands():
             message = (
                 f"{self._where} did not answer within {self._settings.timeout_seconds:g} s of "
                 f"{doing}; check the broker"
             )
-            raise self._problem or SinkUnavailableError(message)
+            raise SinkUnavailableError(message)
 
-    def _run_until(self, stands: Callable[[], bool]) -> bool:
+    def _run_until(self, stands: Callable[[], bool]) -> None:
         self._stands = stands
-        if self._problem is None and not stands():
+        if not self._is_over():
             timer = self._loop.call_later(self._settings.timeout_seconds, self._loop.stop)
             self._loop.start()
             self._loop.remove_timeout(timer)
-        return self._problem is None and stands()
 
     def _target(self) -> str:
         settings = self._settings
@@ -255,10 +268,14 @@ class _ConfirmingChannel:
 
 
 def _parameters(settings: AmqpSettings, password: str | None) -> pika.ConnectionParameters:
-    parameters = pika.URLParameters(settings.url)
-    user = urlsplit(settings.url).username
-    if user is not None:
-        parameters.credentials = pika.PlainCredentials(unquote(user), password or _DEFAULT_PASSWORD)
+    parts = urlsplit(settings.url)
+    user, _, place = parts.netloc.rpartition("@")
+    credentials = f"{user or _GUEST}:{quote(password or _GUEST, safe='')}"
+    try:
+        parameters = pika.URLParameters(parts._replace(netloc=f"{credentials}@{place}").geturl())
+    except (ValueError, TypeError) as error:
+        message = f"sink {settings.name!r}: the url has options that cannot be used: {error}"
+        raise SinkFileError(message) from error
     # Trying again is done elsewhere. pika is to give up before we do, so that it closes its sockets.
     parameters.connection_attempts = 1
     parameters.socket_timeout = parameters.stack_timeout = 0.9 * settings.timeout_seconds
@@ -266,6 +283,10 @@ def _parameters(settings: AmqpSettings, password: str | None) -> pika.Connection
     return parameters
 
 
-def _said(reason: Exception) -> str:
-    found = str(reason) or type(reason).__name__
-    return found if isinstance(reason, AMQPError) else f"{type(reason).__name__}: {found}"
+def _said(reason: BaseException) -> str:
+    """What pika's errors come down to: those of connecting hold the cause some layers below."""
+    nested = [*getattr(reason, "exceptions", ()), getattr(reason, "exception", None), *reason.args]
+    for part in nested:
+        if isinstance(part, BaseException):
+            return _said(part)
+    return f"{type(reason).__name__}: {reason}"
