@@ -49,12 +49,9 @@ def matched(keys: Keys, old: Sequence[Any], new: Sequence[Any]) -> Matched:
     What is no object, and everything where there are no keys, is paired with its equals only.
     """
     # Most items did not change and stand where they stood; finding keys is what costs time.
-    start = _equal_run(old, new)
-    end = _equal_run(reversed(old[start:]), reversed(new[start:]))
-    pairs = [(position, position) for position in range(start)]
-    pairs += [(len(old) - end + offset, len(new) - end + offset) for offset in range(end)]
-    left_old = list(range(start, len(old) - end))
-    left_new = list(range(start, len(new) - end))
+    pairs = _unmoved(old, new)
+    left_old = _without(range(len(old)), {position for position, _ in pairs})
+    left_new = _without(range(len(new)), {position for _, position in pairs})
     for key in _key_functions(keys):
         if not (left_old and left_new):
             break
@@ -63,6 +60,16 @@ def matched(keys: Keys, old: Sequence[Any], new: Sequence[Any]) -> Matched:
         left_old = _without(left_old, {position for position, _ in found})
         left_new = _without(left_new, {position for _, position in found})
     return Matched(sorted(pairs), left_old, left_new)
+
+
+def _unmoved(old: Sequence[Any], new: Sequence[Any]) -> list[tuple[int, int]]:
+    """Equal items at the same position, or before the first and after the last difference."""
+    if len(old) == len(new):
+        return [(at, at) for at, item in enumerate(old) if item == new[at]]
+    start = _equal_run(old, new)
+    end = _equal_run(reversed(old[start:]), reversed(new[start:]))
+    at_end = zip(range(len(old) - end, len(old)), range(len(new) - end, len(new)), strict=True)
+    return [*((at, at) for at in range(start)), *at_end]
 
 
 def _equal_run(old: Iterable[Any], new: Iterable[Any]) -> int:
