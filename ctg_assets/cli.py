@@ -273,7 +273,7 @@ def simulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="A fault to play, WHEN[@ENDPOINT]:KIND[=VALUE][xTIMES]; may be repeated."
+            help="A fault to play, WHEN\\[@ENDPOINT]:KIND[=VALUE][xTIMES]; may be repeated."
         ),
     ] = None,
     request_log: Annotated[
@@ -318,10 +318,10 @@ def simulate(
     the first day's data.
     """
     from ctg_assets.simulator.churn import Churn, ChurnRates
-    from ctg_assets.simulator.faults import FAULT_SYNTAX, Fault, FaultSyntaxError
+    from ctg_assets.simulator.faults import FAULT_SYNTAX, Fault
     from ctg_assets.simulator.options import SimulatorOptions
     from ctg_assets.simulator.serving import serve
-    from ctg_assets.simulator.source import FileSource, GeneratedSource, SourceError
+    from ctg_assets.simulator.source import FileSource, GeneratedSource
     from ctg_assets.simulator.wire import API_PREFIX
 
     if explain_faults:
@@ -340,7 +340,7 @@ def simulate(
             fault_seed=seed,
             request_log=request_log,
         )
-    except (FaultSyntaxError, SourceError, ValueError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
     def announce(api_url: str) -> None:
@@ -358,7 +358,7 @@ def simulate(
                 churn_seed,
                 rates=ChurnRates(touched=churn_rate),
                 log=churn_log,
-                listener=out.print,
+                listener=lambda done: out.print(str(done)),
             )
             options = replace(
                 options,

@@ -21,7 +21,8 @@ class SimulatorOptions:
     decides the `chance` faults. `request_log` is a JSON Lines file that is appended to. `data_timestamp`
     is that of the first data version, UTC; the default follows the generated studies' latest date and never
     changes, so that tokens survive a restart. `next_source` makes the studies of each later version.
-    Raises ValueError for a limit below 1 and a negative latency.
+    `advance_seconds` is how often a served simulator publishes one by itself; None means never.
+    Raises ValueError for a limit below 1, a negative latency, and an advance in no time.
     """
 
     requests_per_minute: int | None = None
@@ -31,6 +32,7 @@ class SimulatorOptions:
     request_log: Path | None = None
     data_timestamp: datetime = FIRST_TIMESTAMP
     next_source: NextSource | None = None
+    advance_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.requests_per_minute is not None and self.requests_per_minute < 1:
@@ -38,4 +40,9 @@ class SimulatorOptions:
             raise ValueError(message)
         if self.latency_seconds < 0:
             message = f"latency: expected 0 or more seconds, not {self.latency_seconds:g}"
+            raise ValueError(message)
+        if self.advance_seconds is not None and self.advance_seconds <= 0:
+            message = (
+                f"seconds between data versions: expected more than 0, not {self.advance_seconds:g}"
+            )
             raise ValueError(message)

@@ -75,7 +75,8 @@ def serve(
     """Serve until SIGINT or SIGTERM, then finish answers under way and return.
 
     Port 0 lets the system choose one. `ready` is called with the API's URL once requests are accepted.
-    To be called in the main thread. Raises OSError when the address or the request log cannot be used.
+    To be called in the main thread. Raises OSError when the address or the request log cannot be used, and
+    whatever ends the moving of the data, which ends the serving too.
     """
     simulator = Simulator(source, options)
     # uvicorn raises the signals it was stopped by once more; what follows that is ours to decide.
@@ -84,10 +85,40 @@ def serve(
     try:
         with simulator.log, _listen(host, port) as listener:
             api_url = _api_url(listener)
-            _Server(simulator, lambda: ready(api_url)).run(sockets=[listener])
+            server = _Server(simulator, lambda: ready(api_url))
+            with _moving(simulator, server, options.advance_seconds):
+                server.run(sockets=[listener])
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _moving(simulator: Simulator, server: _Server, seconds: float | None) -> Iterator[None]:
+    """Publish the next data version every so many seconds for as long as the context lasts; None: never."""
+    if seconds is None:
+        yield
+        return
+    stopped = threading.Event()
+    failed: list[Exception] = []
+
+    def move() -> None:
+        try:
+            while not stopped.wait(seconds):
+                simulator.registry.advance()
+        except Exception as error:  # noqa: BLE001 - raised again where it can be seen
+            failed.append(error)
+            server.should_exit = True
+
+    thread = threading.Thread(target=move, name="moving data", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 class RunningSimulator:

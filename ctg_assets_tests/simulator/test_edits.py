@@ -57,7 +57,7 @@ def test_every_edit_is_possible_and_changes_the_study(name: str) -> None:
     assert done
 
 
-_ODD = (
+_ODD: st.SearchStrategy[object] = (
     st.none() | st.text(max_size=3) | st.integers() | st.just([]) | st.just([None, 1]) | st.just({})
 )
 
