@@ -112,6 +112,30 @@ def test_outcomes_are_added_removed_and_reworded() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "is_reworded"),
+    [
+        ("Change in HbA1c", "Change in BMI", False),
+        ("Overall survival", "Progression-free survival", False),
+        ("tumour response in blood", "tumour response in urine", True),
+        # By difflib 0.6 one way, 0.2 the other.
+        ("tumour node blood urine stage", "stage tumour blood node urine", None),
+        ("Weeks", "Months", False),
+        ("", "Survival", False),
+    ],
+)
+def test_similarity_is_that_of_telling_words_in_both_directions(
+    old: str, new: str, is_reworded: bool | None
+) -> None:
+    """Words of every measure count only where there are no others, and the direction never does."""
+    there, back = (
+        [event.event_type for event in events(aiming(outcome(one)), aiming(outcome(other)))]
+        for one, other in ((old, new), (new, old))
+    )
+    assert there == back
+    assert is_reworded in {None, there == [EventType.PRIMARY_OUTCOME_REWORDED]}
+
+
 def test_another_time_frame_is_another_wording() -> None:
     """An outcome of the same measure with another time frame is told as reworded, whole."""
     [event] = events(aiming(outcome("Survival", "1 year")), aiming(outcome("Survival", "2 years")))
