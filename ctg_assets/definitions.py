@@ -19,7 +19,7 @@ from ctg_assets.orchestration.marts import build_marts_assets, dbt_cli, dbt_proj
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.selections import build_warehouse, extract_pages, plan_extraction
 from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_refresh
-from ctg_assets.orchestration.snapshot import studies
+from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
 
 
@@ -31,6 +31,7 @@ def build_definitions(
         assets=[
             extraction_plan,
             page_shards,
+            history,
             studies,
             build_staging_assets(),
             build_marts_assets(dbt_project()),

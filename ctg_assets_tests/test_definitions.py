@@ -43,7 +43,7 @@ checks = [
 ]
 selected = {}
 import dagster as dg
-for text in ("key:studies+",):
+for text in ("group:lake or key:studies+",):
     selected[text] = sorted(
         key.to_user_string() for key in dg.AssetSelection.from_string(text).resolve(graph)
     )
@@ -75,7 +75,7 @@ def test_groups_hold_the_stages(loaded: Any) -> None:
         groups.setdefault(asset["group"], set()).add(name)
     assert groups.keys() == {"extraction", "lake", "staging", "staging_views", "marts"}
     assert groups["extraction"] == {"extraction_plan", "page_shards"}
-    assert groups["lake"] == {"studies"}
+    assert groups["lake"] == {"study_versions", "study_changes", "studies"}
     names = {f"staging/{shape.name}" for shape in staging_shapes()}
     assert groups["staging"] == names | {"staging/load_info"}
     assert groups["staging_views"] == {
@@ -107,7 +107,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
 def test_lineage_is_unbroken(loaded: Any) -> None:
     """From every mart one gets back to the plan through views, tables, snapshot and pages."""
     for name, asset in loaded["assets"].items():
-        stages = ["extraction_plan", "page_shards", "studies"]
+        stages = ["extraction_plan", "page_shards", "study_versions", "studies"]
         if asset["group"] in {"staging", "staging_views", "marts"}:
             assert set(stages) <= set(asset["upstream"]), name
         if asset["group"] == "marts":
@@ -118,7 +118,14 @@ def test_lineage_is_unbroken(loaded: Any) -> None:
 def test_every_stage_has_checks(loaded: Any) -> None:
     """Each stage has checks, with descriptions where they are ours, and those before marts block."""
     groups = {check["asset"].partition("/")[0] for check in loaded["checks"]}
-    assert groups == {"extraction_plan", "page_shards", "studies", "staging", "marts"}
+    assert groups == {
+        "extraction_plan",
+        "page_shards",
+        "study_versions",
+        "studies",
+        "staging",
+        "marts",
+    }
     described = {
         (check["asset"], check["name"]): check["description"]
         for check in loaded["checks"]
@@ -128,7 +135,7 @@ def test_every_stage_has_checks(loaded: Any) -> None:
         ("page_shards", "pages_are_complete_and_consistent"),
         ("studies", "every_study_is_accounted_for"),
         ("studies", "few_studies_in_quarantine"),
-        ("studies", "no_mass_disappearance"),
+        ("study_versions", "no_mass_disappearance"),
         ("staging/studies", "one_row_per_study_of_the_snapshot"),
         ("staging/studies", "foreign_keys_hold"),
     ):
@@ -137,7 +144,7 @@ def test_every_stage_has_checks(loaded: Any) -> None:
 
 def test_everything_downstream_of_the_snapshot_can_be_selected(loaded: Any) -> None:
     """The selection that the README gives holds the snapshot, all tables and all marts."""
-    assert loaded["selected"]["key:studies+"] == sorted(
+    assert loaded["selected"]["group:lake or key:studies+"] == sorted(
         name for name, asset in loaded["assets"].items() if asset["group"] != "extraction"
     )
 

@@ -19,7 +19,7 @@ STAGING_PREFIX = "staging"
 
 _STAGING = dg.AssetSelection.key_prefixes(STAGING_PREFIX)
 _LOAD_INFO = dg.AssetSelection.assets(dg.AssetKey([STAGING_PREFIX, "load_info"]))
-_SNAPSHOT = dg.AssetSelection.assets("studies")
+_SNAPSHOT = dg.AssetSelection.assets("study_versions", "study_changes", "studies")
 _MARTS = _STAGING.downstream(include_self=False)
 
 # What each stage materializes; checks on these assets run with them.

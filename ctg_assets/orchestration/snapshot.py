@@ -1,17 +1,19 @@
-"""The asset `studies`: the compacted snapshot, with the checks on it.
+"""The assets `study_versions`, `study_changes` and `studies`: history and snapshot, with their checks.
 
-Belongs here: how compaction shows in Dagster. Does not belong here: compaction (`lake/compaction.py`)
-and the rules of the checks (`pipeline/checks.py`).
+Belongs here: how recording and compaction show in Dagster. Does not belong here: recording
+(`lake/recording.py`), compaction (`lake/compaction.py`) and the rules of the checks
+(`pipeline/checks.py`).
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.lake.recording import IncompleteExtractionError
 from ctg_assets.lake.snapshots import SnapshotManifest, snapshot_schema
 from ctg_assets.orchestration.extraction import OWNERS, page_shards
@@ -19,26 +21,109 @@ from ctg_assets.orchestration.metadata import bar_chart, markdown_table
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.verdicts import check_result
-from ctg_assets.pipeline.checks import snapshot_verdicts
-from ctg_assets.pipeline.last_loaded import studies_last_loaded
+from ctg_assets.pipeline.checks import Verdict, recording_verdicts, snapshot_verdicts
+from ctg_assets.pipeline.fates import registry_fates
+from ctg_assets.pipeline.next_step import unrecorded
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake, exclusively, open_lake
 
 GROUP = "lake"
 
+_SNAPSHOT_LOCK = "snapshot"
+
 _CHECKS = {
-    "every_study_is_accounted_for": "Studies and quarantine together hold every id of the shards.",
+    "every_study_is_accounted_for": "Studies and quarantine together hold every current id.",
     "few_studies_in_quarantine": "Few studies could not be typed; any is worth a look.",
-    "no_mass_disappearance": "The snapshot has about as many studies as were last loaded.",
     "no_unknown_fields": "Every field of every study is in the data model.",
 }
+
+_DISAPPEARANCE_CHECK = "no_mass_disappearance"
+_VERSIONS_KEY = dg.AssetKey("study_versions")
+_CHANGES_KEY = dg.AssetKey("study_changes")
 
 _PREVIEW_ROWS = 5
 _STATUS = ("protocolSection", "statusModule", "overallStatus")
 
 
+@dg.multi_asset(
+    name="history",
+    can_subset=True,
+    specs=[
+        dg.AssetSpec(
+            _VERSIONS_KEY,
+            deps=[page_shards],
+            group_name=GROUP,
+            kinds={"parquet"},
+            owners=OWNERS,
+            skippable=True,
+            description="Every content that studies were ever seen with, JSON as sent, and when they had "
+            "it. Append-only.",
+        ),
+        dg.AssetSpec(
+            _CHANGES_KEY,
+            deps=[page_shards],
+            group_name=GROUP,
+            kinds={"parquet"},
+            owners=OWNERS,
+            skippable=True,
+            description="What happened to studies, change by change, field by field, and what it means. "
+            "Append-only.",
+        ),
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            _DISAPPEARANCE_CHECK,
+            asset=_VERSIONS_KEY,
+            blocking=True,
+            description="About as many studies are there as before; asked before any count as removed.",
+        )
+    ],
+)
+def history(
+    context: dg.AssetExecutionContext, settings: SettingsResource
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
+    """Record the oldest complete extraction that the history does not have yet."""
+    configured = settings.load()
+    lake = open_lake(configured)
+    mark_running_here(context)
+    waiting = unrecorded(configured, lake)
+    if not waiting and lake.history.latest() is None:
+        message = (
+            "no extraction is complete yet; materialize extraction_plan and all its page_shards"
+        )
+        raise IncompleteExtractionError(message)
+    if not waiting:
+        context.log.info("every complete extraction is recorded")
+        if context.selected_asset_check_keys:
+            nothing = Verdict(True, "every complete extraction was recorded before")
+            yield check_result(nothing, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
+        return
+    plan = waiting[0]
+    with exclusively(configured, _SNAPSHOT_LOCK):
+        verdict = recording_verdicts(lake, plan, configured)[_DISAPPEARANCE_CHECK]
+        if context.selected_asset_check_keys:
+            yield check_result(verdict, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
+        if not verdict.passed:
+            message = f"nothing was recorded: {verdict.description}"
+            raise dg.Failure(message, allow_retries=False)
+        fates = registry_fates(configured, query=plan.query)
+        entry = lake.recorder.record(plan.extraction_id, fates=fates)
+    facts = _history_metadata(lake, entry)
+    of_changes = {
+        "first change_seq": entry.first_change_seq,
+        "next change_seq": entry.next_change_seq,
+        "silent updates": entry.silent,
+        "changes by kind": dg.MetadataValue.md(
+            markdown_table(("kind", "changes"), entry.changes.items())
+        ),
+    }
+    for key, metadata in ((_VERSIONS_KEY, facts), (_CHANGES_KEY, facts | of_changes)):
+        if key in context.selected_asset_keys:
+            yield dg.MaterializeResult(key, metadata=metadata)
+
+
 @dg.asset(
-    deps=[page_shards],
+    deps=[_VERSIONS_KEY],
     group_name=GROUP,
     kinds={"parquet"},
     owners=OWNERS,
@@ -48,34 +133,49 @@ _STATUS = ("protocolSection", "statusModule", "overallStatus")
     ],
 )
 def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """The whole registry at one data version: one typed row a study, sorted by NCT id.
+    """The whole registry at one data version: one typed row a study.
 
-    Made of the newest complete extraction. Studies that cannot be typed are set aside with the
-    reason, in a file of their own; fields that the model does not know are reported.
+    It builds on the snapshot before it: only studies that changed are typed and written. Studies that
+    cannot be typed are set aside with the reason, in a file of their own; fields that the model does
+    not know are reported.
     """
     configured = settings.load()
     lake = open_lake(configured)
     mark_running_here(context)
-    plan = lake.extractions.latest(ExtractionState.COMPLETE)
-    if plan is None:
+    entry = lake.history.latest()
+    if entry is None:
         message = (
-            "no extraction is complete yet; materialize extraction_plan and all its page_shards"
+            "no extraction is recorded yet; materialize extraction_plan, all its page_shards and "
+            "study_versions"
         )
         raise IncompleteExtractionError(message)
 
     def log_progress(done: int, total: int) -> None:
         context.log.debug(f"{done} of {total} studies compacted")
 
-    with exclusively(configured, "snapshot"):
-        manifest = lake.compactor.compact(plan.extraction_id, log_progress)
+    with exclusively(configured, _SNAPSHOT_LOCK):
+        manifest = lake.compactor.compact(entry.extraction_id, log_progress)
         prune(lake, keep_extractions=configured.keep_extractions)
-    last_loaded = studies_last_loaded(lake, manifest)
-    verdicts = snapshot_verdicts(manifest, configured, last_loaded)
+    verdicts = snapshot_verdicts(manifest, configured)
     return dg.MaterializeResult(
         metadata=_metadata(lake, manifest),
         data_version=dg.DataVersion(manifest.content_fingerprint),
         check_results=[check_result(verdicts[name], name) for name in _CHECKS],
     )
+
+
+def _history_metadata(lake: Lake, entry: HistoryEntry) -> dict[str, Any]:
+    return {
+        "entry": entry.sequence,
+        "extraction": entry.extraction_id,
+        "mode": str(entry.mode),
+        "data timestamp (UTC)": entry.data_timestamp,
+        "observed at": dg.MetadataValue.timestamp(entry.observed_at),
+        "whole walk": entry.complete,
+        "current studies": entry.studies,
+        "studies to fetch": entry.wanted,
+        "dagster/uri": lake.history.periods_path() or "",
+    }
 
 
 def _metadata(lake: Lake, manifest: SnapshotManifest) -> dict[str, Any]:
@@ -89,6 +189,7 @@ def _metadata(lake: Lake, manifest: SnapshotManifest) -> dict[str, Any]:
         "extraction": manifest.extraction_id,
         "JSON MB": round(manifest.json_bytes / 1e6, 1),
         "Parquet MB": round(manifest.file_bytes / 1e6, 1),
+        "parts": len(manifest.parts),
         "rows of a study seen before": manifest.duplicate_rows,
         "quarantine": dg.MetadataValue.md(
             markdown_table(

@@ -12,10 +12,16 @@ import dagster as dg
 from ctg_assets.pipeline.checks import Listing, Verdict
 
 
-def check_result(verdict: Verdict, name: str | None = None) -> dg.AssetCheckResult:
-    """A verdict as a check result; failures that must stop what comes after are errors."""
+def check_result(
+    verdict: Verdict, name: str | None = None, asset: dg.AssetKey | None = None
+) -> dg.AssetCheckResult:
+    """A verdict as a check result; failures that must stop what comes after are errors.
+
+    `asset` is needed where a step makes several.
+    """
     return dg.AssetCheckResult(
         check_name=name,
+        asset_key=asset,
         passed=verdict.passed,
         severity=dg.AssetCheckSeverity.ERROR if verdict.fatal else dg.AssetCheckSeverity.WARN,
         description=verdict.description,

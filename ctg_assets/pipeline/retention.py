@@ -14,12 +14,18 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
     """Delete what the newest `keep_extractions` complete extractions make needless.
 
     Those are older complete extractions with their snapshots, extractions that were given up, and
-    imports that never ended. Open crawls stay. Returns the ids deleted. Nothing happens before the
-    newest complete extraction has its snapshot.
+    imports that never ended. Open crawls stay, and so does what is complete until its contents are in
+    the history. Returns the ids deleted. Nothing happens before the newest recorded extraction has its
+    snapshot.
     """
     plans = lake.extractions.plans()
     states = [lake.extractions.state(plan.extraction_id) for plan in plans]
-    complete = [i for i, state in enumerate(states) if state is ExtractionState.COMPLETE]
+    recorded = {entry.extraction_id for entry in lake.history.entries()}
+    complete = [
+        i
+        for i, (plan, state) in enumerate(zip(plans, states, strict=True))
+        if state is ExtractionState.COMPLETE and plan.extraction_id in recorded
+    ]
     if not complete or lake.snapshots.manifest(plans[complete[-1]].extraction_id) is None:
         return []
     kept = complete[-keep_extractions:]
@@ -31,7 +37,7 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
             # One that began later may still be running.
             and place < complete[-1]
         )
-        is_older = state is ExtractionState.COMPLETE and place not in kept
+        is_older = place in complete and place not in kept
         if is_older or is_import_without_end or state is ExtractionState.SUPERSEDED:
             needless.append(plan.extraction_id)
     for extraction_id in needless:

@@ -11,7 +11,7 @@ from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.selections import build_warehouse, extract_pages, plan_extraction
 from ctg_assets.orchestration.sensors import build_registry_refresh
-from ctg_assets.orchestration.snapshot import studies
+from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
 
 

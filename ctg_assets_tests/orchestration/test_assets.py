@@ -13,7 +13,7 @@ from ctg_assets.lake.extractions import ExtractionPlan, ExtractionState
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.orchestration.pages import range_tags, registered_pages
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.snapshot import studies
+from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
 from ctg_assets.pipeline.services import Lake, open_lake
 from ctg_assets.settings import Settings, load_settings
@@ -114,12 +114,18 @@ def test_each_asset_in_turn(bench: Bench) -> None:
     assert shown["JSON MB"] > shown["file MB"] > 0
     assert shown["request seconds"] > 0
 
+    result = bench.materialize(history)
+    assert result.success
+    [check] = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("no_mass_disappearance", True)
+    assert bench.metadata("study_versions")["current studies"] == STUDIES
+    assert bench.metadata("study_changes")["next change_seq"] == STUDIES + 1
+
     result = bench.materialize(studies)
     assert result.success
     assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {
         "every_study_is_accounted_for": True,
         "few_studies_in_quarantine": True,
-        "no_mass_disappearance": True,
         "no_unknown_fields": True,
     }
     shown = bench.metadata("studies")
@@ -206,7 +212,8 @@ def test_a_later_page_brings_those_before_it(bench: Bench) -> None:
 def test_too_early_says_what_is_missing(bench: Bench) -> None:
     """Snapshot and tables before their time fail with what has to be materialized first."""
     for asset, needed in (
-        (studies, "no extraction is complete yet; materialize extraction_plan"),
+        (history, "no extraction is complete yet; materialize extraction_plan"),
+        (studies, "no extraction is recorded yet; materialize extraction_plan"),
         (build_staging_assets(), "there is no snapshot yet; materialize studies first"),
     ):
         result = bench.materialize(asset)

@@ -15,8 +15,10 @@ from ctg_assets.settings import Settings
 from ctg_assets_tests.pipeline.lakes import add_page, completed, json_of, planned
 
 
-def _extracted(lake: Lake, settings: Settings, *, compacted: bool = True) -> ExtractionPlan:
-    plan = completed(lake, planned(lake, settings, studies=2), json_of(1, 2))
+def _extracted(
+    lake: Lake, settings: Settings, *, compacted: bool = True, title: str = "A Study"
+) -> ExtractionPlan:
+    plan = completed(lake, planned(lake, settings, studies=2), json_of(1, 2, title=title))
     if compacted:
         lake.compactor.compact(plan.extraction_id)
     return plan
@@ -45,13 +47,25 @@ def _folders(lake: Lake, kind: str) -> list[str]:
 
 def test_older_complete_extractions_go_with_their_snapshots(lake: Lake, settings: Settings) -> None:
     """The newest ones stay, as many as configured; nothing of the others stays on disk."""
-    plans = [_extracted(lake, settings) for _ in range(4)]
+    plans = [_extracted(lake, settings, title=f"Title {number}") for number in range(4)]
     assert prune(lake, keep_extractions=2) == _ids(*plans[:2])
     assert lake.extractions.plans() == plans[2:]
     assert _folders(lake, "extractions") == _ids(*plans[2:])
     assert _folders(lake, "snapshots") == _ids(*plans[2:])
     assert prune(lake, keep_extractions=2) == []
     assert prune(lake, keep_extractions=1) == _ids(plans[2])
+
+
+def test_parts_that_newer_snapshots_consist_of_stay(lake: Lake, settings: Settings) -> None:
+    """A snapshot goes, but what a kept one builds on does not, until that one goes too."""
+    first, _, last = (_extracted(lake, settings) for _ in range(3))
+    prune(lake, keep_extractions=1)
+    assert [m.snapshot_id for m in lake.snapshots.manifests()] == _ids(last)
+    assert _folders(lake, "snapshots") == sorted(_ids(first, last))
+    assert sum(batch.num_rows for batch in lake.snapshots.batches(last.extraction_id)) == 2
+    newest = _extracted(lake, settings, title="Another title")
+    prune(lake, keep_extractions=1)
+    assert _folders(lake, "snapshots") == _ids(newest)
 
 
 def test_what_was_given_up_or_broken_off_goes(lake: Lake, settings: Settings) -> None:
@@ -72,16 +86,20 @@ def test_open_walks_and_an_import_under_way_stay(lake: Lake, settings: Settings)
     assert lake.extractions.plans() == [walk, complete, running]
 
 
-def test_nothing_goes_before_the_newest_has_its_snapshot(lake: Lake, settings: Settings) -> None:
-    """Until the newest complete extraction is compacted, what came before may be needed."""
+def test_what_is_not_in_the_history_stays(lake: Lake, settings: Settings) -> None:
+    """Shards go only when their contents are in the history, and it has its snapshot."""
     assert prune(lake, keep_extractions=1) == []
     _extracted(lake, settings)
     _given_up(lake, settings)
     assert len(lake.extractions.plans()) == 2
-    newest = _extracted(lake, settings, compacted=False)
+    waiting = _extracted(lake, settings, compacted=False)
+    assert len(prune(lake, keep_extractions=1)) == 1
+    assert waiting in lake.extractions.plans()
+    lake.recorder.record(waiting.extraction_id)
     assert prune(lake, keep_extractions=1) == []
-    lake.compactor.compact(newest.extraction_id)
-    assert len(prune(lake, keep_extractions=1)) == 2
+    lake.compactor.compact(waiting.extraction_id)
+    assert len(prune(lake, keep_extractions=1)) == 1
+    assert lake.extractions.plans() == [waiting]
 
 
 class _Killed(BaseException):
