@@ -23,7 +23,7 @@ def dim_study() -> None:
 def definitions_without_dbt() -> dg.Definitions:
     """Everything up to the staging tables, jobs and sensor included; settings from the environment."""
     return dg.Definitions(
-        assets=[extraction_plan, page_shards, studies, build_staging_assets(), dim_study],
+        assets=[extraction_plan, page_shards, history, studies, build_staging_assets(), dim_study],
         jobs=[plan_extraction, extract_pages, build_warehouse],
         sensors=[build_registry_refresh(30)],
         resources={"settings": SettingsResource()},
