@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,14 +33,23 @@ from ctg_assets.console import (
     extraction_facts,
     facts,
     rows_table,
+    sink_lines,
+    sinks_table,
     snapshot_facts,
     warehouse_facts,
 )
+from ctg_assets.feed.errors import FeedError, SinkBusyError, SinkFileError
 from ctg_assets.lake.bulk_file import BulkFileError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
 from ctg_assets.model.drift import drifts
+from ctg_assets.pipeline.feeding import (
+    deliver,
+    replay_dead_letters,
+    replay_from,
+    sink_statuses,
+)
 from ctg_assets.pipeline.import_file import import_file as bring_in
 from ctg_assets.pipeline.next_step import Rest, Stage, Step
 from ctg_assets.pipeline.published_model import (
@@ -84,6 +94,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+feed = typer.Typer(
+    help="Tell others of changes: webhooks and queues of RabbitMQ, named in CTG_FEED_FILE.",
+    no_args_is_help=True,
+)
+app.add_typer(feed, name="feed")
 
 # Of a long list, status shows the beginning.
 _MOST_LISTED = 20
@@ -405,6 +420,73 @@ def db_url() -> None:
                 signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
 
+@feed.command("run")
+def feed_run(
+    sink: Annotated[list[str] | None, typer.Option(help="Only this sink; may be repeated.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Deliver what there is, and end.")] = False,
+) -> None:
+    """Deliver changes to the sinks, as they come, until Ctrl-C.
+
+    Each sink goes on where it was, and waits for no other. What a sink did not confirm is sent again.
+
+    Exit codes: 0 done or stopped, 1 something could not be delivered, 2 unusable settings or sinks, 4
+    another process delivers to the sink.
+    """
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        # pika tells every failure in a dozen lines, and ours says it in one.
+        logging.getLogger("pika").setLevel(logging.CRITICAL)
+        with _stopped_by_signals() as stop:
+            outcomes = deliver(settings, sink or (), once=once, stop=stop)
+        failed = [outcome for outcome in outcomes if outcome.problem is not None]
+        for outcome in failed:
+            err.print(f"[red]{escape(outcome.sink)}[/]: {escape(str(outcome.problem))}")
+        if once and failed:
+            busy = all(isinstance(outcome.problem, SinkBusyError) for outcome in failed)
+            raise typer.Exit(ExitCode.BUSY if busy else ExitCode.FAILED)
+
+
+@feed.command("status")
+def feed_status() -> None:
+    """How far each sink is, what holds it up, and which events it did not take."""
+    with _errors_as_exit_codes():
+        statuses = sink_statuses(load_settings(), _MOST_LISTED)
+        out.print(sinks_table(statuses))
+        for status in statuses:
+            for line in sink_lines(status):
+                out.print(line)
+
+
+@feed.command("replay")
+def feed_replay(
+    sink: Annotated[str, typer.Argument(help="The sink's name.")],
+    from_seq: Annotated[
+        int | None, typer.Option(help="Send every change from this number on again.")
+    ] = None,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="Send the events again that it did not take.")
+    ] = False,
+) -> None:
+    """Have events sent again to a sink, by `feed run`, also by one that is running.
+
+    They carry the ids that they had, so that the receiver can drop what it has.
+    """
+    if (from_seq is None) is not dead_letters:
+        message = "give either --from-seq or --dead-letters"
+        raise typer.BadParameter(message)
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        if from_seq is None:
+            count = replay_dead_letters(settings, sink)
+            out.print(f"dead letters of {escape(sink)} that will be sent again: {count:,}")
+        else:
+            before = replay_from(settings, sink, from_seq)
+            out.print(
+                f"{escape(sink)} will be sent changes {from_seq:,} to {before:,} again, "
+                "those of them that it wants"
+            )
+
+
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -492,12 +574,16 @@ def _errors_as_exit_codes() -> Iterator[None]:
     except SettingsError as error:
         err.print(escape(str(error)), style="red")
         raise typer.Exit(ExitCode.UNUSABLE_SETTINGS) from error
+    except SinkFileError as error:
+        err.print(escape(str(error)), style="red")
+        raise typer.Exit(ExitCode.UNUSABLE_SETTINGS) from error
     except BusyError as error:
         err.print(escape(str(error)), style="yellow")
         raise typer.Exit(ExitCode.BUSY) from error
     except (
         BulkFileError,
         DataFolderError,
+        FeedError,
         OSError,
         RecordedAnswerError,
         RegistryError,
@@ -509,6 +595,23 @@ def _errors_as_exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         err.print("interrupted; what is finished stays, refresh goes on from here", style="yellow")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def set_stop(_number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, set_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _print_status(settings: Settings) -> None:

@@ -27,6 +27,7 @@ from rich.text import Text
 
 from ctg_assets.lake.extractions import ExtractionPlan
 from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.pipeline.feeding import SinkStatus
 from ctg_assets.pipeline.next_step import Stage, Step
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.pipeline.status import ExtractionStatus, WarehouseStatus
@@ -191,6 +192,50 @@ def rows_table(title: str, counts: Mapping[str, int]) -> Table:
     for name, rows in counts.items():
         table.add_row(name, f"{rows:,}")
     return table
+
+
+def sinks_table(statuses: Sequence[SinkStatus]) -> Table:
+    """How far the feed's sinks are."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("sink")
+    table.add_column("type")
+    for name in ("at change", "behind", "delivered", "dead letters"):
+        table.add_column(name, justify="right")
+    table.add_column("moved")
+    for status in statuses:
+        kind = "not in the file" if status.settings is None else status.settings.type
+        if status.state is None or status.behind is None:
+            table.add_row(status.name, kind, "", "", "", "", "never delivered to")
+        else:
+            state = status.state
+            numbers = (state.change_seq, status.behind, state.delivered, state.dead_letters)
+            shown = (f"{number:,}" for number in numbers)
+            table.add_row(status.name, kind, *shown, age(state.moved_at))
+    return table
+
+
+def sink_lines(status: SinkStatus) -> Iterator[str]:
+    """What else there is to say of a sink, a line each."""
+    state = status.state
+    if state is None:
+        return
+    name = escape(status.name)
+    if not state.is_held:
+        yield f"{name}: no process delivers to it; `ctg-assets feed run` does"
+    if state.last_error is not None and state.last_error_at is not None:
+        when = f"last error {age(state.last_error_at)}"
+        if state.failing_since is not None:
+            when = f"[red]held up[/] since {state.failing_since.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {when}"
+        yield f"{name}: {when}: {escape(state.last_error)}"
+    for letter in status.dead_letters:
+        again = ", to be sent again" if letter.replay_asked else ""
+        yield (
+            f"{name}: dead letter: change {letter.change_seq} of {letter.nct_id}, tried "
+            f"{letter.attempts} times, last {age(letter.last_failed_at)}{again}: {escape(letter.reason)}"
+        )
+    if state.dead_letters > len(status.dead_letters):
+        more = state.dead_letters - len(status.dead_letters)
+        yield f"{name}: {more:,} more dead letters, in ctg_meta.feed_dead_letters"
 
 
 def facts(items: Sequence[tuple[str, str]]) -> Text:

@@ -162,6 +162,9 @@ class Settings(BaseSettings):
     keep_extractions: int = Field(
         2, ge=1, description="Complete extractions whose shards are kept; older ones are pruned."
     )
+    feed_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None, description="TOML file that names who is told of changes (docs/feed.md)."
+    )
 
 
 def load_settings(**overrides: object) -> Settings:

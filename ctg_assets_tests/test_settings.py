@@ -31,6 +31,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_shrink_fraction": ("0.5", 0.5),
     "max_quarantine_fraction": ("1", 1.0),
     "keep_extractions": ("9", 9),
+    "feed_file": ("/somewhere/sinks.toml", Path("/somewhere/sinks.toml")),
 }
 
 

@@ -21,16 +21,24 @@ _ID_DIGITS = 32
 class TypedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a change means."""
 
-    type: Annotated[str, Meta(description="What happened, as `status_changed`.")]
-    subject: Annotated[str | None, Meta(description="What it happened to, as the measure.")] = None
-    old: Annotated[str | None, Meta(description="Value before, null if there was none.")] = None
-    new: Annotated[str | None, Meta(description="Value afterwards, null if there is none.")] = None
+    event_type: Annotated[str, Meta(description="What happened, as `status_changed`.")]
+    subject: Annotated[
+        str | None, Meta(description="What it happened to, as a site or an outcome measure.")
+    ] = None
+    old_value: Annotated[str | None, Meta(description="Value before, null if there was none.")] = (
+        None
+    )
+    new_value: Annotated[
+        str | None, Meta(description="Value afterwards, null if there is none.")
+    ] = None
     days: Annotated[
         int | None, Meta(description="By how many days a date moved; negative is earlier.")
     ] = None
     after_primary_completion: Annotated[
         bool | None,
-        Meta(description="Whether it came after the study's primary completion; null if unknown."),
+        Meta(
+            description="Whether it came after the primary completion; null where that is unknown."
+        ),
     ] = None
 
 
@@ -53,10 +61,10 @@ class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The registry's data timestamp at which the change was seen (UTC)."),
     ]
     title: Annotated[str | None, Meta(description="Brief title of the study.")] = None
-    old_version: Annotated[
+    old_version_number: Annotated[
         int | None, Meta(description="Number of the study's version before, null if none.")
     ] = None
-    new_version: Annotated[
+    new_version_number: Annotated[
         int | None, Meta(description="Number of its version afterwards, null if it is gone.")
     ] = None
     old_content_hash: Annotated[str | None, Meta(description="Content before.")] = None

@@ -32,7 +32,9 @@ class Filter:
         """Whether the event is wanted."""
         return (
             (not self._nct_ids or event.nct_id in self._nct_ids)
-            and _any(self._events, (event.kind, *(typed.type for typed in event.typed_events)))
+            and _any(
+                self._events, (event.kind, *(typed.event_type for typed in event.typed_events))
+            )
             and _any(self._countries, event.countries)
             and _any(self._sponsors, event.sponsors)
             and _any(self._conditions, (*event.conditions, *event.condition_terms))

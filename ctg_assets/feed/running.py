@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from ctg_assets.feed.amqp import AmqpSink
 from ctg_assets.feed.delivery import Delivery, Pauses, Sink
@@ -43,7 +45,7 @@ def make_sink(settings: SinkSettings, environment: Mapping[str, str]) -> Sink:
 def run_feed(
     sinks: Sequence[tuple[SinkSettings, Sink]],
     address: PostgresAddress,
-    open_source: Callable[[], EventSource],
+    source: EventSource,
     *,
     once: bool,
     stop: threading.Event,
@@ -51,14 +53,16 @@ def run_feed(
 ) -> list[Outcome]:
     """Deliver to all sinks until `stop` is set, or (`once`) until each has what there is or is down.
 
-    No sink waits for another.
+    No sink waits for another; `source` has to bear being asked by several threads.
     """
+    # stamina keeps hooks for the process as a whole; its own one logs neither cause nor remedy.
+    set_on_retry_hooks((_log_retry,))
     runs = [
         _Run(
             settings,
             sink,
             address,
-            open_source(),
+            source,
             once=once,
             stop=stop,
             pauses=pauses or Pauses(),
@@ -75,6 +79,10 @@ def run_feed(
         while thread.is_alive():
             thread.join(0.5)
     return [run.outcome for run in runs]
+
+
+def _log_retry(details: RetryDetails) -> None:
+    _log.info("%s; trying again in %.1f s", details.caused_by, details.wait_for)
 
 
 class _Run:
