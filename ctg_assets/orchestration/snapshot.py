@@ -21,9 +21,9 @@ from ctg_assets.orchestration.metadata import bar_chart, markdown_table
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.verdicts import check_result
-from ctg_assets.pipeline.checks import Verdict, recording_verdicts, snapshot_verdicts
+from ctg_assets.pipeline.checks import Verdict, snapshot_verdicts
 from ctg_assets.pipeline.fates import registry_fates
-from ctg_assets.pipeline.next_step import unrecorded
+from ctg_assets.pipeline.next_step import next_to_record
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake, exclusively, open_lake
 
@@ -86,26 +86,26 @@ def history(
     configured = settings.load()
     lake = open_lake(configured)
     mark_running_here(context)
-    waiting = unrecorded(configured, lake)
-    if not waiting and lake.history.latest() is None:
+    waiting = next_to_record(configured, lake)
+    if waiting is None and lake.history.latest() is None:
         message = (
             "no extraction is complete yet; materialize extraction_plan and all its page_shards"
         )
         raise IncompleteExtractionError(message)
-    if not waiting:
+    if waiting is None:
         context.log.info("every complete extraction is recorded")
         if context.selected_asset_check_keys:
             nothing = Verdict(True, "every complete extraction was recorded before")
             yield check_result(nothing, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
         return
-    plan = waiting[0]
+    if context.selected_asset_check_keys:
+        verdict = waiting.verdicts[_DISAPPEARANCE_CHECK]
+        yield check_result(verdict, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
+    if waiting.forbidden is not None:
+        message = f"nothing was recorded: {waiting.forbidden}"
+        raise dg.Failure(message, allow_retries=False)
+    plan = waiting.plan
     with exclusively(configured, _SNAPSHOT_LOCK):
-        verdict = recording_verdicts(lake, plan, configured)[_DISAPPEARANCE_CHECK]
-        if context.selected_asset_check_keys:
-            yield check_result(verdict, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
-        if not verdict.passed:
-            message = f"nothing was recorded: {verdict.description}"
-            raise dg.Failure(message, allow_retries=False)
         fates = registry_fates(configured, query=plan.query)
         entry = lake.recorder.record(plan.extraction_id, fates=fates)
     facts = _history_metadata(lake, entry)

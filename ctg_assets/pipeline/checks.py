@@ -116,11 +116,15 @@ def check_disappearance(found: Disappearance | None, settings: Settings) -> Verd
 def recording_verdicts(lake: Lake, plan: ExtractionPlan, settings: Settings) -> dict[str, Verdict]:
     """All verdicts on a complete extraction before it is recorded, by the name of the check."""
     shards = check_shards(lake, plan)
-    verdicts = {"pages_are_complete_and_consistent": shards}
     if shards.passed or not shards.fatal:
         found = lake.recorder.disappearance(plan.extraction_id)
-        verdicts["no_mass_disappearance"] = check_disappearance(found, settings)
-    return verdicts
+        disappearance = check_disappearance(found, settings)
+    else:
+        disappearance = Verdict(False, f"cannot be told: {shards.description}")
+    return {
+        "pages_are_complete_and_consistent": shards,
+        "no_mass_disappearance": disappearance,
+    }
 
 
 def check_snapshot_count(manifest: SnapshotManifest) -> Verdict:

@@ -174,6 +174,29 @@ def unrecorded(settings: Settings, lake: Lake) -> list[ExtractionPlan]:
     return waiting
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A complete extraction that is to be recorded, with the verdicts on it by the name of the check."""
+
+    plan: ExtractionPlan
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def forbidden(self) -> str | None:
+        """Why it may not be recorded, if it may not."""
+        return _first_failed(self.verdicts)
+
+
+def next_to_record(settings: Settings, lake: Lake) -> Waiting | None:
+    """The extraction to be recorded next: the oldest one that may be, else the newest one held back."""
+    waiting = None
+    for plan in unrecorded(settings, lake):
+        waiting = Waiting(plan, recording_verdicts(lake, plan, settings))
+        if waiting.forbidden is None:
+            break
+    return waiting
+
+
 def next_build_step(
     settings: Settings,
     lake: Lake,
@@ -183,12 +206,12 @@ def next_build_step(
 ) -> Step | Rest:
     """The next step from what is extracted to the marts, if one is needed and allowed."""
     held_back = None
-    for plan in unrecorded(settings, lake):
-        failed = _first_failed(recording_verdicts(lake, plan, settings))
-        if failed is None:
-            reason = f"extraction {plan.extraction_id} is not recorded yet"
-            return Step(Stage.SNAPSHOT, reason, plan)
-        held_back = Rest(f"not recorded, {failed}", blocked=True)
+    waiting = next_to_record(settings, lake)
+    if waiting is not None:
+        if waiting.forbidden is None:
+            reason = f"extraction {waiting.plan.extraction_id} is not recorded yet"
+            return Step(Stage.SNAPSHOT, reason, waiting.plan)
+        held_back = Rest(f"not recorded, {waiting.forbidden}", blocked=True)
     entry = lake.history.latest()
     if entry is None or not _is_current(entry, settings):
         return held_back or Rest("nothing is recorded that the settings ask for")
