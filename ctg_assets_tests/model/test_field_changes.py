@@ -53,9 +53,12 @@ def told(old: Any, new: Any) -> list[tuple[str, str | None, str, Any, Any]]:
 
 
 def leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Each value at and below a path, with the path it has in field changes and as JSON."""
+    """Each value at and below a path, with the path it has in field changes and as JSON.
+
+    Empty objects and lists are left out: they are told only where nothing else is.
+    """
     node = nodes_by_path().get(path)
-    if value and (node is None or not node.is_leaf or node.is_list):
+    if node is None or not node.is_leaf or node.is_list:
         if isinstance(value, dict):
             for name, below in value.items():
                 yield from leaves(f"{path}.{name}" if path else name, below)
@@ -232,6 +235,17 @@ def test_items_within_items_are_named_from_the_outermost_in() -> None:
 
     assert told(results("2"), results("3")) == [
         ("value", "PRIMARY / pain > - > - > OG001", "changed", "2", "3")
+    ]
+
+
+def test_what_is_empty_is_told_only_where_nothing_else_is() -> None:
+    """An empty object that comes is a change; one that gets its first field is told by that field."""
+    path = "protocolSection.statusModule"
+    empty, filled = nested(path, {}), nested(path, {"overallStatus": "RECRUITING"})
+    assert told({"protocolSection": {}}, empty) == [("statusModule", None, "added", None, {})]
+    assert told(empty, filled) == [("overallStatus", None, "added", None, "RECRUITING")]
+    assert told(nested(KEYWORDS, []), nested(KEYWORDS, ["a"])) == [
+        ("keywords[]", None, "added", None, "a")
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from ctg_assets.model.changes.field_changes import field_changes
 from ctg_assets.model.changes.partial_dates import days_moved, first_and_last_day, is_after
 from ctg_assets.model.changes.typed_events import EventType, TypedEvent, typed_events
 from ctg_assets.simulator import generate
+from ctg_assets.simulator.draws import Draw
+from ctg_assets.simulator.edits import EDITS, Desk
+from ctg_assets.simulator.identity import FIRST_DATA_DAY
 from ctg_assets_tests.model.edits import edited
 from ctg_assets_tests.model.wild import wild_study
 
@@ -121,6 +125,8 @@ def test_outcomes_are_added_removed_and_reworded() -> None:
         # By difflib 0.6 one way, 0.2 the other.
         ("tumour node blood urine stage", "stage tumour blood node urine", None),
         ("Weeks", "Months", False),
+        ("Survival", "Survival, told by the families once a year after the end of therapy", True),
+        ("Survival", "Progression-free survival", False),
         ("", "Survival", False),
     ],
 )
@@ -276,6 +282,58 @@ def test_data_sets_and_retractions_are_told() -> None:
         (EventType.REFERENCE_RETRACTED, "1 > 9"),
     ]
     assert [event.event_type for event in events(new, old)] == [EventType.IPD_WITHDRAWN]
+
+
+# What an edit of the simulator can mean; all others mean nothing to those who follow typed events.
+MEANINGS = {
+    "status_moved": {EventType.STATUS_CHANGED},
+    "study_stopped": {EventType.STATUS_CHANGED},
+    "status_became_unknown": {EventType.STATUS_CHANGED},
+    "enrollment_changed": {EventType.ENROLLMENT_CHANGED},
+    "enrollment_became_actual": {EventType.ENROLLMENT_TYPE_CHANGED},
+    "start_moved": {EventType.START_MOVED},
+    "primary_completion_moved": {EventType.PRIMARY_COMPLETION_MOVED},
+    "primary_completion_withdrawn": {EventType.PRIMARY_COMPLETION_MOVED},
+    "completion_moved": {EventType.COMPLETION_MOVED},
+    "primary_outcome_added": {EventType.PRIMARY_OUTCOME_ADDED},
+    "primary_outcome_removed": {EventType.PRIMARY_OUTCOME_REMOVED},
+    "primary_outcome_reworded": {EventType.PRIMARY_OUTCOME_REWORDED},
+    "site_added": {EventType.SITE_OPENED},
+    "site_removed": {EventType.SITE_CLOSED},
+    "site_status_changed": {EventType.SITE_OPENED, EventType.SITE_CLOSED},
+    "sponsor_changed": {EventType.SPONSOR_CHANGED},
+    "collaborator_added": {EventType.COLLABORATOR_ADDED},
+    "collaborator_removed": {EventType.COLLABORATOR_REMOVED},
+    "results_posted": {EventType.RESULTS_POSTED},
+    "results_withdrawn": {EventType.RESULTS_WITHDRAWN},
+    "reference_retracted": {EventType.REFERENCE_RETRACTED},
+}
+# A study that moves on also closes its sites and gets its dates; not every site is open, nor every move one.
+FOLLOW = {EventType.SITE_OPENED, EventType.SITE_CLOSED, EventType.COMPLETION_MOVED}
+MAYBE_NONE = {"site_added", "site_removed", "site_status_changed", "start_moved"} | {
+    "primary_completion_moved",
+    "completion_moved",
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_each_edit_of_the_simulator_means_what_it_is_called(name: str) -> None:
+    """An edit gives fields that changed, and the events that its name says, on whatever study."""
+    possible = 0
+    for index in range(25):
+        old = generate.study(7, index)
+        new = deepcopy(old)
+        if not EDITS[name](new, Desk(Draw(index), FIRST_DATA_DAY + 3)):
+            continue
+        possible += 1
+        assert field_changes(old, new)
+        found = {event.event_type for event in events(old, new)}
+        meant = MEANINGS.get(name, set())
+        if name in {"status_moved", "study_stopped", "status_became_unknown"}:
+            found -= FOLLOW
+        assert found <= meant
+        assert found or not meant or name in MAYBE_NONE
+    assert possible
 
 
 # What an event is when it is undone. A retraction that is taken back is none.

@@ -10,8 +10,8 @@ differ. Each row is about one value:
 - an item of a list, whole, was added or removed;
 - items that are in both contents stand in another order (`moved`, once for a list, without values).
 
-Objects that come or go are told by their fields. An empty object or list is a value of its own, and the
-path of such a list has no `[]`.
+Objects that come or go are told by their fields. An empty object or list is a value of its own where there
+was nothing or something else; the path of such a list has no `[]`.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class _Comparison:
         """Compare what is at a path; UNSET stands for nothing."""
         if _is_same(old, new):
             return
-        old_members, old_items, old_leaf = _parts(path, old)
-        new_members, new_items, new_leaf = _parts(path, new)
+        old_members, old_items, old_leaf = _parts(path, old, new)
+        new_members, new_items, new_leaf = _parts(path, new, old)
         for name in {**old_members, **new_members}:
             below = f"{path}.{name}" if path else name
             self.values(below, item, old_members.get(name, UNSET), new_members.get(name, UNSET))
@@ -126,12 +126,15 @@ def _is_same(old: Any, new: Any) -> bool:
     return bool(old == new) and msgspec.json.encode(old) == msgspec.json.encode(new)
 
 
-def _parts(path: str, value: Any) -> tuple[Mapping[str, Any], Sequence[Any], Any]:
-    """A value as members of an object, or items of a list, or a leaf; the other two are empty."""
+def _parts(path: str, value: Any, other: Any) -> tuple[Mapping[str, Any], Sequence[Any], Any]:
+    """A value as members of an object, or items of a list, or a leaf; the other two are empty.
+
+    An empty object or list is a leaf, unless the other side has something in it to be told.
+    """
     if path not in _whole_values():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and (value or (other and isinstance(other, dict))):
             return value, (), UNSET
-        if isinstance(value, list) and value:
+        if isinstance(value, list) and (value or (other and isinstance(other, list))):
             return {}, value, UNSET
     return {}, (), value
 
