@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -62,16 +62,19 @@ _STATISTICS = ["nct_id", "last_update_post_date"]
 _NO_NCT_ID = "no NCT id of the form NCT followed by eight digits"
 
 
+# What names a content of the history, and what a snapshot says of it beside the study itself.
+WANTED_COLUMNS = (
+    "nct_id",
+    "content_hash",
+    "last_update_post_date",
+    "extraction_id",
+    "page",
+    "contents_entry",
+)
+
+
 class OvertakenError(Exception):
     """The history has gone on since the extraction; the newest one is to be compacted."""
-
-
-@dataclass
-class _Tally:
-    """What is counted while studies go by."""
-
-    studies: int = 0
-    unknown_fields: Counter[str] = field(default_factory=Counter)
 
 
 class Compactor:
@@ -162,33 +165,30 @@ class Compactor:
         progress: Callable[[int, int], None] | None,
     ) -> Counter[str]:
         """Write a part with these studies; returns the occurrences of unknown fields."""
-        tally = _Tally()
+        studies = 0
+        unknown_fields: Counter[str] = Counter()
         with ExitStack() as stack:
             files = [
                 stack.enter_context(self._storage.publish(snapshot_path(name, file)))
                 for file in (STUDIES_FILE, EXTRAS_FILE, QUARANTINE_FILE)
             ]
             output = stack.enter_context(_Output(*files))
-            facts = wanted.select(
-                "nct_id",
-                "content_hash",
-                "last_update_post_date",
-                "extraction_id",
-                "page",
-                "contents_entry",
-            )
+            facts = wanted.select(WANTED_COLUMNS)
             read = self._history.contents(facts, ROW_GROUP_ROWS)
             for rows in stack.enter_context(_Ahead(read)):
-                _parse_rows(rows, output, tally)
+                typed = type_contents(rows)
+                output.add(typed)
+                studies += typed.studies.num_rows
+                unknown_fields.update(typed.unknown_fields)
                 if progress is not None:
-                    progress(tally.studies, wanted.height)
+                    progress(studies, wanted.height)
         if replaced is not None:
             with (
                 self._storage.publish(snapshot_path(name, REPLACED_FILE)) as stream,
                 pq.ParquetWriter(stream, REPLACED_SCHEMA) as writer,
             ):
                 writer.write_table(pa.table([pa.array(replaced, pa.string())], REPLACED_SCHEMA))
-        return tally.unknown_fields
+        return unknown_fields
 
     def _manifest(
         self,
@@ -266,8 +266,25 @@ class _Ahead:
             yield table
 
 
-def _parse_rows(rows: pa.Table, output: _Output, tally: _Tally) -> None:
-    """Parse some contents and hand them to the writers of the part."""
+@dataclass(frozen=True)
+class TypedContents:
+    """Contents of studies, typed: as in a snapshot's files (`snapshot_schema()`, EXTRAS_SCHEMA, ...).
+
+    `unknown_fields` counts the occurrences of fields outside the model, by path.
+    """
+
+    studies: pa.Table
+    extras: pa.Table
+    quarantined: pa.Table
+    unknown_fields: Counter[str]
+
+
+def type_contents(rows: pa.Table) -> TypedContents:
+    """Type some contents of the history.
+
+    `rows` have `nct_id`, `content_hash`, `last_update_post_date`, `extraction_id`, `page` and `study`.
+    Never fails on content: what cannot be typed is quarantined with the reason.
+    """
     history_ids = rows["nct_id"].to_pylist()
     named = [i for i, history_id in enumerate(history_ids) if is_identified(history_id)]
     raw = rows["study"]
@@ -281,28 +298,24 @@ def _parse_rows(rows: pa.Table, output: _Output, tally: _Tally) -> None:
     )
     facts = [kept[name] for name in snapshot_schema().names if name in kept.column_names]
     columns = [*facts, *parsed.studies.columns]
-    output.add_studies(pa.Table.from_arrays(columns, schema=snapshot_schema()))
-    output.add_extras(_extra_rows([history_ids[i] for i in named], parsed.extras))
-
-    if reasons:
-        rejected = sorted(reasons)
-        quarantined = rows.take(pa.array(rejected, pa.int64()))
-        studies = quarantined["study"]
-        output.add_quarantined(
-            pa.table(
-                [
-                    [identify(study).nct_id for study in studies.to_pylist()],
-                    quarantined["extraction_id"],
-                    quarantined["page"],
-                    [reasons[i] for i in rejected],
-                    studies,
-                    quarantined["nct_id"],
-                ],
-                schema=QUARANTINE_FILE_SCHEMA,
-            )
-        )
-    tally.studies += kept.num_rows
-    tally.unknown_fields.update(parsed.unknown_fields)
+    rejected = sorted(reasons)
+    quarantined = rows.take(pa.array(rejected, pa.int64()))
+    return TypedContents(
+        studies=pa.Table.from_arrays(columns, schema=snapshot_schema()),
+        extras=_extra_rows([history_ids[i] for i in named], parsed.extras),
+        quarantined=pa.table(
+            [
+                [identify(study).nct_id for study in quarantined["study"].to_pylist()],
+                quarantined["extraction_id"],
+                quarantined["page"],
+                [reasons[i] for i in rejected],
+                quarantined["study"],
+                quarantined["nct_id"],
+            ],
+            schema=QUARANTINE_FILE_SCHEMA,
+        ),
+        unknown_fields=parsed.unknown_fields,
+    )
 
 
 class _Output:
@@ -324,21 +337,16 @@ class _Output:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def add_studies(self, studies: pa.Table) -> None:
-        """Write typed studies; raises what writing those before them raised."""
+    def add(self, typed: TypedContents) -> None:
+        """Write typed contents; raises what writing those before them raised."""
         self._wait()
         self._pending = self._thread.submit(
-            self._studies.write_table, studies, row_group_size=ROW_GROUP_ROWS
+            self._studies.write_table, typed.studies, row_group_size=ROW_GROUP_ROWS
         )
-
-    def add_extras(self, extras: pa.Table) -> None:
-        """Write values from outside the model."""
-        if extras.num_rows:
-            self._extras.write_table(extras)
-
-    def add_quarantined(self, studies: pa.Table) -> None:
-        """Write studies that cannot be typed."""
-        self._quarantine.write_table(studies)
+        if typed.extras.num_rows:
+            self._extras.write_table(typed.extras)
+        if typed.quarantined.num_rows:
+            self._quarantine.write_table(typed.quarantined)
 
     def _wait(self) -> None:
         pending, self._pending = self._pending, None

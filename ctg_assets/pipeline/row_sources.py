@@ -37,7 +37,7 @@ from ctg_assets.pipeline.services import Lake
 
 # Flattening a batch costs some 0.2 s however small it is. Three row groups, 12,000 studies, are about
 # 200 MB of Arrow, and 400 MB of rows.
-_ROW_GROUPS_AT_A_TIME = 3
+ROW_GROUPS_AT_A_TIME = 3
 
 _VERSIONS_AT_A_TIME = 100_000
 
@@ -72,9 +72,9 @@ def staging_shapes() -> tuple[TableShape, ...]:
     return tuple(shape for source in row_sources() for shape in source.shapes)
 
 
-def study_sources() -> tuple[RowSource, ...]:
-    """The sources of tables that say how studies are, not how they came to be."""
-    return (_flattened_studies(), _extras())
+def study_shapes() -> tuple[TableShape, ...]:
+    """The tables that say how studies are, not how they came to be; referenced ones first."""
+    return tuple(shape for source in (_flattened_studies(), _extras()) for shape in source.shapes)
 
 
 def _of_studies(ancestor: Ancestor) -> str:
@@ -89,7 +89,7 @@ def _flattened_studies() -> RowSource:
     ) -> Rows:
         columns = snapshot_columns(names)
         for studies in lake.snapshots.batches(
-            manifest.snapshot_id, columns, row_groups=_ROW_GROUPS_AT_A_TIME, since=since
+            manifest.snapshot_id, columns, row_groups=ROW_GROUPS_AT_A_TIME, since=since
         ):
             yield flatten(studies, names)
 

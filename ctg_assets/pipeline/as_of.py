@@ -1,0 +1,87 @@
+"""The tables as they stood at a time in the past.
+
+Belongs here: which contents were current then, and loading what they give. Does not belong here: the
+history (`lake/history.py`) and the load (`warehouse/loader.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+
+import polars as pl
+import pyarrow as pa
+
+from ctg_assets.lake.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_contents
+from ctg_assets.lake.history import UNIDENTIFIED
+from ctg_assets.model.extras import EXTRAS, extras_rows
+from ctg_assets.model.flatten import flatten
+from ctg_assets.pipeline.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes
+from ctg_assets.pipeline.services import Lake
+from ctg_assets.warehouse.builds import BuildRecord
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
+
+
+class NothingObservedError(ValueError):
+    """Nothing was observed at or before the time asked for; the message says since when there is something."""
+
+
+def contents_at(lake: Lake, at: datetime) -> pl.DataFrame:
+    """The contents that were current at a time (aware): their periods (PERIODS_SCHEMA), by NCT id.
+
+    Raises NothingObservedError when the history begins later.
+    """
+    periods = lake.history.periods()
+    moment = pl.lit(at).cast(pl.Datetime("us", "UTC"))
+    begun = periods.filter(pl.col("valid_from") <= moment)
+    if not begun.height:
+        since = "the history is empty"
+        if periods.height:
+            first = periods.select(pl.col("valid_from").min().dt.strftime("%Y-%m-%d %H:%M:%S"))
+            since = f"the first observation is of {first.item()} UTC"
+        message = f"nothing was observed until {at:%Y-%m-%d %H:%M:%S} UTC; {since}"
+        raise NothingObservedError(message)
+    return begun.filter(pl.col("valid_to").is_null() | (pl.col("valid_to") > moment))
+
+
+def load_as_of(
+    address: PostgresAddress,
+    lake: Lake,
+    at: datetime,
+    schema: str,
+    progress: Callable[[LoadProgress], None] | None = None,
+) -> LoadReport:
+    """Load the tables as they stood at a time (aware) into a schema, in one swap.
+
+    What an earlier load of this kind put there is replaced; staging is not touched. Memory is bounded by
+    a batch of studies. Raises NothingObservedError, and what `load_tables` raises.
+    """
+    contents = contents_at(lake, at)
+    shapes = study_shapes()
+    digest = hashlib.sha256("".join(contents["content_hash"]).encode()).hexdigest()
+    identified = contents.filter(~pl.col("nct_id").str.starts_with(UNIDENTIFIED))
+    return load_tables(
+        address,
+        shapes,
+        _rows(lake, contents),
+        schema=schema,
+        build=BuildRecord(
+            snapshot_id=f"as of {at:%Y-%m-%dT%H:%M:%S}",
+            content_fingerprint=digest,
+            model_fingerprint="",
+            data_timestamp=contents["valid_from"].max(),  # type: ignore[arg-type]
+            studies=identified.height,
+            tables={shape.name: digest for shape in shapes},
+        ),
+        progress=progress,
+    )
+
+
+def _rows(lake: Lake, contents: pl.DataFrame) -> Iterator[Mapping[str, pa.Table]]:
+    wanted = contents.select(WANTED_COLUMNS)
+    for rows in lake.history.contents(wanted, ROW_GROUPS_AT_A_TIME * ROW_GROUP_ROWS):
+        typed = type_contents(rows)
+        yield flatten(typed.studies)
+        yield {EXTRAS.name: extras_rows(typed.extras)}
