@@ -64,12 +64,10 @@ def create_table(shape: TableShape, schema: str) -> sql.Composed:
     )
 
 
-def copy_rows(shape: TableShape, schema: str, *, freeze: bool = True) -> sql.Composed:
-    """`COPY` in binary format; with FREEZE only in the transaction that created the table."""
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary{})").format(
-        sql.Identifier(schema, shape.name),
-        _names(tuple(column.name for column in shape.columns)),
-        sql.SQL(", FREEZE" if freeze else ""),
+def copy_rows(shape: TableShape, schema: str) -> sql.Composed:
+    """`COPY` in binary format; FREEZE, so only in the transaction that created the table."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
+        sql.Identifier(schema, shape.name), _names(tuple(column.name for column in shape.columns))
     )
 
 
@@ -90,7 +88,7 @@ def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
     """One `CREATE INDEX` for each of the shape's indexes, and one for its ordered columns."""
     if shape.ordered_columns:
         yield sql.SQL("CREATE INDEX {} ON {} USING brin ({}) WITH (pages_per_range = {})").format(
-            sql.Identifier(_order_index_name(shape)),
+            sql.Identifier(object_name(shape.name, "order", "idx")),
             sql.Identifier(schema, shape.name),
             _names(shape.ordered_columns),
             sql.Literal(_PAGES_PER_RANGE),
@@ -101,16 +99,6 @@ def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
             sql.Identifier(schema, shape.name),
             _names(columns),
         )
-
-
-def _order_index_name(shape: TableShape) -> str:
-    return object_name(shape.name, "order", "idx")
-
-
-def summarize_new_rows(shape: TableShape, schema: str) -> sql.Composed:
-    """What brings the block range index up to date: pages without a summary are read by every search."""
-    index = sql.Identifier(schema, _order_index_name(shape)).as_string()
-    return sql.SQL("SELECT brin_summarize_new_values({}::regclass)").format(sql.Literal(index))
 
 
 def add_foreign_key(

@@ -1,15 +1,16 @@
 """Changing staging in place: the rows of changed studies are replaced, at the cost of what changed.
 
 Belongs here: the course of a delta. Does not belong here: loads of whole tables (`loader.py`), the
-queries that delete and check (`replacing.py`), and how rows travel (`sending.py`).
+queries that check and replace rows (`replacing.py`), and how rows travel (`sending.py`).
 
-All is done in one transaction of one session. Readers never wait for it, since it takes no lock that
-keeps them away, and they see all of it or nothing. Whatever ends it before the commit, kill -9 of either
-side included, leaves the old rows as they were.
+New rows go into temporary tables, where they are checked, and from there into the place of the old ones:
+all in one transaction of one session. Readers never wait for it, since it takes no lock that keeps them
+away, and they see all of it or nothing. Whatever ends it before the commit, kill -9 of either side
+included, leaves the old rows as they were.
 
-Foreign keys are checked by queries over the rows of the changed studies. Postgres' own triggers would
-look for referring rows once for each row that is deleted, and there is no B-tree to find them by; so they
-are off in this session. Triggers that people have put on staging tables do not fire either.
+Foreign keys are checked by queries over the new rows. Postgres' own triggers would look for referring
+rows once for each row that is deleted, and there is no B-tree to find them by; so they are off in this
+session. Triggers that people have put on staging tables do not fire either.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from ctg_assets.warehouse.errors import (
 from ctg_assets.warehouse.loader import LoadProgress, LoadReport
 from ctg_assets.warehouse.loads import next_load_number, write_delta
 from ctg_assets.warehouse.meta import ensure_notes
-from ctg_assets.warehouse.replacing import CHANGED, ChangedStudies, Replacement, by_key
+from ctg_assets.warehouse.replacing import CHANGED, NEW_ROWS, ChangedStudies, Replacement, by_key
 from ctg_assets.warehouse.sending import Sender, conform
 from ctg_assets.warehouse.sessions import LOCK_MILLISECONDS, session_alone
 from ctg_assets.warehouse.target import Target
@@ -220,13 +221,15 @@ class _Delta:
 
     def run(self, batches: Iterable[Mapping[str, pa.Table]]) -> None:
         """Do it all but for the commit."""
-        with self._timed("delete"):
-            self.changed.write(self.connection)
-            self._each("delete", self._delete)
         with self._timed("copy"):
             self._copy(batches)
         with self._timed("check"):
             self._each("check", self._check)
+        with self._timed("replace"):
+            self.changed.write(self.connection)
+            with by_key(self.connection):
+                self._each("replace", self._replace)
+            self._summarize()
         self._record()
         self._refresh_views()
 
@@ -237,24 +240,16 @@ class _Delta:
         self.seconds[phase] = time.perf_counter() - began
 
     def _each(self, phase: str, work: Callable[[Replacement], None]) -> None:
-        with by_key(self.connection):
-            for done, table in enumerate(self.tables.values(), start=1):
-                work(table)
-                self.progress(LoadProgress(phase, done, len(self.tables)))
-
-    def _delete(self, table: Replacement) -> None:
-        self.deleted[table.name] = table.delete(self.connection)
-
-    def _check(self, table: Replacement) -> None:
-        if self.inserted[table.name]:
-            table.check_references(self.connection, self.tables)
+        for done, table in enumerate(self.tables.values(), start=1):
+            work(table)
+            self.progress(LoadProgress(phase, done, len(self.tables)))
 
     def _copy(self, batches: Iterable[Mapping[str, pa.Table]]) -> None:
         shapes = {name: table.shape for name, table in self.tables.items()}
-        self.inserted = dict.fromkeys(shapes, 0)
         self.copied_bytes = dict.fromkeys(shapes, 0)
+        copied = 0
         with Sender(
-            [self.connection], shapes, self.copied_bytes, self.target, into_new=False
+            [self.connection], shapes, self.copied_bytes, self.target, into=NEW_ROWS
         ) as sender:
             for batch in batches:
                 for name, rows in batch.items():
@@ -266,12 +261,33 @@ class _Delta:
                     own = conform(shapes[name], rows, self.target)
                     self.tables[name].require_own(own, self.changed)
                     sender.add(name, own)
-                    self.inserted[name] += rows.num_rows
-                self.progress(LoadProgress("copy", sum(self.inserted.values())))
+                    copied += rows.num_rows
+                self.progress(LoadProgress("copy", copied))
             sender.finish()
-        for name, shape in shapes.items():
-            if shape.ordered_columns and self.inserted[name]:
-                self.connection.execute(ddl.summarize_new_rows(shape, self.target.schema))
+
+    def _check(self, table: Replacement) -> None:
+        with postgres_errors(f"checking the keys of {self.target.schema}.{table.name}"):
+            self.connection.execute(ddl.create_primary_key(table.shape, NEW_ROWS))
+        table.check_references(self.connection, self.tables)
+
+    def _replace(self, table: Replacement) -> None:
+        with postgres_errors(f"replacing rows of {self.target.schema}.{table.name}"):
+            self.deleted[table.name], self.inserted[table.name] = table.replace(self.connection)
+
+    def _summarize(self) -> None:
+        """Bring block range indexes up to date: every search reads the pages that have no summary."""
+        self.connection.execute(
+            """
+            SELECT brin_summarize_new_values(i.oid)
+            FROM pg_class AS c
+            JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            JOIN pg_index AS x ON x.indrelid = c.oid
+            JOIN pg_class AS i ON i.oid = x.indexrelid
+            JOIN pg_am AS m ON m.oid = i.relam
+            WHERE n.nspname = %s AND c.relname = ANY(%s) AND m.amname = 'brin'
+            """,
+            [self.target.schema, [name for name, rows in self.inserted.items() if rows]],
+        )
 
     def _record(self) -> None:
         number = next_load_number(self.connection)

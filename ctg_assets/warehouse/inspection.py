@@ -171,3 +171,12 @@ def _tables(connection: Connection, schema: str) -> list[str]:
         [schema],
     ).fetchall()
     return [name for (name,) in found]
+
+
+def view_names(address: PostgresAddress, schema: str) -> set[str]:
+    """The views of a schema; empty if there is none."""
+    with connect(address) as connection, postgres_errors(f"listing the views of {schema}"):
+        found: list[tuple[str]] = connection.execute(
+            "SELECT viewname FROM pg_views WHERE schemaname = %s", [schema]
+        ).fetchall()
+    return {name for (name,) in found}

@@ -54,7 +54,7 @@ _CLEANING_SECONDS = 10.0
 class LoadProgress:
     """How far a load is: `phase` is copy (counted in rows), index (tables), check (keys) or swap.
 
-    Of a delta: delete (tables), copy (rows), check (tables) or commit.
+    Of a delta: copy (rows), check (tables), replace (tables) or commit.
     """
 
     phase: str
@@ -249,7 +249,9 @@ class _Load:
         self.copied_bytes = dict.fromkeys(shapes, 0)
         for worker in self.workers:
             worker.execute("BEGIN")
-        with Sender(self.workers, shapes, self.copied_bytes, self.target, into_new=True) as sender:
+        with Sender(
+            self.workers, shapes, self.copied_bytes, self.target, into=self.target.next_schema
+        ) as sender:
             for batch in batches:
                 # The largest first: connections get tables as they come, by bytes so far.
                 for name, rows in sorted(batch.items(), key=lambda item: -item[1].nbytes):

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from ctg_assets.warehouse.connection import Connection
+from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
+from ctg_assets.warehouse.meta import has_notes
 
 
 def next_load_number(connection: Connection) -> int:
@@ -20,6 +21,17 @@ def next_load_number(connection: Connection) -> int:
     found = connection.execute("SELECT max(load_number) FROM ctg_meta.loads").fetchone()
     (last,) = found or (None,)
     return 1 if last is None else last + 1
+
+
+def newest_load_is_delta(address: PostgresAddress) -> bool:
+    """Whether the last load replaced the rows of some studies only."""
+    with connect(address) as connection, postgres_errors("reading the loads of staging"):
+        if not has_notes(connection, "loads"):
+            return False
+        found = connection.execute(
+            "SELECT kind = 'delta' FROM ctg_meta.loads ORDER BY load_number DESC LIMIT 1"
+        ).fetchone()
+    return found == (True,)
 
 
 def write_full_load(connection: Connection, number: int, snapshot_id: str) -> None:

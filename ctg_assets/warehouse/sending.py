@@ -1,4 +1,4 @@
-"""Sending rows into tables.
+"""Sending rows into new tables.
 
 Belongs here: spreading tables over connections, and holding memory together while batches come in.
 Does not belong here: the bytes (`copy_format.py`), transactions, and what happens to the tables
@@ -29,11 +29,10 @@ _UNSENT_BYTES = 512 << 20
 
 
 class Sender:
-    """Sends rows of tables over several connections at once, each in a transaction of the caller's.
+    """Creates tables in the schema `into` and sends their rows, over several connections at once.
 
-    `into_new`: each connection creates the tables assigned to it, in the schema where the target's next
-    ones are prepared. Only into a table of the same transaction can COPY freeze rows and, under
-    wal_level=minimal, skip the WAL. Otherwise rows are added to the tables in the target itself.
+    Each connection is in a transaction of the caller's, in which it creates and fills the tables assigned
+    to it: only so can COPY freeze rows and, under wal_level=minimal, skip the WAL.
     """
 
     def __init__(
@@ -43,13 +42,13 @@ class Sender:
         copied_bytes: dict[str, int],
         target: Target,
         *,
-        into_new: bool,
+        into: str,
     ) -> None:
         self._connections = connections
         self._shapes = shapes
         self._copied_bytes = copied_bytes
         self._target = target
-        self._into_new = into_new
+        self._into = into
         self._threads = [ThreadPoolExecutor(1) for _ in connections]
         self._assigned_bytes = [0] * len(connections)
         self._lane: dict[str, int] = {}
@@ -78,7 +77,7 @@ class Sender:
             self._send(name)
 
     def finish(self) -> None:
-        """Send what is left, and create new tables that got no rows."""
+        """Send what is left, and create tables that got no rows."""
         for name in sorted(self._shapes, key=lambda name: -self._gathered_bytes[name]):
             self._send(name)
         self._wait(until_bytes=-1)
@@ -86,15 +85,15 @@ class Sender:
     def _send(self, name: str) -> None:
         size = self._gathered_bytes[name]
         self._wait(until_bytes=_UNSENT_BYTES - size)
-        create = self._into_new and name not in self._lane
+        is_new = name not in self._lane
         lane = self._lane.setdefault(name, self._assigned_bytes.index(min(self._assigned_bytes)))
         self._assigned_bytes[lane] += size
         task = _SendOf(
             self._shapes[name],
             tuple(self._gathered[name]),
             self._target,
-            into_new=self._into_new,
-            create=create,
+            into=self._into,
+            is_new=is_new,
             copied_bytes=self._copied_bytes,
         )
         self._unsent.append((self._threads[lane].submit(task, self._connections[lane]), size))
@@ -111,25 +110,24 @@ class Sender:
 
 @dataclass(frozen=True)
 class _SendOf:
-    """One COPY of some rows of a table, which it creates first if told so."""
+    """One COPY of some rows of a table, which it creates first if they are its first."""
 
     shape: TableShape
     rows: tuple[pa.Table, ...]
     target: Target
-    into_new: bool
-    create: bool
+    into: str
+    is_new: bool
     copied_bytes: dict[str, int]
 
     def __call__(self, connection: Connection) -> None:
         doing = f"copying rows into {self.target.schema}.{self.shape.name}"
-        schema = self.target.next_schema if self.into_new else self.target.schema
         try:
             with postgres_errors(doing):
-                if self.create:
-                    connection.execute(ddl.create_table(self.shape, schema))
+                if self.is_new:
+                    connection.execute(ddl.create_table(self.shape, self.into))
                 if not any(rows.num_rows for rows in self.rows):
                     return
-                statement = ddl.copy_rows(self.shape, schema, freeze=self.into_new)
+                statement = ddl.copy_rows(self.shape, self.into)
                 with connection.cursor() as cursor, cursor.copy(statement) as copy:
                     for piece in encode_rows(pa.concat_tables(self.rows)):
                         copy.write(piece)

@@ -2,7 +2,7 @@
 
 It prints a line when it is where the test wants it, then waits until its input closes. Work is
 `hold`, or a phase of a load (`copy`, `index`, `check`, `swap`) at whose first report it waits, or one
-of a delta (`delta delete`, `delta copy`, `delta check`, `delta commit`).
+of a delta (`delta copy`, `delta check`, `delta replace`, `delta commit`).
 """
 
 from __future__ import annotations
