@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
 from ctg_assets.model.drift import drifts
+from ctg_assets.pipeline.as_of import NothingObservedError, load_as_of
 from ctg_assets.pipeline.feeding import (
     deliver,
     replay_dead_letters,
@@ -83,6 +84,7 @@ from ctg_assets.registry.errors import RegistryError
 from ctg_assets.settings import RefreshMode, Settings, SettingsError, load_settings
 from ctg_assets.warehouse.connection import psql_path
 from ctg_assets.warehouse.errors import WarehouseError
+from ctg_assets.warehouse.loader import LoadProgress
 from ctg_assets.warehouse.server import open_postgres
 
 app = typer.Typer(
@@ -105,6 +107,9 @@ _MOST_LISTED = 20
 
 # Where fields.csv and enums.csv lie: in a clone that is the source itself.
 _MODEL_FOLDER = Path(model.__file__).parent
+
+# In place of a time: each study counts as observed on its own last update date.
+_EACH_ON_ITS_OWN_DAY = "last-update"
 
 # The lock on running stages from the command line.
 _REFRESH = "refresh"
@@ -192,17 +197,25 @@ def import_file(
             "JSON file a study."
         ),
     ],
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(help="When the file was made (UTC); its time of modification if not given."),
+    observed_at: Annotated[
+        str | None,
+        typer.Option(
+            help="When the registry had these contents (UTC), as 2024-05-31 or 2024-05-31T09:00:00; "
+            "the file's time of modification if not given. [bold]last-update[/]: each study on its own "
+            "last update date.",
+        ),
     ] = None,
 ) -> None:
-    """Bring in a bulk download instead of walking the API, and build everything from it.
+    """Bring in a file of studies instead of walking the API, and build everything from it.
 
-    Files of many gigabytes are streamed. A broken file changes nothing.
+    Older contents take their place in the history of their studies; what is current stays. Studies
+    that are not in the file stay as well: only walks of the registry tell that one is gone. Files of
+    many gigabytes are streamed. A broken file changes nothing.
     """
     with _errors_as_exit_codes():
         settings = load_settings()
+        by_study = observed_at == _EACH_ON_ITS_OWN_DAY
+        at = None if observed_at is None or by_study else _utc_time(observed_at, "--observed-at")
         lake = open_lake(settings)
         studies = 0
 
@@ -220,11 +233,50 @@ def import_file(
                     lake,
                     file,
                     page_size=settings.page_size,
-                    data_timestamp=None if as_of is None else as_of.replace(tzinfo=UTC),
+                    data_timestamp=at,
+                    dated_by_studies=by_study,
                     progress=show,
                 )
             out.print(f"{studies:,} studies from {escape(str(file))}")
             _run(settings, partial(next_extracted_step, settings, lake))
+
+
+@app.command("as-of")
+def as_of(
+    date: Annotated[
+        str,
+        typer.Argument(
+            help="A day (its end, UTC), as 2024-05-31, or a time, as 2024-05-31T09:00:00."
+        ),
+    ],
+    schema: Annotated[
+        str,
+        typer.Option(
+            help="The Postgres schema to fill; what an earlier as-of put there is replaced."
+        ),
+    ],
+) -> None:
+    """Load the flat tables as they stood at an observed time into a schema of their own.
+
+    Takes every study with the content that it had then; studies that were removed since are there
+    again, and those that were not known are not. The live tables are not touched.
+    """
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        at = _utc_time(date, "DATE", end_of_day=True)
+        lake = open_lake(settings)
+        with open_postgres(settings) as address, out.status("reading the history") as live:
+
+            def show(progress: LoadProgress) -> None:
+                of_total = "" if progress.total is None else f" of {progress.total:,}"
+                live.update(f"{progress.phase}: {progress.done:,}{of_total}")
+
+            report = load_as_of(address, lake, at, schema, show)
+        out.print(
+            f"{report.rows['studies']:,} studies as of {at:%Y-%m-%d %H:%M:%S} UTC in "
+            f"{len(report.rows)} tables of schema {escape(schema)}, "
+            f"{sum(report.rows.values()):,} rows"
+        )
 
 
 @app.command("learn-model")
@@ -566,6 +618,18 @@ def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
         display.close()
 
 
+def _utc_time(text: str, name: str, *, end_of_day: bool = False) -> datetime:
+    """A time as people type it, in UTC; a day is its beginning or its end."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is no time; write it as 2024-05-31 or 2024-05-31T09:00:00"
+        raise typer.BadParameter(message, param_hint=name) from None
+    if end_of_day and len(text) == len("2024-05-31"):
+        at += timedelta(days=1, microseconds=-1)
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 @contextmanager
 def _errors_as_exit_codes() -> Iterator[None]:
     """Turn the failures we know into a message and an exit code; others keep their traceback."""
@@ -583,6 +647,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
     except (
         BulkFileError,
         DataFolderError,
+        NothingObservedError,
         FeedError,
         OSError,
         RecordedAnswerError,

@@ -29,12 +29,14 @@ def import_file(
     *,
     page_size: int,
     data_timestamp: datetime | None = None,
+    dated_by_studies: bool = False,
     progress: Callable[[ShardInfo], None] | None = None,
 ) -> ExtractionPlan:
     """Bring in the studies of a file as one complete extraction; returns its plan.
 
     `data_timestamp` (aware) says as of when the file is; unset, the file's time of modification is
-    taken. `progress` is called with every shard written. The file is streamed; one that turns out
+    taken. With `dated_by_studies` each study counts as observed on its own last update date, and a file
+    may hold several contents of one. `progress` is called with every shard written. The file is streamed; one that turns out
     broken leaves nothing behind, and what a killed import left is removed by the next. Only one
     process may crawl or import at a time (the caller sees to it).
 
@@ -52,6 +54,7 @@ def import_file(
         page_size=page_size,
         data_timestamp=as_of.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
         planned_at=now,
+        dated_by_studies=dated_by_studies,
     )
     _remove_killed_imports(lake)
     lake.extractions.create(plan)
