@@ -40,7 +40,8 @@ log.file = false
 """
 
 
-def _unused_ports(count: int) -> list[int]:
+def unused_ports(count: int) -> list[int]:
+    """Ports where nothing listens."""
     with contextlib.ExitStack() as stack:
         listeners = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
@@ -63,7 +64,7 @@ class Broker:
         """Lay out the node's folder; nothing runs yet."""
         self._folder = folder
         self._program = _program()
-        self.port, self._mapper_port, distribution_port = _unused_ports(3)
+        self.port, self._mapper_port, distribution_port = unused_ports(3)
         (folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n{_CONFIGURATION}"
         )
