@@ -146,6 +146,7 @@ class _Delta:
         self._lock_tables()
         self._require_base(base_snapshot_id)
         self._require_no_keys_of_others()
+        self._require_temporary_tables()
         self._switch_off_triggers()
         # Its plans are known to be right; compiling each of two hundred statements costs more than
         # it saves.
@@ -205,17 +206,28 @@ class _Delta:
             )
             raise WholeLoadNeededError(message)
 
+    def _require_temporary_tables(self) -> None:
+        allowed = self.connection.execute(
+            "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
+        ).fetchone()
+        if allowed != (True,):
+            found = "temporary tables are not allowed"
+            database = sql.Identifier(self.connection.info.dbname).as_string()
+            raise self._lacking(found, f"TEMPORARY ON DATABASE {database}")
+
     def _switch_off_triggers(self) -> None:
         try:
             self.connection.execute("SET LOCAL session_replication_role = replica")
         except psycopg.errors.InsufficientPrivilege as error:
-            user = sql.Identifier(self.connection.info.user).as_string()
-            message = (
-                f"changing tables in place: {error.diag.message_primary}. Load all tables; to have "
-                "changes in place, let a superuser run GRANT SET ON PARAMETER "
-                f"session_replication_role TO {user}"
-            )
-            raise WholeLoadNeededError(message) from error
+            found = error.diag.message_primary
+            raise self._lacking(found, "SET ON PARAMETER session_replication_role") from error
+
+    def _lacking(self, found: str | None, right: str) -> WholeLoadNeededError:
+        user = sql.Identifier(self.connection.info.user).as_string()
+        return WholeLoadNeededError(
+            f"changing tables in place: {found}. Load all tables; to have changes in place, let a "
+            f"superuser run GRANT {right} TO {user}"
+        )
 
     # the changes
 

@@ -37,6 +37,10 @@ def session(address: PostgresAddress) -> Iterator[Connection]:
                 "SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = 0;"
                 "SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = 0"
             )
+            # Since Postgres 17.
+            connection.execute(
+                "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"
+            )
         yield connection
 
 

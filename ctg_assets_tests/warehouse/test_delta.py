@@ -455,19 +455,21 @@ def test_a_list_of_tables_that_is_not_the_model(address: PostgresAddress) -> Non
         )
 
 
-def test_a_role_that_may_not_switch_off_triggers(address: PostgresAddress) -> None:
-    """It is told what to grant, and with that granted it may."""
+def test_a_role_that_lacks_rights(address: PostgresAddress) -> None:
+    """A role that may not switch off triggers, or make temporary tables, is told what to grant."""
     role = f"loader_of_{address.dbname}"
     query(address, f"CREATE ROLE {role} LOGIN")
     query(address, f"GRANT CREATE ON DATABASE {address.dbname} TO {role}")
+    query(address, f"REVOKE TEMPORARY ON DATABASE {address.dbname} FROM PUBLIC")
     own = replace(address, user=role)
     try:
         load(own)
-        with pytest.raises(WholeLoadNeededError) as raised:
-            change(own, [1], batch(range(1, 2), version=2))
-        advice = re.search(r"GRANT SET ON PARAMETER .* TO \S+", str(raised.value))
-        assert advice is not None
-        query(address, advice.group())
+        for right in ("TEMPORARY ON DATABASE", "SET ON PARAMETER"):
+            with pytest.raises(WholeLoadNeededError) as raised:
+                change(own, [1], batch(range(1, 2), version=2))
+            advice = re.search(rf"GRANT {right} .* TO \S+", str(raised.value))
+            assert advice is not None
+            query(address, advice.group())
         change(own, [1], batch(range(1, 2), version=2))
         assert query(address, "SELECT max(version) FROM staging.studies") == [(2,)]
     finally:
