@@ -24,7 +24,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ctg_assets.lake.extractions import ExtractionPlan, ExtractionStore
 from ctg_assets.lake.history import HistoryEntry, HistoryStore
 from ctg_assets.lake.identity import identify
 from ctg_assets.lake.parsing import Extra, parse_studies, syntax_error
@@ -83,7 +82,6 @@ class Compactor:
     def __init__(self, storage: Storage, scratch: Path) -> None:
         """Compact within `storage`; `scratch` is a local folder for temporary files."""
         self._storage = storage
-        self._extractions = ExtractionStore(storage)
         self._history = HistoryStore(storage)
         self._snapshots = SnapshotStore(storage)
         self._recorder = Recorder(storage, scratch)
@@ -198,7 +196,6 @@ class Compactor:
         lineage: Mapping[str, Ancestor],
         unknown_fields: Counter[str],
     ) -> SnapshotManifest:
-        plan = self._extractions.plan(entry.extraction_id)
         quarantine = self._snapshots.parts(parts).quarantine(with_studies=False)
         identified = pl.col("nct_id").str.contains(r"^NCT[0-9]{8}$")
         known = heads.filter(identified)
@@ -232,18 +229,7 @@ class Compactor:
             history_revision=entry.revision,
             parts=parts,
             lineage={**lineage, entry.extraction_id: itself},
-            previous_studies=self._previous_studies(plan),
         )
-
-    def _previous_studies(self, plan: ExtractionPlan) -> int | None:
-        """The number of studies in the newest other snapshot of the same source and query."""
-        others = [
-            manifest
-            for manifest in self._snapshots.manifests()
-            if manifest.snapshot_id != plan.extraction_id
-            and (manifest.source, manifest.query) == (plan.source, plan.query)
-        ]
-        return others[-1].studies if others else None
 
 
 class _Ahead:

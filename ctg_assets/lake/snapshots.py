@@ -90,8 +90,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a snapshot holds.
 
     `content_fingerprint` depends on the ids and content hashes of its studies alone; `model_fingerprint`
-    on the schema they were typed by. `distinct_ids` counts the NCT ids in the shards, quarantined ones
-    included; `previous_studies` are those of the snapshot before, of the same source and query.
+    on the schema they were typed by. `distinct_ids` counts the current NCT ids, quarantined ones included.
     `unknown_fields` maps the paths of fields outside the model to their occurrences. `created_at` is
     UTC; `data_timestamp` the registry's. `file_bytes` is the size of the studies in all parts.
 
@@ -120,7 +119,6 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     history_revision: int
     parts: list[str]
     lineage: dict[str, Ancestor]
-    previous_studies: int | None = None
 
 
 class SnapshotStore:

@@ -162,31 +162,6 @@ def check_quarantine(manifest: SnapshotManifest, settings: Settings) -> Verdict:
     return Verdict(manifest.quarantined == 0, described, fatal=False, facts=facts)
 
 
-def check_shrink(
-    manifest: SnapshotManifest, settings: Settings, last_loaded: int | None = None
-) -> Verdict:
-    """Whether the snapshot has about as many studies as were last loaded.
-
-    If none were (`last_loaded` is None), the snapshot before is the measure.
-    """
-    previous = manifest.previous_studies if last_loaded is None else last_loaded
-    facts: dict[str, int | float | str] = {"studies": manifest.studies}
-    if previous is None:
-        return Verdict(True, "there is no earlier snapshot to compare with", facts=facts)
-    facts["studies before"] = previous
-    shrink = (previous - manifest.studies) / max(1, previous)
-    limit = settings.max_shrink_fraction
-    if shrink > limit:
-        return Verdict(
-            False,
-            f"{previous - manifest.studies} of {previous} studies are gone ({shrink:.1%}, bound "
-            f"{limit:.1%}); the tables keep the older state. If this is real, set "
-            "CTG_MAX_SHRINK_FRACTION for one refresh.",
-            facts=facts,
-        )
-    return Verdict(True, f"{previous} studies before, {manifest.studies} now", facts=facts)
-
-
 def check_drift(manifest: SnapshotManifest) -> Verdict:
     """Whether studies hold only fields that the model knows."""
     unknown = manifest.unknown_fields
@@ -197,14 +172,11 @@ def check_drift(manifest: SnapshotManifest) -> Verdict:
     return Verdict(True, "every field is in the model", facts=facts)
 
 
-def snapshot_verdicts(
-    manifest: SnapshotManifest, settings: Settings, last_loaded: int | None = None
-) -> dict[str, Verdict]:
-    """All verdicts on a snapshot, by the name of the check; for `last_loaded` see check_shrink."""
+def snapshot_verdicts(manifest: SnapshotManifest, settings: Settings) -> dict[str, Verdict]:
+    """All verdicts on a snapshot, by the name of the check."""
     return {
         "every_study_is_accounted_for": check_snapshot_count(manifest),
         "few_studies_in_quarantine": check_quarantine(manifest, settings),
-        "no_mass_disappearance": check_shrink(manifest, settings, last_loaded),
         "no_unknown_fields": check_drift(manifest),
     }
 

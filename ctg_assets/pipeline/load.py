@@ -15,7 +15,6 @@ from ctg_assets.lake.extractions import parse_data_timestamp
 from ctg_assets.lake.snapshots import Ancestor, SnapshotManifest
 from ctg_assets.lake.sorted_rows import is_identified
 from ctg_assets.pipeline.dbt_project import STAGING_VIEWS, project_fingerprint
-from ctg_assets.pipeline.last_loaded import remember_loaded
 from ctg_assets.pipeline.next_step import WarehouseState
 from ctg_assets.pipeline.row_sources import Rows, row_sources, staging_shapes
 from ctg_assets.pipeline.services import Lake
@@ -36,7 +35,6 @@ from ctg_assets.warehouse.server import open_postgres
 
 _log = logging.getLogger(__name__)
 
-_STUDIES = "studies"
 _MARTS_STAGE = "marts"
 _ALL_MARTS = "(all)"
 
@@ -78,8 +76,6 @@ def load_staging(
             rebuildable_schemas={STAGING_VIEWS},
             progress=progress,
         )
-    if _STUDIES in report.rows:
-        remember_loaded(lake, manifest)
     return report
 
 

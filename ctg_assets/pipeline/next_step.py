@@ -19,7 +19,6 @@ from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.lake.shards import first_missing_page
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.checks import Verdict, recording_verdicts, snapshot_verdicts
-from ctg_assets.pipeline.last_loaded import studies_last_loaded
 from ctg_assets.pipeline.mode_policy import choose
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
@@ -246,8 +245,7 @@ def _after_recording(
     wanted = goal(manifest)
     state = warehouse(wanted)
     if state.tables != wanted.tables:
-        last_loaded = studies_last_loaded(lake, manifest)
-        failed = _first_failed(snapshot_verdicts(manifest, settings, last_loaded))
+        failed = _first_failed(snapshot_verdicts(manifest, settings))
         if failed is not None:
             return Rest(f"not loaded, {failed}", blocked=True)
         return _staging_step(latest, state, wanted)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from ctg_assets.lake.sorted_rows import is_identified
 from ctg_assets.lake.storage import Storage
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.lake.helpers import (
-    EPOCH,
     extraction,
     in_pages,
     kill_at_signal,
@@ -336,28 +335,6 @@ def test_a_second_compaction_does_nothing(
     assert again.created_at > manifest.created_at
     assert again.model_fingerprint == "another model"
     assert again.content_fingerprint == manifest.content_fingerprint
-
-
-def test_the_snapshot_before_is_known(storage: Storage, tmp_path: Path) -> None:
-    """A snapshot knows the size of the newest other one of its source and query, and of no other."""
-
-    def previous(name: str, studies: int, **changes: Any) -> int | None:
-        pages = [[study(f"NCT0000000{digit}") for digit in range(studies)]]
-        changes = {
-            "extraction_id": name,
-            "planned_at": EPOCH + timedelta(days=ord(name)),
-            **changes,
-        }
-        return compacted(storage, tmp_path, pages, **changes).previous_studies
-
-    assert previous("a", 3) is None
-    assert previous("b", 2, query="AREA[Phase]PHASE3") is None
-    assert previous("c", 4, source="elsewhere") is None
-    assert previous("d", 5) == 3
-    assert previous("e", 1) == 5
-    assert [manifest.snapshot_id for manifest in SnapshotStore(storage).manifests()] == list(
-        "abcde"
-    )
 
 
 def test_an_incomplete_extraction_is_refused(storage: Storage, tmp_path: Path) -> None:

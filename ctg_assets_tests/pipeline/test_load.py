@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from ctg_assets.lake.extractions import parse_data_timestamp
@@ -16,7 +15,6 @@ from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.dependencies import row_digests
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline import dbt_project
-from ctg_assets.pipeline.last_loaded import studies_last_loaded
 from ctg_assets.pipeline.load import (
     load_staging,
     record_marts,
@@ -123,23 +121,6 @@ def test_some_tables_of_the_same_snapshot_leave_the_whole_up_to_date(
     load_staging(address, lake, manifest)
     load_staging(address, lake, manifest, tables=["studies", "conditions"])
     assert warehouse_state(database).tables == wanted_state(manifest).tables
-
-
-def test_what_was_loaded_is_remembered_for_its_registry_and_query(
-    lake: Lake, database: Settings, address: PostgresAddress
-) -> None:
-    """The number of studies last loaded is known even after the snapshot's files are gone."""
-    first = _snapshot(lake, database, json_of(1, 2))
-    assert studies_last_loaded(lake, first) is None
-    load_staging(address, lake, first)
-    later = _snapshot(lake, database, json_of(1, 2, 3), NEXT_DATA)
-    lake.snapshots.delete(first.snapshot_id)
-    assert studies_last_loaded(lake, later) == 2
-    load_staging(address, lake, later, tables=["conditions"])
-    assert studies_last_loaded(lake, later) == 2
-    load_staging(address, lake, later)
-    assert studies_last_loaded(lake, later) == 3
-    assert studies_last_loaded(lake, msgspec.structs.replace(later, query="Asthma")) is None
 
 
 def test_a_staging_view_that_no_longer_fits_waits_for_dbt(

@@ -9,7 +9,6 @@ import pytest
 
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
 from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline.last_loaded import remember_loaded
 from ctg_assets.pipeline.next_step import Rest, Stage, Step, WarehouseState, next_step
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake
@@ -22,6 +21,7 @@ from ctg_assets_tests.pipeline.lakes import (
     json_of,
     planned,
 )
+from ctg_assets_tests.simulator.in_memory import study
 
 TABLES = ("studies", "conditions", "keywords")
 
@@ -393,14 +393,15 @@ def _too_few(world: World) -> ExtractionPlan:
     return world.extracted(1, 2, 3, expected=9)
 
 
-def _vanished_before_recording(world: World) -> ExtractionPlan:
+def _vanished(world: World) -> ExtractionPlan:
     world.built(world.extracted(1, 2, 3, 4))
     return world.extracted(1)
 
 
-def _vanished(world: World) -> ExtractionPlan:
-    world.built(world.extracted(1, 2, 3, 4))
-    plan = world.extracted(1)
+def _mistyped(world: World) -> ExtractionPlan:
+    plan = planned(world.lake, world.settings, studies=2)
+    mistyped = msgspec.json.encode({**study(2), "hasResults": []})
+    completed(world.lake, plan, [*json_of(1), mistyped])
     world.compacted(plan)
     return plan
 
@@ -409,8 +410,8 @@ def _vanished(world: World) -> ExtractionPlan:
     ("held_back", "reason"),
     [
         (_too_few, "not recorded, check pages_are_complete_and_consistent failed"),
-        (_vanished_before_recording, "not recorded, check no_mass_disappearance failed"),
-        (_vanished, "not loaded, check no_mass_disappearance failed"),
+        (_vanished, "not recorded, check no_mass_disappearance failed"),
+        (_mistyped, "not loaded, check few_studies_in_quarantine failed"),
     ],
 )
 def test_a_fatal_check_holds_back_until_the_registry_moves(
@@ -426,33 +427,37 @@ def test_a_fatal_check_holds_back_until_the_registry_moves(
     assert world.step() == (Stage.PLAN, None)
 
 
-def test_a_snapshot_held_back_is_no_measure_for_the_next_one(world: World) -> None:
+def test_what_is_held_back_is_no_measure_for_the_next_one(world: World) -> None:
     """A registry that shows half its studies two days in a row is not let in on the second."""
-    first = world.extracted(1, 2, 3, 4)
-    world.built(first)
-    remember_loaded(world.lake, world.compacted(first))
+    world.built(world.extracted(1, 2, 3, 4))
     for data_timestamp in (NEXT_DATA, "2026-11-22T09:00:05"):
-        world.compacted(world.extracted(1, 2, data_timestamp=data_timestamp))
+        world.extracted(1, 2, data_timestamp=data_timestamp)
         world.registry = data_timestamp
         rest = world.next()
         assert isinstance(rest, Rest)
         assert "2 of 4 studies are gone" in rest.reason
         prune(world.lake, keep_extractions=1)
-    plan = world.extracted(1, 2, 3, 4, 5)
-    world.compacted(plan)
-    assert world.step() == (Stage.STAGING, plan)
+    plan = world.extracted(1, 2, 3, 4, 5, data_timestamp="2026-11-23T09:00:05")
+    assert world.step() == (Stage.SNAPSHOT, plan)
 
 
-def test_a_setting_lets_a_held_back_snapshot_pass(world: World) -> None:
-    """A disappearance that a person found to be real is loaded once the bound is raised."""
+def test_a_disappearance_that_is_real_can_be_let_pass(world: World) -> None:
+    """What a person found to be so is recorded once the bound is raised, and is the measure then."""
     plan = _vanished(world)
+    bound = world.settings.max_shrink_fraction
     world.settings = world.settings.model_copy(update={"max_shrink_fraction": 1.0})
+    assert world.step() == (Stage.SNAPSHOT, plan)
+    world.compacted(plan)
+    world.settings = world.settings.model_copy(update={"max_shrink_fraction": bound})
     assert world.step() == (Stage.STAGING, plan)
 
 
 def test_a_snapshot_that_is_loaded_is_not_judged_again(world: World) -> None:
     """What a person let pass goes on to the marts when the bound is back to normal."""
-    plan = _vanished(world)
+    plan = _mistyped(world)
+    world.settings = world.settings.model_copy(update={"max_quarantine_fraction": 1.0})
+    assert world.step() == (Stage.STAGING, plan)
+    world.settings = world.settings.model_copy(update={"max_quarantine_fraction": 0.01})
     manifest = world.lake.snapshots.manifest(plan.extraction_id)
     assert manifest is not None
     world.database = WarehouseState(_goal(manifest).tables, FIRST_DATA, "older")
