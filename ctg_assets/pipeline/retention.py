@@ -13,9 +13,9 @@ from ctg_assets.pipeline.services import Lake
 def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
     """Delete what the newest `keep_extractions` complete extractions make needless.
 
-    Those are older complete extractions with their snapshots, extractions that were given up, and
-    imports that never ended. Open crawls stay, and so does what is complete until its contents are in
-    the history. Returns the ids deleted. Nothing happens before the newest recorded extraction has its
+    Those are older complete extractions with their snapshots, extractions that were given up or
+    overtaken before they could be recorded, and imports that never ended. Open crawls stay, and so does
+    what is complete and newer than everything in the history. Returns the ids deleted. Nothing happens before the newest recorded extraction has its
     snapshot.
     """
     plans = lake.extractions.plans()
@@ -28,6 +28,7 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
     ]
     if not complete or lake.snapshots.manifest(plans[complete[-1]].extraction_id) is None:
         return []
+    newest = complete[-1]
     kept = complete[-keep_extractions:]
     needless = []
     for place, (plan, state) in enumerate(zip(plans, states, strict=True)):
@@ -35,9 +36,9 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
             plan.mode is ExtractionMode.IMPORT
             and state is ExtractionState.OPEN
             # One that began later may still be running.
-            and place < complete[-1]
+            and place < newest
         )
-        is_older = place in complete and place not in kept
+        is_older = state is ExtractionState.COMPLETE and place < newest and place not in kept
         if is_older or is_import_without_end or state is ExtractionState.SUPERSEDED:
             needless.append(plan.extraction_id)
     for extraction_id in needless:

@@ -102,6 +102,14 @@ def test_what_is_not_in_the_history_stays(lake: Lake, settings: Settings) -> Non
     assert lake.extractions.plans() == [waiting]
 
 
+def test_what_was_overtaken_goes(lake: Lake, settings: Settings) -> None:
+    """A complete extraction that will not be recorded, as a later one was, is of no use."""
+    overtaken = _extracted(lake, settings, compacted=False)
+    newest = _extracted(lake, settings)
+    assert prune(lake, keep_extractions=2) == _ids(overtaken)
+    assert lake.extractions.plans() == [newest]
+
+
 class _Killed(BaseException):
     """Stands for a kill: nothing handles it."""
 
