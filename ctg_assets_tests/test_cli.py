@@ -24,6 +24,7 @@ from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.pipeline.crawl import Crawler
 from ctg_assets.pipeline.published_model import check_published_model
 from ctg_assets.pipeline.services import open_registry
+from ctg_assets.settings import RefreshMode
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
@@ -104,6 +105,14 @@ def test_help_teaches() -> None:
     shown = CliRunner().invoke(app, ["refresh", "--help"], env={"COLUMNS": "200"}).output
     for meaning in ("1 failed", "2 unusable settings", "3 a check", "4 another run", "130 "):
         assert meaning in " ".join(shown.split())
+
+
+def test_refresh_names_its_modes() -> None:
+    """A mode that is none is refused with those that there are, before anything is opened."""
+    refused = CliRunner().invoke(app, ["refresh", "--mode", "always"], env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    for mode in RefreshMode:
+        assert f"'{mode}'" in refused.output
 
 
 def test_version() -> None:

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from ctg_assets.lake.extractions import ExtractionMode, parse_data_timestamp
+from ctg_assets.lake.extractions import ExtractionMode, parse_data_timestamp, planned_pages
 from ctg_assets.lake.history import HistoryEntry
+from ctg_assets.pipeline.crawl import IDS_PER_REQUEST
 from ctg_assets.settings import RefreshMode, Settings
 
 
@@ -133,6 +134,11 @@ class _Policy:
         reason = (
             f"the census of {last.data_timestamp} found {last.wanted} studies missing or outdated"
         )
+        # Fewer ids than studies go into a request, so beyond a share of them a walk is the shorter way.
+        page_size = self._settings.page_size
+        requests = -(-last.wanted // min(page_size, IDS_PER_REQUEST))
+        if requests > planned_pages(last.studies, page_size):
+            return self._whole(f"{reason}, too many to fetch one by one")
         return Choice(ExtractionMode.PICKED, reason, wanted_by=last.sequence)
 
     def _incremental_if_moved(self) -> Choice | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -236,6 +237,28 @@ def test_picked_studies_are_those_of_the_last_census() -> None:
     choice = choose(_settings(), _entries(seen), _data(2))
     assert choice is not None
     assert (choice.mode, choice.wanted_by) == (PICKED, 4)
+
+
+@pytest.mark.parametrize("mode", [RefreshMode.AUTO, RefreshMode.CENSUS])
+@pytest.mark.parametrize(
+    ("page_size", "wanted", "chosen"),
+    [
+        (1000, 150_250, PICKED),
+        (1000, 150_251, FULL),
+        # Where pages are small, as many ids go into a request as studies onto a page.
+        (100, 600_000, PICKED),
+    ],
+)
+def test_a_walk_is_chosen_where_it_is_shorter(
+    mode: RefreshMode, page_size: int, wanted: int, chosen: ExtractionMode
+) -> None:
+    """When a census finds a quarter of 600,000 studies wanting, everything takes no more requests."""
+    entries = _entries([MONDAYS_WALK, Seen(CENSUS, 1, wanted=wanted)])
+    entries = [msgspec.structs.replace(entry, studies=600_000) for entry in entries]
+    choice = choose(_settings(mode, page_size=page_size), entries, _data(1))
+    assert choice is not None
+    assert choice.mode is chosen
+    assert f"found {wanted} studies" in choice.reason
 
 
 @pytest.mark.parametrize(
