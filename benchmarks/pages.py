@@ -59,7 +59,7 @@ def row_batches(lake: Lake) -> Iterator[Mapping[str, pa.Table]]:
     """The rows of all staging tables from a set's snapshot, a batch at a time."""
     for source in row_sources():
         names = [shape.name for shape in source.shapes]
-        yield from source.batches(lake, manifest_of(lake), names)
+        yield from source.batches(lake, manifest_of(lake), names, None)
 
 
 class StraightFromShards(SnapshotStore):
@@ -75,10 +75,15 @@ class StraightFromShards(SnapshotStore):
         self.studies = 0
 
     def batches(
-        self, snapshot_id: str, columns: Sequence[str] | None = None, *, row_groups: int = 1
+        self,
+        snapshot_id: str,
+        columns: Sequence[str] | None = None,
+        *,
+        row_groups: int = 1,
+        since: str | None = None,
     ) -> Iterator[pa.Table]:
         """The studies of the extraction of that id, as many at a time as a snapshot would give."""
-        del columns
+        del columns, since
         numbers = self._lake.shards.pages(snapshot_id)
         with ThreadPoolExecutor(1) as ahead:
             pending = deque(ahead.submit(self._typed, snapshot_id, page) for page in numbers[:1])

@@ -16,8 +16,13 @@ LIMIT = "limit: fastest parser, COPY of encoded rows"
 LIMIT_WITH_VALUES = "limit with the fastest parser that hands out values"
 DLT, PANDAS, PYDANTIC = "dlt", "pandas", "pydantic"
 END_TO_END = "shards to marts"
+REFRESH = "refresh of 1% changed"
+COMPARE = "compare contents"
 
 _MEBIBYTE = 1 << 20
+
+# Where starting processes does not weigh more than the work.
+_LARGE = 60_000
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +119,15 @@ def goals(results: Results) -> list[Goal]:
                 met=peak + (largest.server_peak_bytes or 0) < 4 * 2**30,
             )
         )
+    found += [
+        Goal(
+            goal=f"{REFRESH}: at most 5% of {END_TO_END} ({line.studies_of})",
+            found=f"{100 * line.seconds / whole.seconds:.1f}%",
+            met=line.seconds <= 0.05 * whole.seconds,
+        )
+        for line, whole in _against(results.stages, REFRESH, END_TO_END)
+        if line.studies >= _LARGE
+    ]
     sizes = _generated_sizes(results.stages)
     if len(sizes) > 1:
         small, large = (_stage(results.stages, size, END_TO_END) for size in sizes[-2:])

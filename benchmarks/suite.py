@@ -6,6 +6,7 @@ the table.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 import statistics
@@ -25,6 +26,7 @@ from benchmarks import inputs, machine, report
 from benchmarks.inputs import StudySet, settings_of
 from benchmarks.limit import PARSERS, WITHOUT_VALUES
 from benchmarks.measuring import Figure, Run, repeat, run_task, run_task_here
+from benchmarks.outcome import Outcome
 from benchmarks.peer_dlt import FORMATS
 from benchmarks.report import Line, Results
 from ctg_assets.warehouse.cluster import read_postmaster
@@ -175,7 +177,8 @@ class _Course:
         self.stages.append(_line(studies, "parse", parsed))
 
         def compact() -> Run:
-            shutil.rmtree(work / "lake" / "snapshots", ignore_errors=True)
+            for made in ("snapshots", "history"):
+                shutil.rmtree(work / "lake" / made, ignore_errors=True)
             return self._run("benchmarks.ours:compact", {"data_dir": data_dir})
 
         compacted = repeat(compact, self.plan.repeats)
@@ -193,6 +196,7 @@ class _Course:
                 with tempfile.TemporaryDirectory(dir=self.scratch, prefix="rows-") as folder:
                     self._task("benchmarks.limit:dump", folder, loaded_into)
                     self._measure_limit(studies, folder, rows)
+            self._measure_refresh(studies, data_dir, loaded_into)
         if studies.studies <= _LIMIT_UP_TO:
             self._measure_straight(studies, data_dir)
         return rows
@@ -239,6 +243,41 @@ class _Course:
                 peak_bytes=max(figure.peak_bytes for figure in figures),
                 server_peak_bytes=max(figure.server_peak_bytes for figure in figures),
                 note="compact, load and dbt, with starting their processes",
+            )
+        )
+
+    def _measure_refresh(self, studies: StudySet, data_dir: str, dbname: str) -> None:
+        """What it costs to follow when one study in a hundred changed."""
+        compared = self._repeated("benchmarks.changes:compare", {"data_dir": data_dir})
+        self.stages.append(
+            replace(
+                _line(studies, report.COMPARE, compared),
+                note=f"{compared.fastest.outcome.rows['studies'] / compared.seconds:,.0f} a second",
+            )
+        )
+        changed = self._run("benchmarks.changes:change_some", {"data_dir": data_dir})
+        figures = [Figure((self._run("benchmarks.ours:compact", {"data_dir": data_dir}),))]
+        loaded = self._task("benchmarks.ours:load", data_dir, dbname)
+        if not {"delete", "commit"} & loaded.outcome.parts.keys():
+            message = f"{studies.name}: the tables were loaded whole after a small change"
+            raise MismatchError(message)
+        figures.append(Figure((loaded,)))
+        if self.plan.with_dbt:
+            task = {"server_dir": str(self.scratch), "dbname": dbname}
+            figures.append(Figure((self._run("benchmarks.ours:dbt", task),)))
+        of_changed = replace_studies(studies, changed.outcome)
+        for name, figure in zip(("compact", "load", "dbt"), figures, strict=False):
+            self.stages.append(_line(of_changed, f"{report.REFRESH}: {name}", figure))
+        whole = _line(of_changed, report.REFRESH, figures[0])
+        seconds = sum(figure.fastest.wall_seconds for figure in figures)
+        self.stages.append(
+            replace(
+                whole,
+                seconds=seconds,
+                median_seconds=seconds,
+                peak_bytes=max(figure.peak_bytes for figure in figures),
+                server_peak_bytes=max(figure.server_peak_bytes for figure in figures),
+                note="with starting its processes",
             )
         )
 
@@ -317,11 +356,10 @@ class _Course:
         """A lake with the set's shards, to be written to; the set itself stays as it is."""
         self.say(f"{studies.name}: {studies.json_bytes / 1e6:,.0f} MB of JSON")
         with tempfile.TemporaryDirectory(dir=self.scratch, prefix="lake-") as name:
-            lake = Path(name, "lake")
-            lake.mkdir()
-            (lake / "extractions").symlink_to(
-                (studies.data_dir / "lake" / "extractions").absolute(), target_is_directory=True
-            )
+            extractions = Path(name, "lake", "extractions")
+            extractions.mkdir(parents=True)
+            for made in (studies.data_dir / "lake" / "extractions").absolute().iterdir():
+                (extractions / made.name).symlink_to(made, target_is_directory=True)
             yield Path(name)
 
     @contextmanager
@@ -365,6 +403,11 @@ class _Course:
         )
         self.say(f"  {name}{f' ({shown})' if shown else ''}: {run.outcome.seconds:.2f} s")
         return run
+
+
+def replace_studies(studies: StudySet, changed: Outcome) -> StudySet:
+    """The same set by name and number, with the bytes of what changed."""
+    return dataclasses.replace(studies, json_bytes=changed.json_bytes)
 
 
 def _line(studies: StudySet, name: str, figure: Figure, note: str = "") -> Line:

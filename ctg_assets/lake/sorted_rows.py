@@ -43,6 +43,11 @@ SORTED_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("page", pa.int32())])
 """A shard's rows with their page; `nct_id` is never NULL, see `is_identified`."""
 
 
+_FACTS = pa.schema(
+    [SHARD_SCHEMA.field(name) for name in ("nct_id", "content_hash", "last_update_post_date")]
+)
+
+
 def is_identified(nct_id: str) -> bool:
     """Whether this is an NCT id, and not what stands in its place."""
     return _NCT_ID.fullmatch(nct_id) is not None
@@ -69,16 +74,17 @@ class SortedRows:
         followed by eight digits cannot be told apart but by their content, so a digest of it stands
         for the id.
         """
-        columns = ["nct_id", "content_hash", "last_update_post_date"]
         frames = [
-            pl.DataFrame(self._shards.read(extraction_id, page, columns))
+            pl.DataFrame(self._shards.read(extraction_id, page, _FACTS.names))
             .with_row_index("row")
             .with_columns(pl.lit(page, pl.Int32).alias("page"))
             for page in self._shards.pages(extraction_id)
         ]
         identified = pl.col("nct_id").str.contains(f"^{_NCT_ID.pattern}$").fill_null(value=False)
         digest = pl.lit(UNIDENTIFIED) + pl.col("content_hash").str.head(_HASH_DIGITS)
-        rows = pl.concat(frames).with_columns(
+        none = pl.DataFrame(_FACTS.empty_table()).with_row_index("row")
+        none = none.with_columns(pl.lit(None, pl.Int32).alias("page"))
+        rows = pl.concat([none, *frames]).with_columns(
             nct_id=pl.when(identified).then("nct_id").otherwise(digest)
         )
         one = ["nct_id", "content_hash"] if every_content else ["nct_id"]
