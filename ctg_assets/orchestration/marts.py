@@ -6,7 +6,7 @@ Belongs here: how Dagster runs the dbt project and what it makes of it. Does not
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +22,7 @@ from dagster_dbt import (
     DbtProject,
     dbt_assets,
 )
+from dagster_dbt.compat import DBT_PYTHON_VERSION
 from filelock import FileLock
 
 from ctg_assets.orchestration.column_lineage import ColumnLineage
@@ -31,6 +32,7 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
 from ctg_assets.pipeline.load import record_marts
+from ctg_assets.pipeline.marts import build_arguments, record_views, target_folder
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.inspection import ColumnFacts, describe_columns, describe_table
 from ctg_assets.warehouse.server import open_postgres
@@ -54,10 +56,25 @@ class _Translator(DagsterDbtTranslator):
         return OWNERS
 
 
+class _DbtCli(DbtCliResource):
+    """dagster-dbt's resource, without six seconds of every run.
+
+    It starts dbt once more to ask for its version, and imports dbt to make an adapter, which serves only
+    what we do ourselves (see `_Facts`).
+    """
+
+    @cached_property
+    def _cli_version(self) -> Any:
+        return DBT_PYTHON_VERSION
+
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> None:  # type: ignore[override]
+        del args
+
+
 def dbt_cli() -> DbtCliResource:
     """The dbt that is installed beside the running Python, whether or not that is on PATH."""
     beside = Path(sys.executable).parent / "dbt"
-    return DbtCliResource(
+    return _DbtCli(
         project_dir=str(PROJECT_DIR),
         profiles_dir=str(PROJECT_DIR),
         dbt_executable=str(beside) if beside.exists() else "dbt",
@@ -97,9 +114,9 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
         mark_running_here(context)
         with open_postgres(settings.load()) as address:
             with _environment(profile_environment(address)):
-                # Unit tests prove the SQL, not the data; the test suite runs them.
-                build = ["build", "--exclude-resource-type", "unit_test"]
-                invocation = dbt.cli(build, context=context)
+                invocation = dbt.cli(
+                    build_arguments(address), context=context, target_path=target_folder(address)
+                )
                 facts = _Facts(address, invocation)
                 for event in invocation.stream():
                     if isinstance(event, dg.Output | dg.AssetMaterialization):
@@ -109,6 +126,7 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
             # Not `is_subset`: tests on sources are checks of the staging assets, and may be left out.
             if context.selected_asset_keys >= set(marts.keys):
                 record_marts(address)
+                record_views(address)
 
     return marts
 

@@ -16,7 +16,9 @@ from ctg_assets.warehouse.errors import PermanentWarehouseError
 from ctg_assets.warehouse.meta import META
 
 # Schemas with a purpose of their own.
-_TAKEN = frozenset({STAGING, "staging_views", "marts", META, "public", "information_schema"})
+_TAKEN = frozenset(
+    {STAGING, "staging_views", "intermediate", "marts", META, "public", "information_schema"}
+)
 
 _MARK = "Tables made by ctg_assets; the next load into this schema replaces them."
 

@@ -301,7 +301,7 @@ def test_every_column_is_described_in_the_database(
     statement = (
         "SELECT table_name, column_name, col_description((table_schema || '.' || table_name)"
         "::regclass, ordinal_position) FROM information_schema.columns"
-        " WHERE table_schema IN ('marts', 'staging_views')"
+        " WHERE table_schema IN ('marts', 'intermediate', 'staging_views')"
     )
     found = {
         (table, name, (text or "").strip()) for table, name, text in values(built[0], statement)

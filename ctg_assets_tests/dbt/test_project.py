@@ -47,16 +47,27 @@ def test_parses_without_a_database_or_warnings(manifest: dict[str, Any]) -> None
 
 
 def test_models_by_schema(manifest: dict[str, Any]) -> None:
-    """The schema `marts` holds the star schema and nothing else, another a view per staging table."""
+    """Each schema holds one layer: the star schema, what it is made from, a view per staging table."""
     schemas: dict[str, dict[str, str]] = {}
     for name, node in models(manifest).items():
         if node["config"]["materialized"] != "ephemeral":
             schemas.setdefault(node["schema"], {})[name] = node["config"]["materialized"]
     assert schemas == {
         "marts": {
-            **dict.fromkeys(DIMENSIONS, "table"),
+            **dict.fromkeys(DIMENSIONS, "by_key"),
             **dict.fromkeys(["dim_study", *FACTS], "by_study"),
-            "fct_study_snapshot_monthly": "incremental",
+            "dim_date": "compared",
+            "fct_study_snapshot_monthly": "by_month",
+        },
+        "intermediate": {
+            **dict.fromkeys(
+                [
+                    f"int_{kind}_spellings"
+                    for kind in ("sponsor", "condition", "intervention", "site")
+                ],
+                "counted",
+            ),
+            **dict.fromkeys(["int_condition_headings", "int_intervention_headings"], "compared"),
         },
         STAGING_VIEWS: {f"stg_{source['name']}": "view" for source in manifest["sources"].values()},
     }

@@ -7,11 +7,11 @@
     in the transaction that makes the rows visible, so that the two never disagree.
 -#}
 
-{#- Run before the first model: creates the table of builds unless it is there. -#}
-{% macro create_mart_builds() -%}
-    do $create_mart_builds$
+{#- Before the first node: tables for our notes, unless they are there, and which load is the newest. -#}
+{% macro begin_run() -%}
+    do $make_tables$
     begin
-        if to_regclass('ctg_meta.mart_builds') is null then
+        if to_regclass('ctg_meta.passed_tests') is null then
             perform pg_advisory_xact_lock(hashtext('ctg_assets builds'));
             create schema if not exists ctg_meta;
             create table if not exists ctg_meta.mart_builds (
@@ -19,101 +19,133 @@
                 relation_oid oid not null,
                 definition text not null,
                 documentation text not null,
-                load_number bigint not null,
-                whole_load_number bigint not null,
+                load_number bigint,
+                whole_load_number bigint,
                 built_at timestamp with time zone not null default now()
             );
             comment on table ctg_meta.mart_builds is
             'The load that each mart stands for, and the one that it was last built from as a whole.';
+            create table if not exists ctg_meta.mart_runs (
+                invocation_id text primary key,
+                load_number bigint not null,
+                started_at timestamp with time zone not null default now()
+            );
+            comment on table ctg_meta.mart_runs is
+            'The load that was the newest when each dbt run began; only unfinished runs are here.';
+            create table if not exists ctg_meta.passed_tests (
+                test text primary key,
+                definition text not null,
+                relation_oids text not null,
+                load_number bigint not null,
+                passed_at timestamp with time zone not null default now()
+            );
+            comment on table ctg_meta.passed_tests is
+            'The newest load at which each test by study found nothing; no row for one that did.';
         end if;
     end
-    $create_mart_builds$
+    $make_tables$;
+    insert into ctg_meta.mart_runs (invocation_id, load_number)
+    select '{{ invocation_id }}', load_number from staging.load_info
+{%- endmacro %}
+
+{#- The last load that may have changed any row, as SQL. -#}
+{% macro last_full_load() -%}
+    (select max(loads.load_number) from ctg_meta.loads where loads.kind = 'full')
 {%- endmacro %}
 
 {#-
-    Begin the transaction of a build. Returns what is to be done: `load_number` is the load that the
-    rows will stand for (none where staging tells no number), `since` the one that they stand for now
-    (none: the model is to be built whole).
+    Begin the transaction of a build, which sees one state of the database whatever loads go on.
+    Returns what is to be done: `load_number` is the load that the rows will stand for, `since` the one
+    that they stand for now (none: the model is to be built whole).
 
     Rows of another definition, of before the last full load, or in a table that is not the one we
     left, say nothing of the next state; neither do they after `--full-refresh`.
 -#}
 {% macro open_build(relation, definition) -%}
-    {%- call statement("isolation") -%}
-        set transaction isolation level repeatable read
-    {%- endcall -%}
     {%- set build = {
         "name": relation.schema ~ "." ~ relation.identifier,
-        "definition": local_md5(definition ~ config.get("indexes", [])),
-        "documentation": local_md5(comments_sql(relation, "table")),
-        "load_number": none,
-        "since": none,
-        "is_documented": false,
+        "definition": local_md5(definition ~ config.get("indexes", []) ~ columns_never_null()),
+        "documentation": documentation(),
     } -%}
-    {%- call statement("numbered", fetch_result=True) -%}
-        select count(*) = 2 from pg_attribute
-        where attname = 'load_number' and not attisdropped
-        and attrelid in (to_regclass('staging.load_info'), to_regclass('ctg_meta.loads'))
+    {%- call statement("build", fetch_result=True) -%}
+        set transaction isolation level repeatable read;
+        select
+            load_info.load_number,
+            case when mart_builds.load_number >= {{ last_full_load() }}
+            {{- unless_parents_forbid() }} then mart_builds.load_number end as since,
+            mart_builds.documentation
+        from staging.load_info
+        left join ctg_meta.mart_builds
+            on {{ is_build_of("mart_builds", build.name) }}
+            and mart_builds.definition = '{{ build.definition }}'
     {%- endcall -%}
-    {%- if load_result("numbered").table[0][0] -%}
-        {%- call statement("build", fetch_result=True) -%}
-            select
-                load_info.load_number,
-                case when mart_builds.load_number >= (
-                    select max(loads.load_number) from ctg_meta.loads where loads.kind = 'full'
-                ) {{- unless_a_parent_is_newer() }} then mart_builds.load_number end as since,
-                mart_builds.documentation
-            from staging.load_info
-            left join ctg_meta.mart_builds
-                on mart_builds.relation = '{{ build.name }}'
-                and mart_builds.relation_oid = to_regclass('{{ build.name }}')
-                and mart_builds.definition = '{{ build.definition }}'
-        {%- endcall -%}
-        {%- for row in load_result("build").table -%}
-            {%- do build.update({
-                "load_number": row[0] | int if row[0] is not none else none,
-                "since": row[1] | int if row[1] is not none and not should_full_refresh() else none,
-                "is_documented": row[2] == build.documentation,
-            }) -%}
-        {%- endfor -%}
-    {%- endif -%}
+    {%- set row = load_result("build").table[0] -%}
+    {%- do build.update({
+        "load_number": row[0] | int,
+        "since": row[1] | int if row[1] is not none and not should_full_refresh() else none,
+        "is_documented": row[2] == build.documentation,
+    }) -%}
     {{ return(build) }}
 {%- endmacro %}
 
-{#- That no table this model is kept from was built whole at a later load. -#}
-{% macro unless_a_parent_is_newer() -%}
-    {%- for name in config.get("kept_from", []) %}
-        and coalesce((
-            select parent.whole_load_number <= mart_builds.load_number
-            from ctg_meta.mart_builds as parent
-            where parent.relation = '{{ name }}' and parent.relation_oid = to_regclass('{{ name }}')
-        ), false)
+{#-
+    That the tables this model is kept from allow it: none was built whole at a later load, and the fact
+    that tells what studies had before stands for the same load as this model.
+-#}
+{% macro unless_parents_forbid() -%}
+    {%- for parent in parents_kept() %}
+        and exists (
+            select from ctg_meta.mart_builds as parent
+            where {{ is_build_of("parent", parent.schema ~ "." ~ parent.alias) }}
+            and parent.whole_load_number <= mart_builds.load_number
+        )
     {%- endfor -%}
+    {%- if config.get("counted_in") %}
+        and exists (
+            select from ctg_meta.mart_builds as fact
+            where {{ is_build_of("fact", "marts." ~ config.get("counted_in")) }}
+            and (fact.load_number = mart_builds.load_number
+                or mart_builds.load_number = load_info.load_number)
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro is_build_of(alias, name) -%}
+    {{ alias }}.relation = '{{ name }}' and {{ alias }}.relation_oid = to_regclass('{{ name }}')
+{%- endmacro %}
+
+{#- A digest of what the project says about the model. -#}
+{% macro documentation() -%}
+    {{ return(local_md5(model.description ~ model.columns)) }}
 {%- endmacro %}
 
 {#- Record what the rows stand for now, and end the transaction. -#}
 {% macro close_build(relation, build) -%}
     {%- call statement("record") -%}
-        {% if build.since is not none and not build.is_documented -%}
+        {% if build.since is none -%}
+            delete from ctg_meta.mart_builds where relation = '{{ build.name }}';
+        {%- elif not build.is_documented -%}
             {{ comments_sql(relation, "table") }}
         {%- endif %}
-        delete from ctg_meta.mart_builds
-        where relation = '{{ build.name }}' and {{ build.load_number is none or build.since is none }};
-        {% if build.load_number is not none -%}
-            insert into ctg_meta.mart_builds (
-                relation, relation_oid, definition, documentation, load_number, whole_load_number
-            ) values (
-                '{{ build.name }}', '{{ build.name }}'::regclass, '{{ build.definition }}',
-                '{{ build.documentation }}', {{ build.load_number }}, {{ build.load_number }}
-            )
-            on conflict (relation) do update set
-                documentation = excluded.documentation,
-                load_number = excluded.load_number,
-                built_at = excluded.built_at;
-        {%- endif %}
+        insert into ctg_meta.mart_builds (
+            relation, relation_oid, definition, documentation, load_number, whole_load_number
+        ) values (
+            '{{ build.name }}', '{{ build.name }}'::regclass, '{{ build.definition }}',
+            '{{ build.documentation }}', {{ build.load_number }}, {{ build.load_number }}
+        )
+        on conflict (relation) do update set
+            documentation = excluded.documentation,
+            load_number = excluded.load_number,
+            built_at = excluded.built_at
     {%- endcall -%}
     {%- do apply_grants(relation, config.get("grants"), should_revoke=True) -%}
     {%- do adapter.commit() -%}
+{%- endmacro %}
+
+{% macro nothing_changed() -%}
+    {%- call statement("main") -%}
+        select 'nothing changed' as result
+    {%- endcall -%}
 {%- endmacro %}
 
 {#-
@@ -134,6 +166,9 @@
         {% for index in config.get("indexes", []) -%}
             {{ get_create_index_sql(next, index) }};
         {% endfor -%}
+        {% for column in columns_never_null() -%}
+            alter table {{ next }} alter column {{ adapter.quote(column) }} set not null;
+        {% endfor -%}
         {{ comments_sql(next, "table") }}
         {#- At once, since the next model joins this one before autovacuum comes round. #}
         analyze {{ next }};
@@ -142,6 +177,21 @@
         {% endif -%}
         alter table {{ next }} rename to {{ adapter.quote(relation.identifier) }};
     {%- endcall -%}
+{%- endmacro %}
+
+{#-
+    The columns that a test says are never missing. As constraints of the table they hold at every
+    moment, and a build of changes need not look at all rows again.
+-#}
+{% macro columns_never_null() -%}
+    {%- set columns = [] -%}
+    {%- for node in graph.nodes.values() -%}
+        {%- if node.resource_type == "test" and node.attached_node == model.unique_id
+            and node.test_metadata.name == "not_null" and node.config.severity | lower == "error" -%}
+            {%- do columns.append(node.column_name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(columns) }}
 {%- endmacro %}
 
 {#- Comments on a relation and its columns, as the project describes the model. -#}

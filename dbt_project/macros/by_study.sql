@@ -9,6 +9,8 @@
     {%- set build = open_build(relation, sql) -%}
     {%- if build.since is none -%}
         {%- do build_whole(relation, sql) -%}
+    {%- elif build.since == build.load_number -%}
+        {%- do nothing_changed() -%}
     {%- else -%}
         {%- do find_changed_studies(build.since) -%}
         {%- call statement("main") -%}

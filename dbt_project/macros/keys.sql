@@ -30,6 +30,35 @@
     ('x' || left(md5({{ normalised(parts) }}), 16))::bit(64)::bigint
 {%- endmacro %}
 
+{#-
+    64 bits of the MD5 of parts exactly as they are spelled, NULL and empty apart. Facts keep it, so
+    that the spellings of a study that changes can be taken off the tables that count them.
+-#}
+{% macro spelling_key(parts) -%}
+    ('x' || left(md5(cast(row({{ parts | join(", ") }}) as text)), 16))::bit(64)::bigint
+{%- endmacro %}
+
+{% macro sponsor_spelling_key() -%}
+    {{ spelling_key(["name", "agency_class"]) }}
+{%- endmacro %}
+
+{% macro condition_spelling_key() -%}
+    {{ spelling_key(["name"]) }}
+{%- endmacro %}
+
+{% macro intervention_spelling_key() -%}
+    {{ spelling_key(["intervention_type", "name"]) }}
+{%- endmacro %}
+
+{% macro site_spelling_key() -%}
+    {{ spelling_key(["name", "city", "state", "zip", "country", "latitude", "longitude"]) }}
+{%- endmacro %}
+
+{#- By this, names of conditions and interventions are found among MeSH headings. -#}
+{% macro name_key(name) -%}
+    {{ surrogate_key([name]) }}
+{%- endmacro %}
+
 {% macro sponsor_key() -%}
     {{ surrogate_key(["name"]) }}
 {%- endmacro %}

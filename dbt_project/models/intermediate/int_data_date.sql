@@ -1,3 +1,5 @@
+{{ config(materialized="ephemeral") }}
+
 with
 
 load_info as (
@@ -5,7 +7,7 @@ load_info as (
 ),
 
 studies as (
-    select * from {{ ref("dim_study") }}
+    select * from {{ ref("stg_studies") }}
 ),
 
 -- A bulk download does not say when its data were published; its newest posting nearly does.

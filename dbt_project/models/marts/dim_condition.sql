@@ -1,36 +1,27 @@
-{{ config(indexes=[
-    {"columns": ["condition_key"], "unique": true},
-    {"columns": ["condition_name"]},
-    {"columns": ["mesh_id"]},
-]) }}
+{{ config(
+    key="condition_key",
+    materialized="by_key",
+    indexes=[
+        {"columns": ["condition_key"], "unique": true},
+        {"columns": ["condition_name"]},
+        {"columns": ["mesh_id"]},
+    ],
+) }}
 
 with
-
-spellings as (
-    select
-        name,
-        count(*) as uses
-    from {{ ref("stg_conditions") }}
-    group by name
-),
-
-keyed as (
-    select
-        {{ condition_key() }} as condition_key,
-        *
-    from spellings
-),
 
 names as (
     select distinct on (condition_key)
         condition_key,
+        name_key,
         name
-    from keyed
+    from {{ ref("int_condition_spellings") }}
+    where uses > 0
     order by condition_key asc, uses desc, name collate "C" asc
 ),
 
 headings as (
-    {{ mesh_headings(ref("stg_browse_conditions")) }}
+    select * from {{ ref("int_condition_headings") }}
 )
 
 select
@@ -39,4 +30,4 @@ select
     headings.mesh_id,
     headings.mesh_term
 from names
-left join headings on {{ normalised(["names.name"]) }} = headings.normalised_term
+left join headings on names.name_key = headings.name_key

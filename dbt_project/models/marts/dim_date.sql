@@ -1,4 +1,8 @@
-{{ config(indexes=[{"columns": ["date_day"], "unique": true}]) }}
+{{ config(
+    key="date_day",
+    materialized="compared",
+    indexes=[{"columns": ["date_day"], "unique": true}],
+) }}
 
 with
 

@@ -1,31 +1,11 @@
-{{ config(indexes=[
-    {"columns": ["site_key"], "unique": true},
-    {"columns": ["country", "city"]},
-]) }}
-
-with
-
--- Grouped before keys are made: 3.5 million locations of studies have far fewer spellings.
-spellings as (
-    select
-        name,
-        city,
-        state,
-        zip,
-        country,
-        latitude,
-        longitude,
-        count(*) as uses
-    from {{ ref("stg_facilities") }}
-    group by name, city, state, zip, country, latitude, longitude
-),
-
-keyed as (
-    select
-        {{ site_key() }} as site_key,
-        *
-    from spellings
-)
+{{ config(
+    key="site_key",
+    materialized="by_key",
+    indexes=[
+        {"columns": ["site_key"], "unique": true},
+        {"columns": ["country", "city"]},
+    ],
+) }}
 
 select distinct on (site_key)
     site_key,
@@ -36,7 +16,8 @@ select distinct on (site_key)
     country,
     latitude,
     longitude
-from keyed
+from {{ ref("int_site_spellings") }}
+where uses > 0
 order by
     site_key asc,
     latitude is null asc,

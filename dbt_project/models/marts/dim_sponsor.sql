@@ -1,24 +1,17 @@
-{{ config(indexes=[
-    {"columns": ["sponsor_key"], "unique": true},
-    {"columns": ["sponsor_name"]},
-]) }}
+{{ config(
+    key="sponsor_key",
+    materialized="by_key",
+    indexes=[
+        {"columns": ["sponsor_key"], "unique": true},
+        {"columns": ["sponsor_name"]},
+    ],
+) }}
 
 with
 
 spellings as (
-    select
-        name,
-        agency_class,
-        count(*) as uses
-    from {{ ref("stg_sponsors") }}
-    group by name, agency_class
-),
-
-keyed as (
-    select
-        {{ sponsor_key() }} as sponsor_key,
-        *
-    from spellings
+    select * from {{ ref("int_sponsor_spellings") }}
+    where uses > 0
 ),
 
 -- Spelling and class are chosen each by itself: the commonest class may go with a rarer spelling.
@@ -27,7 +20,7 @@ name_uses as (
         sponsor_key,
         name,
         sum(uses) as uses
-    from keyed
+    from spellings
     group by sponsor_key, name
 ),
 
@@ -44,7 +37,7 @@ class_uses as (
         sponsor_key,
         agency_class,
         sum(uses) as uses
-    from keyed
+    from spellings
     group by sponsor_key, agency_class
 ),
 

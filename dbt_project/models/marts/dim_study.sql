@@ -1,4 +1,4 @@
-{{ config(materialized="by_study", indexes=[
+{{ config(indexes=[
     {"columns": ["nct_id"], "unique": true},
     {"columns": ["lead_sponsor_key"]},
     {"columns": ["overall_status"]},

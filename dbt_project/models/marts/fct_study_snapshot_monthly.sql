@@ -1,18 +1,10 @@
 {{ config(
-    materialized="incremental",
-    incremental_strategy="delete+insert",
-    unique_key="snapshot_month",
-    on_schema_change="append_new_columns",
-    full_refresh=false,
+    materialized="by_month",
     indexes=[
         {"columns": ["nct_id", "snapshot_month"], "unique": true},
         {"columns": ["snapshot_month"]},
     ],
 ) }}
-
--- The month, not the study and month, is what a run replaces: a study that left the registry since
--- the month's last run leaves the month too. Earlier months are history that exists nowhere else,
--- hence no full refresh.
 
 with
 

@@ -1,0 +1,75 @@
+"""What a build of the marts need not do again.
+
+Belongs here: choosing dbt's arguments by what is in the database. Does not belong here: running dbt
+(Dagster does, see `orchestration/marts.py`) and what changed rows cost (`dbt_project/macros`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ctg_assets.pipeline.dbt_project import (
+    PROJECT_DIR,
+    STAGING_VIEWS,
+    profile_environment,
+    project_fingerprint,
+)
+from ctg_assets.pipeline.row_sources import staging_shapes
+from ctg_assets.warehouse.builds import LOAD_INFO, last_build, record_build
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.inspection import view_names
+from ctg_assets.warehouse.loads import newest_load_is_delta
+
+# Unit tests prove the SQL, not the data; the test suite runs them. Nobody reads the files that dbt
+# would write at the beginning and the end, 2 s of a build.
+_BUILD = ("build", "--exclude-resource-type", "unit_test", "--no-write-json")
+
+_ALL_VIEWS = "(all)"
+_VIEWS = "config.materialized:view"
+# The marts have constraints and unique indexes that say the same at every moment.
+_HELD_BY_CONSTRAINTS = (
+    "test_name:unique",
+    "test_name:unique_combination",
+    "test_name:not_null,config.severity:error",
+)
+
+
+def build_arguments(address: PostgresAddress) -> list[str]:
+    """Arguments for dbt to build marts and views.
+
+    Views that are there as the project has them are left alone: they show new rows by themselves. Each
+    node costs dbt a twentieth of a second, so that after a load of changes only, tests are left out
+    that could not fail.
+    """
+    needless: list[str] = []
+    if _are_views_current(address):
+        needless.append(_VIEWS)
+    if newest_load_is_delta(address):
+        needless += _HELD_BY_CONSTRAINTS
+    return [*_BUILD, *(["--exclude", " ".join(needless)] if needless else [])]
+
+
+def target_folder(address: PostgresAddress) -> Path:
+    """Where dbt keeps what it knows of the project between builds for one database.
+
+    It parses everything anew, for three seconds, when the connection is another than in its notes.
+    """
+    variables = profile_environment(address)
+    del variables["CTG_DBT_PASSWORD"]
+    text = "\n".join(f"{name}={value}" for name, value in sorted(variables.items()))
+    return PROJECT_DIR / "target" / hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def record_views(address: PostgresAddress) -> None:
+    """Note that all staging views were just built, or found to be current."""
+    record_build(address, STAGING_VIEWS, _ALL_VIEWS, project_fingerprint())
+
+
+def _are_views_current(address: PostgresAddress) -> bool:
+    build = last_build(address, STAGING_VIEWS, _ALL_VIEWS)
+    if build is None or build.fingerprint != project_fingerprint():
+        return False
+    # A load makes them again as they were, but for those that do not fit the new tables.
+    wanted = {f"stg_{shape.name}" for shape in (*staging_shapes(), LOAD_INFO)}
+    return wanted <= view_names(address, STAGING_VIEWS)
