@@ -129,12 +129,16 @@ class SnapshotStore:
         self._storage = storage
 
     def manifest(self, snapshot_id: str) -> SnapshotManifest | None:
-        """The manifest of a snapshot; None when there is no such snapshot."""
+        """The manifest of a snapshot; None when there is no such snapshot, or one of another form."""
         try:
             content = self._storage.read_bytes(snapshot_path(snapshot_id, _MANIFEST_FILE))
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(content, type=SnapshotManifest)
+        try:
+            return msgspec.json.decode(content, type=SnapshotManifest)
+        except msgspec.ValidationError:
+            # Of a release that had no history: the snapshot is made again from its extraction.
+            return None
 
     def write_manifest(self, manifest: SnapshotManifest) -> None:
         """Make a snapshot whose files are in place visible."""

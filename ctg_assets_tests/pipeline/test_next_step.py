@@ -165,6 +165,16 @@ def test_a_snapshot_of_another_schema_is_made_anew(
     assert world.step() == (Stage.SNAPSHOT, plan)
 
 
+def test_a_lake_without_history_gets_one(world: World) -> None:
+    """Extractions and snapshots of a release that kept none are recorded, and compacted again."""
+    plan = world.extracted(1, 2, 3)
+    path = f"snapshots/{plan.extraction_id}/manifest.json"
+    world.lake.storage.write_bytes(path, b'{"snapshot_id": "s", "studies": 3}')
+    assert world.step() == (Stage.SNAPSHOT, plan)
+    assert world.compacted(plan).studies == 3
+    assert world.step() == (Stage.STAGING, plan)
+
+
 def test_a_snapshot_is_loaded(world: World) -> None:
     """The tables are next when they hold something else."""
     plan = world.extracted(1, 2, 3)
