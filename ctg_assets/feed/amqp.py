@@ -33,6 +33,9 @@ _GUEST = "guest"
 
 _NOT_FOUND = 404
 
+# A broker that is out of memory or disk tells publishers and stops reading. It is left alone then.
+_LONGEST_BLOCKED_SECONDS = 1.0
+
 # The broker closes the channel with these over a message that it will not have, as one too large.
 _REFUSED_MESSAGE = frozenset({311, 406})
 
@@ -83,6 +86,7 @@ class _ConfirmingChannel:
         self._where = f"{parameters.host}:{parameters.port}"
         self._problem: DeliveryError | None = None
         self._stands: Callable[[], bool] = lambda: True
+        self._blocked_by: str | None = None
         self._closing = False
         self._closed = False
         self._published = 0
@@ -128,7 +132,10 @@ class _ConfirmingChannel:
             self._channel.basic_publish(
                 exchange, routing_key, message.body, properties, mandatory=True
             )
-        self._wait("waiting for confirmations", lambda: not self._unconfirmed)
+        while self._unconfirmed:
+            # A large batch may take its time as long as it gets on.
+            left = len(self._unconfirmed)
+            self._wait("publishing", partial(self._has_confirmed, left))
 
     def close(self) -> None:
         """Close the connection, if it is not closed yet."""
@@ -165,10 +172,14 @@ class _ConfirmingChannel:
         self._channel.confirm_delivery(self._answered, callback=chosen)
         self._wait("asking for confirmations", lambda: bool(selected))
 
+    def _has_confirmed(self, left: int) -> bool:
+        return len(self._unconfirmed) < left
+
     # --- what the broker says -----------------------------------------------------------------------
 
     def _opened(self, _connection: object) -> None:
         self._connection.add_on_connection_blocked_callback(self._blocked)
+        self._connection.add_on_connection_unblocked_callback(self._unblocked)
         self._stir()
 
     def _declared(self, _frame: object) -> None:
@@ -199,9 +210,10 @@ class _ConfirmingChannel:
         self._stir()
 
     def _channel_closed(self, channel: object, reason: Exception) -> None:
-        if channel is not self._channel:
+        if channel is not self._channel or not isinstance(reason, ChannelClosedByBroker):
+            # Of the end of the connection we hear by itself.
             return
-        code = reason.reply_code if isinstance(reason, ChannelClosedByBroker) else None
+        code = reason.reply_code
         if code == _NOT_FOUND and self._queue_there is None and self._settings.queue is not None:
             self._queue_there = False
         elif code in _REFUSED_MESSAGE and self._unconfirmed:
@@ -218,17 +230,20 @@ class _ConfirmingChannel:
 
     def _connection_ended(self, how: str, _connection: object, reason: Exception) -> None:
         self._closed = True
-        self._problem = self._problem or SinkUnavailableError(
+        message = (
             f"{self._where} {how}: {_said(reason)}; check the sink's url and secret, and the broker"
         )
+        if self._blocked_by is not None:
+            message = f"{self._where} takes no messages for now: {self._blocked_by}"
+        self._problem = self._problem or SinkUnavailableError(message)
         self._stir()
 
     def _blocked(self, _connection: object, frame: Any) -> None:
-        reason = frame.method.reason
-        self._problem = self._problem or SinkUnavailableError(
-            f"{self._where} takes no messages for now: {reason}"
-        )
-        self._stir()
+        # The broker does not even read any more, so pika ends the connection after a moment.
+        self._blocked_by = frame.method.reason
+
+    def _unblocked(self, *_: object) -> None:
+        self._blocked_by = None
 
     # --- the loop -----------------------------------------------------------------------------------
 
@@ -248,8 +263,8 @@ class _ConfirmingChannel:
             raise self._problem
         if not stands():
             message = (
-                f"{self._where} did not answer within {self._settings.timeout_seconds:g} s of "
-                f"{doing}; check the broker"
+                f"{self._where} did not answer within {self._settings.timeout_seconds:g} s, {doing}; "
+                "check the broker"
             )
             raise SinkUnavailableError(message)
 
@@ -279,6 +294,7 @@ def _parameters(settings: AmqpSettings, password: str | None) -> pika.Connection
     # Trying again is done elsewhere. pika is to give up before we do, so that it closes its sockets.
     parameters.connection_attempts = 1
     parameters.socket_timeout = parameters.stack_timeout = 0.9 * settings.timeout_seconds
+    parameters.blocked_connection_timeout = _LONGEST_BLOCKED_SECONDS
     parameters.client_properties = {"connection_name": f"ctg-assets feed {settings.name}"}
     return parameters
 

@@ -124,6 +124,13 @@ class Broker:
             self._mapper.kill()
             self._mapper.wait(PATIENCE_SECONDS)
 
+    def control(self, *arguments: str) -> None:
+        """Run `rabbitmqctl`."""
+        program = Path(self._program).with_name("rabbitmqctl")
+        subprocess.run(
+            [program, *arguments], env=self._environment, capture_output=True, check=True
+        )
+
     @contextlib.contextmanager
     def channel(self) -> Iterator[Any]:
         """A channel of the test's own."""

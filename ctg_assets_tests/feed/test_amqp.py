@@ -8,7 +8,7 @@ import pika
 import pytest
 
 from ctg_assets.feed.amqp import AmqpSink
-from ctg_assets.feed.errors import EventsRefusedError, SinkUnavailableError
+from ctg_assets.feed.errors import EventsRefusedError, SinkFileError, SinkUnavailableError
 from ctg_assets_tests.feed.broker import LARGEST_MESSAGE, Broker, amqp_settings
 from ctg_assets_tests.feed.helpers import event, ids, messages, some_events
 
@@ -138,6 +138,28 @@ def test_wrong_credentials_are_told(broker: Broker) -> None:
     sink = AmqpSink(amqp_settings(broker.url), "hunter2")
     with pytest.raises(SinkUnavailableError, match="ACCESS_REFUSED") as found:
         deliver(sink, 1, 1)
+    assert "hunter2" not in str(found.value)
+
+
+def test_a_broker_out_of_memory_is_waited_for(broker: Broker, queue: str) -> None:
+    """It says that it takes nothing for now, and why; later the same is taken."""
+    sink = AmqpSink(amqp_settings(broker.url, queue=queue), None)
+    broker.control("set_vm_memory_high_watermark", "0.0000001")
+    try:
+        with pytest.raises(SinkUnavailableError, match="takes no messages for now: low on memory"):
+            deliver(sink, 1, 3)
+    finally:
+        broker.control("set_vm_memory_high_watermark", "0.9")
+    deliver(sink, 1, 3)
+    sink.close()
+
+
+@pytest.mark.parametrize("options", ["?heartbeat=often", "?socket_timeout=-1"])
+def test_options_that_cannot_be_used_are_told(options: str) -> None:
+    """What pika cannot make of the URL is told before anything is sent, without the password."""
+    settings = amqp_settings(f"amqp://me@broker.example/{options}")
+    with pytest.raises(SinkFileError, match="sink 'queue': the url has options") as found:
+        AmqpSink(settings, "hunter2")
     assert "hunter2" not in str(found.value)
 
 
