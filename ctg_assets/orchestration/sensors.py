@@ -69,6 +69,7 @@ def build_registry_refresh(interval_seconds: int) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         """Ask for whatever is next: a plan, a range of pages, the snapshot, the tables, the marts.
 
+        The tick's log and the run's tag `ctg/why` say why, and for a plan what the registry is asked for.
         Does nothing while one of its runs is under way. After a failure the same work is requested
         again with an attempt number, after a pause that doubles each time up to half an hour.
         """
