@@ -1,0 +1,66 @@
+"""What a build of the marts leaves out."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from ctg_assets.pipeline.dbt_project import STAGING_VIEWS
+from ctg_assets.pipeline.marts import build_arguments, record_views, target_folder
+from ctg_assets.pipeline.row_sources import staging_shapes
+from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets_tests.dbt.projects import load, load_changes
+from ctg_assets_tests.model.snapshots import snapshot
+
+VIEWS = "config.materialized:view"
+
+
+def left_out(address: PostgresAddress) -> list[str]:
+    """What the arguments exclude."""
+    arguments = build_arguments(address)
+    return arguments[arguments.index("--exclude") + 1].split() if "--exclude" in arguments else []
+
+
+def make_views(address: PostgresAddress) -> None:
+    """Views of the names that dbt makes."""
+    with connect(address) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(STAGING_VIEWS)))
+        for name in [*(shape.name for shape in staging_shapes()), "load_info"]:
+            connection.execute(
+                sql.SQL("CREATE VIEW {} AS SELECT FROM {}").format(
+                    sql.Identifier(STAGING_VIEWS, f"stg_{name}"), sql.Identifier("staging", name)
+                )
+            )
+
+
+def test_everything_is_built_after_a_first_load(address: PostgresAddress) -> None:
+    """A database that dbt has not seen, and views that it did not record, are built with all tests."""
+    load(address, snapshot({}), None)
+    assert left_out(address) == []
+    make_views(address)
+    assert left_out(address) == []
+
+
+def test_views_are_left_out_while_they_are_all_there(address: PostgresAddress) -> None:
+    """Recorded views need no build, until one is missing."""
+    load(address, snapshot({}), None)
+    make_views(address)
+    record_views(address)
+    assert left_out(address) == [VIEWS]
+    with connect(address) as connection:
+        connection.execute("DROP VIEW staging_views.stg_keywords")
+    assert left_out(address) == []
+
+
+def test_constraints_spare_tests_after_a_load_of_changes(address: PostgresAddress) -> None:
+    """Only after a load of some studies are tests left out that constraints make needless."""
+    load(address, snapshot({}), None)
+    load_changes(address, snapshot({}), {"NCT00000001"}, None, total=1)
+    assert "test_name:unique" in left_out(address)
+    load(address, snapshot({}), None)
+    assert left_out(address) == []
+
+
+def test_each_database_has_its_folder(address: PostgresAddress) -> None:
+    """Two databases share no notes of dbt's; the password is no part of their names."""
+    assert target_folder(address) == target_folder(address)
+    assert target_folder(address) != target_folder(address.database("another"))
