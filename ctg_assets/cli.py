@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,8 @@ from ctg_assets.pipeline.feeding import (
     sink_statuses,
 )
 from ctg_assets.pipeline.import_file import import_file as bring_in
+from ctg_assets.pipeline.model_sql import DbtError
+from ctg_assets.pipeline.months import rebuild_months
 from ctg_assets.pipeline.next_step import Rest, Stage, Step
 from ctg_assets.pipeline.published_model import (
     RecordedAnswerError,
@@ -277,6 +279,49 @@ def as_of(
             f"{len(report.rows)} tables of schema {escape(schema)}, "
             f"{sum(report.rows.values()):,} rows"
         )
+
+
+@app.command("rebuild-months")
+def rebuild_months_command(
+    first: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="The first month, as 2024-05; the one in which the history began if not given. "
+            "Of earlier ones only what was imported is known.",
+        ),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option("--to", help="The last month, as 2024-05; the last past one if not given."),
+    ] = None,
+) -> None:
+    """Write past months of marts.fct_study_snapshot_monthly again, from the history.
+
+    Each month becomes what it was at the last observation in it. The current month is left to refresh.
+    Months in which nothing was observed keep the rows that they have: nothing could replace them.
+    """
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        begin = None if first is None else _month(first, "--from")
+        end = None if last is None else _month(last, "--to")
+        with open_postgres(settings) as address, out.status("compiling the marts") as live:
+
+            def show(done: int, total: int) -> None:
+                live.update(f"reading the history: {done:,} of {total:,} contents")
+
+            months = rebuild_months(
+                address, open_lake(settings), first=begin, last=end, progress=show
+            )
+        for each in months:
+            out.print(
+                f"{each.month:%Y-%m}: {each.rows:,} studies as of {each.observed_at:%Y-%m-%d %H:%M:%S} "
+                f"UTC; it had {each.rows_before:,}"
+            )
+        if not months:
+            out.print(
+                "nothing to rebuild: the history has no observation in a past month asked for"
+            )
 
 
 @app.command("learn-model")
@@ -630,6 +675,15 @@ def _utc_time(text: str, name: str, *, end_of_day: bool = False) -> datetime:
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+def _month(text: str, name: str) -> date:
+    """The first day of a month as people type it."""
+    try:
+        return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
+    except ValueError:
+        message = f"{text!r} is no month; write it as 2024-05"
+        raise typer.BadParameter(message, param_hint=name) from None
+
+
 @contextmanager
 def _errors_as_exit_codes() -> Iterator[None]:
     """Turn the failures we know into a message and an exit code; others keep their traceback."""
@@ -647,6 +701,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
     except (
         BulkFileError,
         DataFolderError,
+        DbtError,
         NothingObservedError,
         FeedError,
         OSError,

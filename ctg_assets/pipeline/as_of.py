@@ -34,16 +34,25 @@ def contents_at(lake: Lake, at: datetime) -> pl.DataFrame:
     Raises NothingObservedError when the history begins later.
     """
     periods = lake.history.periods()
-    moment = pl.lit(at).cast(pl.Datetime("us", "UTC"))
-    begun = periods.filter(pl.col("valid_from") <= moment)
-    if not begun.height:
+    if not periods.filter(pl.col("valid_from") <= _moment(at)).height:
         since = "the history is empty"
         if periods.height:
             first = periods.select(pl.col("valid_from").min().dt.strftime("%Y-%m-%d %H:%M:%S"))
             since = f"the first observation is of {first.item()} UTC"
         message = f"nothing was observed until {at:%Y-%m-%d %H:%M:%S} UTC; {since}"
         raise NothingObservedError(message)
-    return begun.filter(pl.col("valid_to").is_null() | (pl.col("valid_to") > moment))
+    return current_at(periods, at)
+
+
+def current_at(periods: pl.DataFrame, at: datetime) -> pl.DataFrame:
+    """Those of the periods (PERIODS_SCHEMA) that a time (aware) lies in."""
+    has_begun = pl.col("valid_from") <= _moment(at)
+    has_ended = pl.col("valid_to") <= _moment(at)
+    return periods.filter(has_begun & ~has_ended.fill_null(value=False))
+
+
+def _moment(at: datetime) -> pl.Expr:
+    return pl.lit(at).cast(pl.Datetime("us", "UTC"))
 
 
 def load_as_of(

@@ -1,7 +1,8 @@
 {#-
     The monthly snapshot. A build replaces the rows of the month that the newest load speaks for, as a
     whole or, within a month, those of the studies that changed; `data_date` moves on in all of them.
-    Earlier months are history that exists nowhere else: not even a full refresh touches them.
+    Earlier months are history, which staging does not hold: not even a full refresh touches them. Out of
+    the lake's history, `ctg-assets rebuild-months` writes them by the model's own SQL.
 -#}
 {% materialization by_month, adapter="postgres" %}
     {%- set relation = this.incorporate(type="table") -%}
