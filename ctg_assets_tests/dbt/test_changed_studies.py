@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from ctg_assets.simulator.generate import study_json
 from ctg_assets.simulator.identity import nct_id
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets_tests.dbt.projects import dbt_on, load, load_changes, values
 from ctg_assets_tests.model.snapshots import typed_rows
 
@@ -37,6 +38,12 @@ class Registry:
     def load(self) -> None:
         """Load everything."""
         load(self.address, self._rows(self.revisions), self.now)
+
+    def change_one(self, index: int) -> None:
+        """Load one study that changed."""
+        self.revisions[index] += 1
+        changed, total = {nct_id(SEED, index)}, len(self.revisions)
+        load_changes(self.address, self._rows([index]), changed, self.now, total=total)
 
     def change(self) -> None:
         """Let a day pass: some studies change, one comes, one goes; only those are loaded."""
@@ -87,3 +94,34 @@ def test_following_changes_ends_where_a_whole_build_does(
     dbt_on(address, tmp_path, "run", *WITHOUT_VIEWS, "--full-refresh")
     assert set(values(address, built_whole)) != before
     assert relations(address) == followed
+
+
+def test_tests_read_changed_studies_after_they_found_nothing(
+    address: PostgresAddress, tmp_path: Path
+) -> None:
+    """What changed is read again; a warning stays while its cause does, changed or not."""
+    registry = Registry(address, 1)
+    registry.load()
+
+    def unknown_values() -> str:
+        said = dbt_on(address, tmp_path, "test", "--select", "known_values_studies")
+        [(verdict, found)] = re.findall(r"(PASS|WARN) (\d+)?", said)[:1]
+        return f"{verdict} {found}".strip()
+
+    def set_class(index: int, value: str) -> None:
+        with connect(address) as connection:
+            connection.execute(
+                "UPDATE staging.studies SET source_class = %s WHERE nct_id = %s",
+                [value, nct_id(SEED, index)],
+            )
+
+    assert unknown_values() == "PASS"
+    set_class(3, "MOON")
+    assert unknown_values() == "PASS", "study 3 was not loaded again"
+    registry.change_one(3)
+    set_class(3, "MOON")
+    assert unknown_values() == "WARN 1"
+    registry.change_one(4)
+    assert unknown_values() == "WARN 1"
+    set_class(3, "OTHER")
+    assert unknown_values() == "PASS"
