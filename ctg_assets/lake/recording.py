@@ -45,7 +45,7 @@ from ctg_assets.lake.history import (
     HistoryStore,
 )
 from ctg_assets.lake.shards import ShardStore
-from ctg_assets.lake.slotting import Content, Period, Transition, slot_in
+from ctg_assets.lake.slotting import Absence, Content, Period, Transition, lasting, slot_in
 from ctg_assets.lake.sorted_rows import SortedRows
 from ctg_assets.lake.storage import Storage
 from ctg_assets.model.changes.field_changes import FieldChange, field_changes
@@ -128,8 +128,10 @@ class Recorder:
         completion = self._complete(plan)
         if not _walked_whole(plan, completion):
             return None
-        heads = self._history.periods(["nct_id", "valid_to"]).filter(pl.col("valid_to").is_null())
-        missing = self._missing(plan, heads, self._sorted.facts(extraction_id))
+        columns = ["nct_id", "valid_to", "last_observed_at"]
+        heads = self._history.periods(columns).filter(pl.col("valid_to").is_null())
+        seen = self._sorted.facts(extraction_id)
+        missing = self._missing(plan, heads, seen, self._observed_at(plan))
         return Disappearance(heads.height, missing.len(), self._leaves_scope(plan))
 
     def record(
@@ -165,6 +167,7 @@ class Recorder:
             seen=self._sorted.facts(extraction_id, every_content=plan.dated_by_studies),
             whole=_walked_whole(plan, completion),
             walks=self._whole_walks(),
+            absences=self._absences(),
         )
         if plan.mode is ExtractionMode.CENSUS:
             work.find_wanted()
@@ -222,12 +225,30 @@ class Recorder:
             if entry.complete and entry.mode.is_whole
         )
 
+    def _absences(self) -> list[tuple[Absence, ExtractionMode]]:
+        """The times, ascending, at which studies not seen were not there, and how that was told."""
+        return [
+            (
+                Absence(
+                    entry.observed_at,
+                    ChangeKind.LEAVE_SCOPE if entry.query else ChangeKind.DELETE,
+                ),
+                entry.mode,
+            )
+            for entry in sorted(self._history.entries(), key=lambda entry: entry.observed_at)
+            if entry.complete
+        ]
+
     def _leaves_scope(self, plan: ExtractionPlan) -> bool:
         """Whether the last whole walk was of another registry or query."""
         before = [entry for entry in self._history.entries() if entry.complete]
         return bool(before) and (before[-1].source, before[-1].query) != (plan.source, plan.query)
 
-    def _missing(self, plan: ExtractionPlan, heads: pl.DataFrame, seen: pl.DataFrame) -> pl.Series:
+    def _missing(
+        self, plan: ExtractionPlan, heads: pl.DataFrame, seen: pl.DataFrame, observed_at: datetime
+    ) -> pl.Series:
+        # An import may be of a later time than the walk; what it saw was there afterwards.
+        heads = heads.filter(pl.col("last_observed_at") < observed_at)
         missing = heads["nct_id"].filter(~heads["nct_id"].is_in(seen["nct_id"].implode()))
         if plan.mode is ExtractionMode.CENSUS:
             # What has no NCT id is not seen by a census.
@@ -258,8 +279,7 @@ class Recorder:
         work.add_sizes(sizes)
 
     def _end_what_is_gone(self, work: _Work, fates: Fates | None) -> None:
-        heads = work.heads
-        missing = self._missing(work.plan, heads, work.seen)
+        missing = self._missing(work.plan, work.heads, work.seen, work.observed_at)
         if not missing.len():
             return
         if self._leaves_scope(work.plan):
@@ -375,6 +395,7 @@ class _Work:
     seen: pl.DataFrame
     whole: bool
     walks: Sequence[datetime]
+    absences: Sequence[tuple[Absence, ExtractionMode]]
     wanted: pl.Series = field(default_factory=lambda: pl.Series("nct_id", [], pl.String))
     new_contents: pl.DataFrame = field(default_factory=pl.DataFrame)
     _transitions: list[pl.DataFrame] = field(default_factory=list)
@@ -431,23 +452,23 @@ class _Work:
             "nct_id",
             last_from="valid_from",
             last_to="valid_to",
+            last_seen="last_observed_at",
             old_content_hash="content_hash",
             old_contents_entry="contents_entry",
             old_date="last_update_post_date",
         )
         observed = observed.join(last, on="nct_id", how="left")
-        if self.plan.dated_by_studies:
-            late = pl.lit(value=True)
-        else:
-            late = pl.max_horizontal("last_from", "last_to").fill_null(
-                datetime.min.replace(tzinfo=UTC)
-            ) >= pl.lit(self.observed_at)
-        is_late = observed.select(late=late)["late"]
-        if is_late.len() != observed.height:  # a literal has one row
-            is_late = pl.Series([True] * observed.height, dtype=pl.Boolean)
-        self._observe_now(observed.filter(~is_late))
-        if is_late.any():
-            self._slot_in(observed.filter(is_late))
+        known = pl.max_horizontal("last_from", "last_to", "last_seen", pl.lit(self.known_until))
+        stays = (
+            pl.col("last_to").is_null()
+            & (pl.col("content_hash") == pl.col("old_content_hash"))
+            & (pl.col("last_from") <= self.observed_at)
+        ).fill_null(value=False)
+        is_late = (known >= self.observed_at) & ~stays | pl.lit(self.plan.dated_by_studies)
+        observed = observed.with_columns(is_late=is_late)
+        self._observe_now(observed.filter(~pl.col("is_late")))
+        if observed["is_late"].any():
+            self._slot_in(observed.filter("is_late"))
 
     def _observe_now(self, observed: pl.DataFrame) -> None:
         """Observations later than all that is known of their studies."""
@@ -470,7 +491,9 @@ class _Work:
         ends = is_head & pl.col("nct_id").is_in(updated.implode())
         stays = is_head & pl.col("nct_id").is_in(unchanged.implode())
         self.periods = self.periods.with_columns(
-            last_observed_at=pl.when(stays).then(at).otherwise("last_observed_at"),
+            last_observed_at=pl.when(stays)
+            .then(pl.max_horizontal("last_observed_at", at))
+            .otherwise("last_observed_at"),
             ended_by=pl.when(ends).then(pl.lit(str(ChangeKind.UPDATE))).otherwise("ended_by"),
             valid_to=pl.when(ends).then(at).otherwise("valid_to"),
         )
@@ -515,17 +538,26 @@ class _Work:
                 )
             )
         before = {nct_id: list(periods) for nct_id, periods in of_study.items()}
-        noted: list[tuple[str, Transition]] = []
+        noted: dict[str, list[Transition]] = {nct_id: [] for nct_id in of_study}
+        absences = [absence for absence, _ in self.absences]
+        # What has no NCT id is not seen by a census.
+        of_contents = [absence for absence, mode in self.absences if mode.is_whole]
         dated = observed.sort("nct_id", "seen_date", nulls_last=False)
         for row in dated.iter_rows(named=True):
             nct_id = row["nct_id"]
             at = self._observed_time(row["seen_date"])
-            of_study[nct_id], transitions = slot_in(of_study[nct_id], _content(row), at, self.walks)
-            noted += [(nct_id, transition) for transition in transitions]
+            of_study[nct_id], transitions = slot_in(
+                of_study[nct_id],
+                _content(row),
+                at,
+                self.walks,
+                of_contents if nct_id.startswith(UNIDENTIFIED) else absences,
+            )
+            noted[nct_id] += transitions
         changed = [
             nct_id
             for nct_id, periods in of_study.items()
-            if [_validity(p) for p in periods] != [_validity(p) for p in before[nct_id]]
+            if [_shown(p) for p in periods] != [_shown(p) for p in before[nct_id]]
         ]
         rows = [
             {
@@ -544,21 +576,32 @@ class _Work:
         )
         self._add_periods(frame, without=ids.to_list())
         self._touched.append(pl.Series("nct_id", changed, pl.String))
-        self._note(_transition_rows(noted, known_until=self._known_until(before)))
+        left = [
+            (nct_id, transition)
+            for nct_id, periods in of_study.items()
+            for transition in lasting(noted[nct_id], periods)
+        ]
+        known_until = {nct_id: self._known_until(periods) for nct_id, periods in before.items()}
+        self._note(_transition_rows(left, known_until))
 
     def _observed_time(self, last_update: Any) -> datetime:
         if self.plan.dated_by_studies and last_update is not None:
             return datetime(last_update.year, last_update.month, last_update.day, tzinfo=UTC)
         return self.observed_at
 
-    @staticmethod
-    def _known_until(before: Mapping[str, Sequence[Period]]) -> dict[str, datetime]:
-        """The beginning of the last thing that was known of each study."""
-        return {
-            nct_id: max(periods[-1].valid_from, periods[-1].valid_to or periods[-1].valid_from)
-            for nct_id, periods in before.items()
-            if periods
-        }
+    @property
+    def known_until(self) -> datetime:
+        """The last time at which something is known of studies that were not seen."""
+        return self.absences[-1][0].at if self.absences else datetime.min.replace(tzinfo=UTC)
+
+    def _known_until(self, periods: Sequence[Period]) -> datetime:
+        """The last time at which something is known of a study with these periods."""
+        times = (
+            time
+            for period in periods[-1:]
+            for time in (period.valid_from, period.valid_to, period.last_observed_at)
+        )
+        return max([self.known_until, *(time for time in times if time is not None)])
 
     def _add_periods(self, added: pl.DataFrame, *, without: Collection[str]) -> None:
         """Add periods, in the place of all those of the studies in `without`."""
@@ -679,12 +722,14 @@ def _content_columns(content: Content) -> dict[str, Any]:
     return {name: getattr(content, name) for name in (*_CONTENT, "contents_entry")}
 
 
-def _validity(period: Period) -> tuple[Any, ...]:
+def _shown(period: Period) -> tuple[Any, ...]:
+    """What readers see of a period: of a current one not when it was last observed."""
     return (
         period.content.content_hash,
         period.valid_from,
         period.valid_to,
         period.ended_by,
+        None if period.valid_to is None else period.last_observed_at,
     )
 
 
@@ -699,11 +744,11 @@ def _transition_rows(
             "old_content_hash": each.old.content_hash if each.old else None,
             "old_contents_entry": each.old.contents_entry if each.old else None,
             "old_date": each.old.last_update_post_date if each.old else None,
-            "new_content_hash": each.new.content_hash,
-            "new_contents_entry": each.new.contents_entry,
-            "new_date": each.new.last_update_post_date,
+            "new_content_hash": each.new.content_hash if each.new else None,
+            "new_contents_entry": each.new.contents_entry if each.new else None,
+            "new_date": each.new.last_update_post_date if each.new else None,
             "merged_into": None,
-            "is_backfill": nct_id in known_until and each.observed_at <= known_until[nct_id],
+            "is_backfill": each.observed_at <= known_until[nct_id],
         }
         for nct_id, each in noted
     ]

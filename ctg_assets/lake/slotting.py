@@ -44,12 +44,20 @@ class Period:
 
 @dataclass(frozen=True)
 class Transition:
-    """A change of a study from one content (None: it was not there) to another."""
+    """A change of a study from one content (None: it was not there) to another (None: it is gone)."""
 
     kind: ChangeKind
     observed_at: datetime
     old: Content | None
-    new: Content
+    new: Content | None
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A time at which every study was there or gone; `kind` is what has become of one not seen."""
+
+    at: datetime
+    kind: ChangeKind
 
 
 def slot_in(
@@ -57,13 +65,15 @@ def slot_in(
     content: Content,
     observed_at: datetime,
     walks: Sequence[datetime] = (),
+    absences: Sequence[Absence] = (),
 ) -> tuple[list[Period], list[Transition]]:
     """A study's periods, by time, after it was observed with a content; and the changes that shows.
 
     What is known of other times stays: between two observations, a content is taken to have lasted
     until another one was observed. `walks` are the times, ascending, at which all studies were
-    observed; of other observations only the last one in each period is known. If another content
-    begins at the very same time, this one is put a microsecond later.
+    observed; of other observations only the last one in each period is known. `absences`, ascending,
+    end a content where no period tells that the study was there. If another content begins at the
+    very same time, this one is put a microsecond later.
     """
     begins = {period.valid_from: period.content.content_hash for period in periods}
     while begins.get(observed_at, content.content_hash) != content.content_hash:
@@ -84,12 +94,43 @@ def slot_in(
         transitions = [Transition(ChangeKind.INSERT, observed_at, None, content)]
     else:
         transitions = [Transition(ChangeKind.RESTORE, observed_at, current.content, content)]
-    if following is not None:
+    gone = next((absence for absence in absences if absence.at > observed_at), None)
+    if gone is not None and (following is None or gone.at < following.valid_from):
+        observed = replace(observed, valid_to=gone.at, ended_by=str(gone.kind))
+        transitions.append(Transition(gone.kind, gone.at, content, None))
+        if following is not None:
+            back = Transition(ChangeKind.RESTORE, following.valid_from, content, following.content)
+            transitions.append(back)
+    elif following is not None:
         if current is None and following.content.content_hash == content.content_hash:
             transitions = []  # only that it was there earlier than was known
         observed = replace(observed, valid_to=following.valid_from, ended_by=str(ChangeKind.UPDATE))
         transitions.append(_update(following.valid_from, content, following.content))
     return _joined([*before, observed, *after]), _real(transitions)
+
+
+def lasting(transitions: Sequence[Transition], periods: Sequence[Period]) -> list[Transition]:
+    """Those transitions of a study that lead to or from its periods.
+
+    Others were overtaken: a further content lies between the two.
+    """
+    borders: set[tuple[datetime | None, str | None, str | None]] = set()
+    before = None
+    for period in periods:
+        content_hash = period.content.content_hash
+        borders.add((period.valid_from, before, content_hash))
+        borders.add((period.valid_to, content_hash, None))
+        before = content_hash
+    return [
+        each
+        for each in transitions
+        if (
+            each.observed_at,
+            each.old.content_hash if each.old else None,
+            each.new.content_hash if each.new else None,
+        )
+        in borders
+    ]
 
 
 def _within(
@@ -151,5 +192,6 @@ def _real(transitions: Sequence[Transition]) -> list[Transition]:
         for transition in transitions
         if transition.kind is not ChangeKind.UPDATE
         or transition.old is None
+        or transition.new is None
         or transition.old.content_hash != transition.new.content_hash
     ]
