@@ -169,7 +169,8 @@ def test_asks_for_the_snapshot_when_all_pages_are_there(sensor: Sensor) -> None:
     sensor.walk(sensor.plan())
     request = sensor.request()
     assert request.job_name == "build_warehouse"
-    assert request.asset_selection == [dg.AssetKey("studies")]
+    names = ("studies", "study_changes", "study_versions")
+    assert request.asset_selection == [dg.AssetKey(name) for name in names]
 
 
 def test_asks_for_tables_and_marts_then_rests(

@@ -16,7 +16,7 @@ from ctg_assets.model.tables.declaration import Table, text
 from ctg_assets.pipeline.load import load_staging, record_marts
 from ctg_assets.pipeline.next_step import Rest, Stage
 from ctg_assets.pipeline.services import open_lake
-from ctg_assets.pipeline.upcoming import next_extraction_step
+from ctg_assets.pipeline.upcoming import next_extracted_step
 from ctg_assets.settings import load_settings
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets_tests.conftest import new_database
@@ -53,9 +53,7 @@ class Warehouse:
     def refresh(self) -> list[tuple[Stage, tuple[str, ...]]]:
         """Do what is next until nothing is; the steps done, with the tables that each names."""
         done = []
-        while not isinstance(
-            step := next_extraction_step(self.settings, self.lake, self.plan), Rest
-        ):
+        while not isinstance(step := next_extracted_step(self.settings, self.lake), Rest):
             assert (step.stage, step.tables) not in done
             done.append((step.stage, step.tables))
             manifest = self.lake.snapshots.manifest(self.plan.extraction_id)
