@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         0.02,
         ge=0,
         le=1,
-        description="Largest share of studies that may vanish between snapshots before loading stops.",
+        description="Largest share of studies that a whole walk may find gone before it is not recorded.",
     )
     max_quarantine_fraction: float = Field(
         0.01, ge=0, le=1, description="Largest share of studies in quarantine before loading stops."
