@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
 from ctg_assets.pipeline.next_step import Stage
 from ctg_assets.pipeline.services import exclusively
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
@@ -154,7 +154,7 @@ def test_unchanged_data_mean_no_work(
 ) -> None:
     """A second refresh runs nothing, and a new data version with the same studies only its record.
 
-    All rows and keys stay the same.
+    It is asked for what was posted lately and then for a census. All rows and keys stay the same.
     """
     place, _ = refreshed
     before = place.tables()
@@ -169,11 +169,17 @@ def test_unchanged_data_mean_no_work(
     files = place.query(marts)
     timestamp = simulator.advance().data_timestamp
     printed = place.refresh()
-    assert stages(printed) == ["plan", "pages", "snapshot", "load_info"]
+    assert re.findall(r"^plan +(\w+):", printed, re.MULTILINE) == ["incremental", "census"]
+    extraction = ["plan", "pages", "snapshot"]
+    assert stages(printed) == [*extraction, "load_info", *extraction]
     assert place.query("SELECT to_char(data_timestamp, 'YYYY-MM-DD\"T\"HH24:MI:SS') FROM staging.load_info") == [(timestamp,)]  # fmt: skip
     assert place.query(marts) == files
 
-    assert stages(place.refresh("--again")) == ["plan", "pages", "snapshot"]
+    assert stages(place.refresh("--mode", "census")) == []
+    printed = place.refresh("--again", "--mode", "census")
+    assert stages(printed) == extraction
+    modes = [plan.mode for plan in place.lake.extractions.plans()]
+    assert modes[-1] is ExtractionMode.CENSUS
     after = place.tables()
     assert after.keys() == before.keys()
     assert {name for name in before if before[name] != after[name]} == {"staging.load_info"}
@@ -205,7 +211,8 @@ def test_mass_disappearance_is_held_back(
     again = place.ctg("refresh")
     assert again.returncode == 3
     assert stages(again.stdout) == []
-    assert "held back: not loaded, check no_mass_disappearance failed" in place.ctg("status").stdout
+    held_back = "held back: not recorded, check no_mass_disappearance failed"
+    assert held_back in place.ctg("status").stdout
 
     # The UI and the CI commands run all in one: there the blocking check stops what is downstream.
     blocked = place.materialize("--select", "group:lake or key:studies+")
