@@ -54,6 +54,9 @@ json.dump({"assets": assets, "checks": checks, "selected": selected, "sensors": 
 """
 
 
+_BUILT_BY_DBT = ("staging_views", "intermediate", "marts")
+
+
 @pytest.fixture(scope="module")
 def loaded() -> Any:
     """The asset graph in plain data."""
@@ -73,7 +76,7 @@ def test_groups_hold_the_stages(loaded: Any) -> None:
     groups: dict[str, set[str]] = {}
     for name, asset in loaded["assets"].items():
         groups.setdefault(asset["group"], set()).add(name)
-    assert groups.keys() == {"extraction", "lake", "staging", "staging_views", "marts"}
+    assert groups.keys() == {"extraction", "lake", "staging", *_BUILT_BY_DBT}
     assert groups["extraction"] == {"extraction_plan", "page_shards"}
     assert groups["lake"] == {"study_versions", "study_changes", "studies"}
     names = {f"staging/{shape.name}" for shape in staging_shapes()}
@@ -90,8 +93,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         "extraction": ["json", "parquet"],
         "lake": ["parquet"],
         "staging": ["postgres"],
-        "staging_views": ["dbt", "postgres"],
-        "marts": ["dbt", "postgres"],
+        **dict.fromkeys(_BUILT_BY_DBT, ["dbt", "postgres"]),
     }
     for name, asset in loaded["assets"].items():
         assert asset["materializable"], name
@@ -99,7 +101,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         assert len(asset["description"]) > 20, name
         assert asset["kinds"], name
         assert set(asset["kinds"]) <= set(kinds[asset["group"]]), name
-        if asset["group"] in {"staging", "staging_views", "marts"}:
+        if asset["group"] in {"staging", *_BUILT_BY_DBT}:
             assert asset["kinds"] == kinds[asset["group"]], name
             assert {"dagster/column_schema", "dagster/table_name"} <= set(asset["metadata"]), name
 
@@ -108,7 +110,7 @@ def test_lineage_is_unbroken(loaded: Any) -> None:
     """From every mart one gets back to the plan through views, tables, snapshot and pages."""
     for name, asset in loaded["assets"].items():
         stages = ["extraction_plan", "page_shards", "study_versions", "studies"]
-        if asset["group"] in {"staging", "staging_views", "marts"}:
+        if asset["group"] in {"staging", *_BUILT_BY_DBT}:
             assert set(stages) <= set(asset["upstream"]), name
         if asset["group"] == "marts":
             assert any(parent.startswith("staging_views/") for parent in asset["upstream"]), name
@@ -124,6 +126,7 @@ def test_every_stage_has_checks(loaded: Any) -> None:
         "study_versions",
         "studies",
         "staging",
+        "intermediate",
         "marts",
     }
     described = {
