@@ -98,8 +98,9 @@ def history(
             nothing = Verdict(True, "every complete extraction was recorded before")
             yield check_result(nothing, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
         return
-    if context.selected_asset_check_keys:
-        verdict = waiting.verdicts[_DISAPPEARANCE_CHECK]
+    # Of pages that are not sound it is not asked.
+    verdict = waiting.verdicts.get(_DISAPPEARANCE_CHECK)
+    if verdict is not None and context.selected_asset_check_keys:
         yield check_result(verdict, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
     if waiting.forbidden is not None:
         message = f"nothing was recorded: {waiting.forbidden}"
