@@ -150,7 +150,8 @@ class Storage:
     def _unreadable(self, relative: str, error: Exception) -> StorageError:
         return StorageError(
             f"cannot read {self.path(relative)}: {error}; check its permissions and the disk. If it is "
-            "damaged, delete it: what can be made again will be"
+            "damaged, bring it back from a backup. Extractions and snapshots may also be deleted, then "
+            "they are made again; the history cannot be"
         )
 
 
