@@ -13,7 +13,7 @@
     {%- set definition = local_md5(sql) -%}
     {{ run_hooks(pre_hooks) }}
     {% call statement("main", fetch_result=True) %}
-        select from ctg_meta.mart_builds
+        select true as is_as_it_was from ctg_meta.mart_builds
         where relation = '{{ name }}' and relation_oid = to_regclass('{{ name }}')
         and definition = '{{ definition }}' and documentation = '{{ documentation() }}'
     {% endcall %}
