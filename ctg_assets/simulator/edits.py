@@ -235,8 +235,15 @@ def _outcome_reworded(key: str) -> Edit:
         outcomes = _objects(study, "outcomesModule", key)
         if not outcomes:
             return False
+        outcome = desk.draw.pick(outcomes)
         part = desk.draw.pick(("measure", "description", "timeFrame"))
-        return _reword(desk.draw.pick(outcomes), part, desk)
+        if part != "measure":
+            return _reword(outcome, part, desk)
+        # A measure keeps its words, else it would be another one.
+        present = outcome.get("measure")
+        return isinstance(present, str) and _set(
+            outcome, "measure", f"{present}, revised {iso(desk.day)}"
+        )
 
     return edit
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -98,7 +98,7 @@ class CrawlProcess:
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "ctg_assets_tests.pipeline.following"])
     return context
 
 
@@ -153,13 +153,20 @@ def _plan_and_walk(order: Order, messages: Connection) -> str:
         return str(lake.extractions.state(plan.extraction_id))
 
 
-def kill_import(data_dir: Path, file: Path, page_size: int, page: int) -> None:
-    """Import a file in a process that is killed as soon as the shard of this page is there."""
-    process = _context().Process(target=_import_and_die, args=(data_dir, file, page_size, page))
+def forked(target: Callable[..., None], *arguments: object) -> int:
+    """The exit code of a process that calls a function; negative for the signal that killed it."""
+    process = _context().Process(target=target, args=arguments)
     process.start()
     process.join(_PATIENCE_SECONDS)
-    assert process.exitcode == -signal.SIGKILL
+    exit_code = process.exitcode
+    assert exit_code is not None, f"{target.__name__} has not ended"
     process.close()
+    return exit_code
+
+
+def kill_import(data_dir: Path, file: Path, page_size: int, page: int) -> None:
+    """Import a file in a process that is killed as soon as the shard of this page is there."""
+    assert forked(_import_and_die, data_dir, file, page_size, page) == -signal.SIGKILL
 
 
 def _import_and_die(data_dir: Path, file: Path, page_size: int, page: int) -> None:
