@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from ctg_assets.lake.extractions import parse_data_timestamp
+from ctg_assets.lake.extractions import ExtractionMode, parse_data_timestamp
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.model.dependencies import row_digests
 from ctg_assets.model.tables import staging_tables
@@ -28,6 +30,7 @@ from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.errors import LoadRejectedError
+from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.pipeline.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
 from ctg_assets_tests.warehouse.helpers import query
 
@@ -121,6 +124,66 @@ def test_some_tables_of_the_same_snapshot_leave_the_whole_up_to_date(
     load_staging(address, lake, manifest)
     load_staging(address, lake, manifest, tables=["studies", "conditions"])
     assert warehouse_state(database).tables == wanted_state(manifest).tables
+
+
+def _edited(studies: Sequence[bytes], *places: int, **changes: Any) -> list[bytes]:
+    """The studies, those at some places with another title and status and `changes` at their top."""
+    edited = list(studies)
+    for place in places:
+        content = msgspec.json.decode(edited[place])
+        content["protocolSection"]["identificationModule"]["briefTitle"] = f"Edited {changes}"
+        content["protocolSection"]["statusModule"]["overallStatus"] = "WITHDRAWN"
+        edited[place] = msgspec.json.encode({**content, **changes})
+    return edited
+
+
+def _all_rows(address: PostgresAddress) -> dict[str, list[str]]:
+    """The rows of all staging tables, sorted."""
+    return {
+        shape.name: sorted(map(str, query(address, f'SELECT * FROM staging."{shape.name}"')))
+        for shape in staging_shapes()
+    }
+
+
+def test_changed_studies_give_the_tables_that_all_studies_give(
+    lake: Lake,
+    database: Settings,
+    address: PostgresAddress,
+    server: PostgresAddress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Updates, removals, drift, quarantine, older contents: row by row the tables are as loaded whole."""
+    monkeypatch.setattr("ctg_assets.lake.compaction._MOST_REPLACED", 1.0)
+    first = _generated(40)
+    second = [*_edited(first, 3, 8)[:-2], *_generated(41)[-1:]]
+    third = [*_edited(second, 12, novel={"a": 1}), *first[-1:]]
+    fourth = _edited(third, 20, hasResults="mistyped")
+    fifth = [*_edited(fourth, 12)[:-1], *first[-2:-1], b"{}"]
+    for day, studies in enumerate([first, second, third, fourth, fifth], start=20):
+        manifest = _snapshot(lake, database, studies, f"2026-11-{day}T09:00:05")
+        load_staging(address, lake, manifest)
+    older = planned(
+        lake, database, data_timestamp="2026-11-21T12:00:00", mode=ExtractionMode.IMPORT
+    )
+    completed(lake, older, [*_edited(first, 3, 30, old=True), *json_of(77_777_777)])
+    manifest = lake.compactor.compact(older.extraction_id)
+    load_staging(address, lake, manifest)
+    assert len(manifest.parts) == 6
+    kinds = query(address, "SELECT kind FROM ctg_meta.loads ORDER BY load_number")
+    assert kinds == [("full",), *[("delta",)] * 5]
+    assert warehouse_state(database).tables == wanted_state(manifest).tables
+
+    with new_database(server) as other:
+        assert not load_staging(other, lake, manifest).inserted_rows
+        found, expected = _all_rows(address), _all_rows(other)
+    assert [name for name, rows in expected.items() if found[name] != rows] == []
+    assert len(expected["study_changes"]) > 50
+    assert {name for name, rows in expected.items() if rows} >= {
+        "extras",
+        "study_versions",
+        "study_events",
+        "study_field_changes",
+    }
 
 
 def test_a_staging_view_that_no_longer_fits_waits_for_dbt(
