@@ -194,18 +194,32 @@ def _enrollment_became_actual(study: Json, desk: Desk) -> bool:
 
 
 def _moved_date(key: str) -> Edit:
-    """An edit that moves a partial date by days up to years, either way, and may make it exact."""
+    """An edit that moves a date by days up to years, either way; a month or a year stays one."""
 
     def edit(study: Json, desk: Desk) -> bool:
         struct = _object(study, "protocolSection", "statusModule", key)
-        days = first_and_last_day(str((struct or {}).get("date")))
-        if struct is None or days is None:
+        present = str((struct or {}).get("date"))
+        days = first_and_last_day(present)
+        if struct is None or days is None or len(present) > len("2026-03-02"):
             return False
         by = desk.draw.between(1, 700) * (1 if desk.draw.random() < 0.75 else -1)
+        moved = iso(days[0] + by)[: len(present)]
+        if moved == present:
+            moved = iso(days[1] + 1)[: len(present)]
         struct["type"] = "ACTUAL" if days[0] + by <= desk.day else "ESTIMATED"
-        return _set(struct, "date", iso(days[0] + by))
+        return _set(struct, "date", moved)
 
     return edit
+
+
+def _primary_completion_made_exact(study: Json, desk: Desk) -> bool:
+    """Name the day of a primary completion of which the month or year was known."""
+    keys = ("protocolSection", "statusModule", "primaryCompletionDateStruct")
+    struct = _object(study, *keys)
+    days = first_and_last_day(str((struct or {}).get("date")))
+    if struct is None or days is None or days[0] == days[1]:
+        return False
+    return _set(struct, "date", iso(desk.draw.between(*days)))
 
 
 def _primary_completion_withdrawn(study: Json, desk: Desk) -> bool:
@@ -529,6 +543,7 @@ _OF_SPONSORS: Mapping[str, Edit] = {
     "enrollment_became_actual": _enrollment_became_actual,
     "start_moved": _moved_date("startDateStruct"),
     "primary_completion_moved": _moved_date("primaryCompletionDateStruct"),
+    "primary_completion_made_exact": _primary_completion_made_exact,
     "primary_completion_withdrawn": _primary_completion_withdrawn,
     "completion_moved": _moved_date("completionDateStruct"),
     "primary_outcome_added": _outcome_added("primaryOutcomes"),
