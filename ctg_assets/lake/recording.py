@@ -458,20 +458,22 @@ class _Work:
             old_date="last_update_post_date",
         )
         observed = observed.join(last, on="nct_id", how="left")
-        known = pl.max_horizontal("last_from", "last_to", "last_seen", pl.lit(self.known_until))
+        last_known = pl.max_horizontal(
+            "last_from", "last_to", "last_seen", pl.lit(self.known_until)
+        )
         stays = (
             pl.col("last_to").is_null()
             & (pl.col("content_hash") == pl.col("old_content_hash"))
             & (pl.col("last_from") <= self.observed_at)
         ).fill_null(value=False)
-        is_late = (known >= self.observed_at) & ~stays | pl.lit(self.plan.dated_by_studies)
+        is_late = (last_known >= self.observed_at) & ~stays | pl.lit(self.plan.dated_by_studies)
         observed = observed.with_columns(is_late=is_late)
         self._observe_now(observed.filter(~pl.col("is_late")))
         if observed["is_late"].any():
             self._slot_in(observed.filter("is_late"))
 
     def _observe_now(self, observed: pl.DataFrame) -> None:
-        """Observations later than all that is known of their studies."""
+        """Observations later than all that is known of their studies, or of what is known to be so."""
         at = pl.lit(self.observed_at).cast(pl.Datetime("us", "UTC"))
         is_new = pl.col("old_content_hash").is_null()
         is_back = pl.col("last_to").is_not_null()

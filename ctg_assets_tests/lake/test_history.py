@@ -32,7 +32,9 @@ def test_an_empty_history(any_storage: Storage) -> None:
     """Nothing is there, and asking for it fails nowhere."""
     store = HistoryStore(any_storage)
     assert store.entries() == store.since(0) == []
-    assert store.latest() is store.entry_of("x") is store.periods_path() is None
+    assert store.latest() is None
+    assert store.entry_of("x") is None
+    assert store.periods_path() is None
     assert store.periods().is_empty()
     assert store.periods().columns == PERIODS_SCHEMA.names
     assert store.file_bytes() == 0
@@ -134,7 +136,7 @@ def test_contents_are_found_wherever_they_lie(
     entries: list[dict[int, str]], group_rows: int, rows_at_a_time: int, data: Any
 ) -> None:
     """Any choice of contents comes in its order with what else it says, from many entries and row groups."""
-    by_hash = {}
+    by_hash: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
         patch.setattr(history, "_CONTENTS_ROW_GROUP_ROWS", group_rows)
         lake = Chronicler(memory_storage(), Path(scratch))

@@ -240,7 +240,7 @@ def test_a_study_that_is_there_after_all(lake: Chronicler) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"query": "asthma"}, {"source": "another registry"}])
-def test_another_scope_loses_nothing(lake: Chronicler, changed: dict[str, str]) -> None:
+def test_another_scope_loses_nothing(lake: Chronicler, changed: dict[str, Any]) -> None:
     """Studies outside of the new one have left it; nobody is asked what became of them."""
     lake.record(1, A, OTHER)
     name = lake.extracted(2, OTHER, **changed)

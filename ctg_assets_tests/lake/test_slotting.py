@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctg_assets.lake.history import ChangeKind
-from ctg_assets.lake.slotting import Content, Period, Transition, slot_in
+from ctg_assets.lake.slotting import Absence, Content, Period, Transition, lasting, slot_in
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -48,14 +48,18 @@ def shown(periods: list[Period]) -> list[tuple[str, int, int | None]]:
     ]
 
 
-def steps(transitions: list[Transition]) -> list[tuple[str, int, str | None, str]]:
+def _hash(content: Content | None) -> str | None:
+    return content.content_hash if content else None
+
+
+def steps(transitions: list[Transition]) -> list[tuple[str, int, str | None, str | None]]:
     """Kind, day, hash before and after of changes."""
     return [
         (
             str(each.kind),
             (each.observed_at - START).days,
-            each.old.content_hash if each.old else None,
-            each.new.content_hash,
+            _hash(each.old),
+            _hash(each.new),
         )
         for each in transitions
     ]
@@ -97,6 +101,48 @@ def test_a_content_after_a_removal_restores() -> None:
     assert steps(transitions) == [("restore", 7, "a", "b")]
 
 
+def test_a_content_ends_where_a_walk_did_not_see_it() -> None:
+    """The first time afterwards at which all that was there was seen ends it, and the next one restores."""
+    absences = [Absence(at(day), ChangeKind.LEAVE_SCOPE) for day in (2, 5, 7)]
+    periods, transitions = slot_in([], content("a"), at(3), (), absences)
+    assert shown(periods) == [("a", 3, 5)]
+    assert periods[0].ended_by == "leave_scope"
+    assert steps(transitions) == [("insert", 3, None, "a"), ("leave_scope", 5, "a", None)]
+    periods, transitions = slot_in(periods, content("b"), at(1), (), absences)
+    assert shown(periods) == [("b", 1, 2), ("a", 3, 5)]
+    assert steps(transitions) == [
+        ("insert", 1, None, "b"),
+        ("leave_scope", 2, "b", None),
+        ("restore", 3, "b", "a"),
+    ]
+    periods, _ = slot_in(periods, content("c"), at(8), (), absences)
+    assert shown(periods)[-1] == ("c", 8, None)
+
+
+def test_what_was_seen_is_not_absent() -> None:
+    """Where a period tells that the study was there, or another observation follows first, nothing ends."""
+    absences = [Absence(at(5), ChangeKind.DELETE)]
+    known = [Period(content("b"), at(4), None, None, at(9))]
+    periods, _ = slot_in(known, content("a"), at(3), (), absences)
+    assert shown(periods) == [("a", 3, 4), ("b", 4, None)]
+    periods, _ = slot_in(periods, content("c"), at(6), (at(5), at(8)), absences)
+    assert shown(periods)[1:] == [("b", 4, 6), ("c", 6, 8), ("b", 8, None)]
+
+
+def test_a_change_overtaken_by_another_is_not_lasting() -> None:
+    """Once a further content lies between two, the change from the one to the other is none."""
+    periods, transitions = observed((1, "a"), (9, "c"), (5, "b"))
+    assert steps(transitions)[1] == ("update", 9, "a", "c")
+    assert steps(lasting(transitions, periods)) == [
+        ("insert", 1, None, "a"),
+        ("update", 5, "a", "b"),
+        ("update", 9, "b", "c"),
+    ]
+    gone = Transition(ChangeKind.DELETE, at(9), content("c"), None)
+    ended = Period(content("c"), at(5), at(9), "delete", at(5))
+    assert lasting([gone], [ended]) == [gone]
+
+
 def test_two_contents_of_one_moment() -> None:
     """The second one is put a moment later, so that both are kept."""
     periods, _ = observed((1, "a"), (1, "b"))
@@ -133,7 +179,7 @@ def test_every_observation_stays_true(seen: list[tuple[int, str]]) -> None:
 def test_changes_lead_from_period_to_period(seen: list[tuple[int, str]]) -> None:
     """Each border between two contents was told as a change from the one to the other."""
     periods, transitions = observed(*seen)
-    told = {(t.observed_at, t.old.content_hash, t.new.content_hash) for t in transitions if t.old}
+    told = {(t.observed_at, _hash(t.old), _hash(t.new)) for t in transitions}
     for one, next_one in itertools.pairwise(periods):
         border = (next_one.valid_from, one.content.content_hash, next_one.content.content_hash)
         assert border in told
