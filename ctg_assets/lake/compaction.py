@@ -213,7 +213,10 @@ class Compactor:
             extraction_id=entry.extraction_id,
             source=entry.source,
             query=entry.query,
-            data_timestamp=entry.data_timestamp,
+            # An older content brought in last does not make what is current older.
+            data_timestamp=max(
+                self._history.entries(), key=lambda each: each.observed_at
+            ).data_timestamp,
             content_fingerprint=content_fingerprint,
             model_fingerprint=model_fingerprint(),
             studies=typed.height,

@@ -159,12 +159,15 @@ class Recorder:
         sequence = 1 if latest is None else latest.sequence + 1
         self._history.clean(sequence)
         self._sorted.clean()
+        seen = self._sorted.facts(extraction_id, every_content=plan.dated_by_studies)
         work = _Work(
             plan=plan,
             sequence=sequence,
-            observed_at=self._observed_at(plan),
+            observed_at=_newest_date(seen, plan)
+            if plan.dated_by_studies
+            else self._observed_at(plan),
             periods=self._history.periods(),
-            seen=self._sorted.facts(extraction_id, every_content=plan.dated_by_studies),
+            seen=seen,
             whole=_walked_whole(plan, completion),
             walks=self._whole_walks(),
             absences=self._absences(),
@@ -313,7 +316,7 @@ class Recorder:
             mode=work.plan.mode,
             source=work.plan.source,
             query=work.plan.query,
-            data_timestamp=work.plan.data_timestamp,
+            data_timestamp=work.data_timestamp,
             observed_at=work.observed_at,
             recorded_at=recorded_at,
             complete=work.whole,
@@ -400,6 +403,13 @@ class _Work:
     new_contents: pl.DataFrame = field(default_factory=pl.DataFrame)
     _transitions: list[pl.DataFrame] = field(default_factory=list)
     _touched: list[pl.Series] = field(default_factory=list)
+
+    @property
+    def data_timestamp(self) -> str:
+        """The time that the extraction as a whole counts for, as the registry spells it."""
+        if self.plan.dated_by_studies:
+            return self.observed_at.strftime("%Y-%m-%dT%H:%M:%S")
+        return self.plan.data_timestamp
 
     @property
     def heads(self) -> pl.DataFrame:
@@ -687,6 +697,14 @@ class _Work:
 
 
 _PERIODS: pl.Schema = pl.DataFrame(PERIODS_SCHEMA.empty_table()).schema
+
+
+def _newest_date(seen: pl.DataFrame, plan: ExtractionPlan) -> datetime:
+    """The newest last update date, as a time; that of the plan if there is none."""
+    newest = seen.select(
+        pl.col("last_update_post_date").max().cast(pl.Datetime("us", "UTC"))
+    ).item()
+    return newest or parse_data_timestamp(plan.data_timestamp)
 
 
 def _walked_whole(plan: ExtractionPlan, completion: Completion) -> bool:

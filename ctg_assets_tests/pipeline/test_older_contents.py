@@ -75,6 +75,7 @@ def loaded(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) ->
 def test_current_contents_stay(loaded: Loaded) -> None:
     """Older contents change nothing that is current."""
     assert loaded.after.content_fingerprint == loaded.before.content_fingerprint
+    assert loaded.after.data_timestamp == loaded.before.data_timestamp
     assert loaded.entry.studies == loaded.before.studies + loaded.before.quarantined
 
 
