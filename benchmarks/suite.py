@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import shutil
 import statistics
 import tempfile
@@ -196,7 +197,8 @@ class _Course:
                 with tempfile.TemporaryDirectory(dir=self.scratch, prefix="rows-") as folder:
                     self._task("benchmarks.limit:dump", folder, loaded_into)
                     self._measure_limit(studies, folder, rows)
-            self._measure_refresh(studies, data_dir, loaded_into)
+            with self._copy(work) as copy:
+                self._measure_refresh(studies, str(copy), loaded_into)
         if studies.studies <= _LIMIT_UP_TO:
             self._measure_straight(studies, data_dir)
         return rows
@@ -360,6 +362,13 @@ class _Course:
             extractions.mkdir(parents=True)
             for made in (studies.data_dir / "lake" / "extractions").absolute().iterdir():
                 (extractions / made.name).symlink_to(made, target_is_directory=True)
+            yield Path(name)
+
+    @contextmanager
+    def _copy(self, work: Path) -> Iterator[Path]:
+        """A copy of a lake, to which more can be added; it costs no space, as files are only replaced."""
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix="lake-") as name:
+            shutil.copytree(work, name, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
             yield Path(name)
 
     @contextmanager
