@@ -16,7 +16,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
 
 STUDIES = 45
-_SECONDS = 240
+_SECONDS = 600
 
 
 @contextmanager
@@ -72,7 +72,9 @@ def test_sensor_alone_keeps_everything_up_to_date() -> None:
     """
     with (
         running_simulator(GeneratedSource(STUDIES, 1)) as running,
-        workplace(running.api_url, poll_seconds="2", retry_seconds="60") as place,
+        workplace(
+            running.api_url, poll_seconds="2", retry_seconds="60", refresh_mode="full"
+        ) as place,
     ):
         running.set_faults("page=3@studies:timeout")
         with daemon(place):

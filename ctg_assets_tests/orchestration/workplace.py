@@ -29,7 +29,7 @@ from ctg_assets_tests.warehouse.helpers import temporary_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE_SIZE = 10
-_SECONDS = 240
+_SECONDS = 600
 
 # Prints what Dagster knows: runs, how often each partition and asset was materialized, where the columns
 # of models come from, and what else is shown of them.
