@@ -54,7 +54,8 @@ from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
 # Two contents of each are in memory at a time, some 40 MB of JSON and ten times that decoded.
 _COMPARED_AT_A_TIME = 1000
 
-_SHORTEST = timedelta(microseconds=1)
+# Longer than the microseconds by which contents of one time are told apart (`slotting.py`).
+_BETWEEN_WALKS = timedelta(milliseconds=1)
 
 
 class IncompleteExtractionError(Exception):
@@ -207,7 +208,7 @@ class Recorder:
         """The time that an extraction's observations count for.
 
         Walks follow each other in time, whatever the registry's clock says: the second one at a data
-        version, or one of a registry that went back, is put a microsecond after the one before it.
+        version, or one of a registry that went back, is put a millisecond after the one before it.
         """
         observed_at = parse_data_timestamp(plan.data_timestamp)
         if plan.mode is ExtractionMode.IMPORT:
@@ -218,7 +219,7 @@ class Recorder:
             if entry.mode is not ExtractionMode.IMPORT
         )
         last = max(walks, default=None)
-        return observed_at if last is None else max(observed_at, last + _SHORTEST)
+        return observed_at if last is None else max(observed_at, last + _BETWEEN_WALKS)
 
     def _whole_walks(self) -> list[datetime]:
         """The times at which all studies were observed with their contents, ascending."""
@@ -599,6 +600,8 @@ class _Work:
     def _observed_time(self, last_update: Any) -> datetime:
         if self.plan.dated_by_studies and last_update is not None:
             return datetime(last_update.year, last_update.month, last_update.day, tzinfo=UTC)
+        if self.plan.dated_by_studies:
+            return parse_data_timestamp(self.plan.data_timestamp)
         return self.observed_at
 
     @property
@@ -700,10 +703,10 @@ _PERIODS: pl.Schema = pl.DataFrame(PERIODS_SCHEMA.empty_table()).schema
 
 
 def _newest_date(seen: pl.DataFrame, plan: ExtractionPlan) -> datetime:
-    """The newest last update date, as a time; that of the plan if there is none."""
-    newest = seen.select(
-        pl.col("last_update_post_date").max().cast(pl.Datetime("us", "UTC"))
-    ).item()
+    """The newest last update date, as a time; studies without one count at that of the plan."""
+    undated = pl.lit(parse_data_timestamp(plan.data_timestamp)).cast(pl.Datetime("us", "UTC"))
+    dates = pl.col("last_update_post_date").cast(pl.Datetime("us", "UTC")).fill_null(undated)
+    newest = seen.select(dates.max()).item()
     return newest or parse_data_timestamp(plan.data_timestamp)
 
 

@@ -27,8 +27,8 @@ Row = tuple[Any, ...]
 
 
 def on(day: int, moments: int = 0) -> datetime:
-    """The time of a day's data version, some microseconds later."""
-    return _FIRST_DAY + timedelta(days=day - 1, microseconds=moments)
+    """The time of a day's data version, some milliseconds later."""
+    return _FIRST_DAY + timedelta(days=day - 1, milliseconds=moments)
 
 
 def hash_of(study: bytes) -> str:
