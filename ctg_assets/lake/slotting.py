@@ -163,6 +163,14 @@ def _within(
     middle = Period(content, observed_at, period.valid_to, period.ended_by, observed_at)
     if following is not None and following.valid_from == period.valid_to:
         transitions.append(_update(following.valid_from, content, following.content))
+    elif period.valid_to is not None and period.ended_by is not None:
+        # It was this content, as is known now, that went, and was there before the study came back.
+        gone = ChangeKind(period.ended_by)
+        transitions.append(Transition(gone, period.valid_to, content, None))
+        if following is not None:
+            transitions.append(
+                Transition(ChangeKind.RESTORE, following.valid_from, content, following.content)
+            )
     return [first, middle], transitions
 
 
