@@ -93,7 +93,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         "extraction": ["json", "parquet"],
         "lake": ["parquet"],
         "staging": ["postgres"],
-        **dict.fromkeys(_BUILT_BY_DBT, ["dbt", "postgres"]),
+        **{group: ["dbt", "postgres"] for group in _BUILT_BY_DBT},
     }
     for name, asset in loaded["assets"].items():
         assert asset["materializable"], name

@@ -50,7 +50,10 @@ def changed(study: bytes, *conditions: str) -> bytes:
     content = msgspec.json.decode(study)
     protocol = content["protocolSection"]
     protocol["conditionsModule"] = {"conditions": list(conditions)}
-    protocol.setdefault("designModule", {})["enrollmentInfo"] = {"count": len(conditions), "type": "ACTUAL"}
+    protocol.setdefault("designModule", {})["enrollmentInfo"] = {
+        "count": len(conditions),
+        "type": "ACTUAL",
+    }
     return msgspec.json.encode(content)
 
 
