@@ -184,6 +184,14 @@ class Recorder:
             self._end_what_is_gone(work, fates)
         return self._finish(work, latest, completion)
 
+    def holds(self, extraction_id: str) -> bool:
+        """Whether the history has every content of an extraction's shards."""
+        if self._extractions.plan(extraction_id).mode is ExtractionMode.CENSUS:
+            return True  # ids and dates are no contents
+        facts = self._sorted.facts(extraction_id, every_content=True)
+        known = self._history.periods(["nct_id", "content_hash"])
+        return facts.join(known, on=["nct_id", "content_hash"], how="anti").is_empty()
+
     def _complete(self, plan: ExtractionPlan) -> Completion:
         """What a complete extraction brought home, if it is all still there."""
         extraction_id = plan.extraction_id

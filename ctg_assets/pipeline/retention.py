@@ -13,10 +13,10 @@ from ctg_assets.pipeline.services import Lake
 def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
     """Delete what the newest `keep_extractions` complete extractions make needless.
 
-    Those are older complete extractions with their snapshots, extractions that were given up or
-    overtaken before they could be recorded, and imports that never ended. Open crawls stay, and so does
-    what is complete and newer than everything in the history. Returns the ids deleted. Nothing happens before the newest recorded extraction has its
-    snapshot.
+    Those are older complete extractions with their snapshots, extractions that were given up, and
+    imports that never ended. Open crawls stay, and so does what is complete and has contents that the
+    history lacks, even if it was overtaken before it could be recorded. Returns the ids deleted.
+    Nothing happens before the newest recorded extraction has its snapshot.
     """
     plans = lake.extractions.plans()
     states = [lake.extractions.state(plan.extraction_id) for plan in plans]
@@ -38,7 +38,12 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
             # One that began later may still be running.
             and place < newest
         )
-        is_older = state is ExtractionState.COMPLETE and place < newest and place not in kept
+        is_older = (
+            state is ExtractionState.COMPLETE
+            and place < newest
+            and place not in kept
+            and (plan.extraction_id in recorded or lake.recorder.holds(plan.extraction_id))
+        )
         if is_older or is_import_without_end or state is ExtractionState.SUPERSEDED:
             needless.append(plan.extraction_id)
     for extraction_id in needless:

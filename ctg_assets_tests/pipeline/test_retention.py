@@ -102,12 +102,13 @@ def test_what_is_not_in_the_history_stays(lake: Lake, settings: Settings) -> Non
     assert lake.extractions.plans() == [waiting]
 
 
-def test_what_was_overtaken_goes(lake: Lake, settings: Settings) -> None:
-    """A complete extraction that will not be recorded, as a later one was, is of no use."""
-    overtaken = _extracted(lake, settings, compacted=False)
+def test_what_was_overtaken_goes_if_it_saw_nothing_else(lake: Lake, settings: Settings) -> None:
+    """A complete extraction that a later one overtook goes, unless it alone saw some content."""
+    same = _extracted(lake, settings, compacted=False)
+    other = _extracted(lake, settings, compacted=False, title="Seen once")
     newest = _extracted(lake, settings)
-    assert prune(lake, keep_extractions=2) == _ids(overtaken)
-    assert lake.extractions.plans() == [newest]
+    assert prune(lake, keep_extractions=2) == _ids(same)
+    assert lake.extractions.plans() == [other, newest]
 
 
 class _Killed(BaseException):
