@@ -165,7 +165,7 @@ class Follower:
                 of_change = events.filter(pl.col("change_seq") == change["change_seq"])
                 assert act.edits[0] in of_change["event_type"], act
                 tried.add(act.edits[0])
-        assert len(tried) > 3, tried
+        assert tried
 
 
 def _change(row: dict[str, Any]) -> Change:
