@@ -252,9 +252,11 @@ class Recorder:
         ]
 
     def _leaves_scope(self, plan: ExtractionPlan) -> bool:
-        """Whether the last whole walk was of another registry or query."""
+        """Whether the last whole walk was of another registry or query; files are of every study."""
         before = [entry for entry in self._history.entries() if entry.complete]
-        return bool(before) and (before[-1].source, before[-1].query) != (plan.source, plan.query)
+        if not before:
+            return plan.query != ""
+        return (before[-1].source, before[-1].query) != (plan.source, plan.query)
 
     def _missing(
         self, plan: ExtractionPlan, heads: pl.DataFrame, seen: pl.DataFrame, observed_at: datetime

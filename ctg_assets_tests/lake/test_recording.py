@@ -341,6 +341,17 @@ def test_walks_of_one_data_version_follow_each_other(lake: Chronicler) -> None:
     ]
 
 
+def test_a_first_walk_of_a_part_after_a_file_of_everything(lake: Chronicler) -> None:
+    """What a file brought in and the query does not match has left the scope; it did not disappear."""
+    lake.record(1, A, OTHER, mode=ExtractionMode.IMPORT)
+    extraction_id = lake.extracted(2, OTHER, query="asthma")
+    found = lake.recorder.disappearance(extraction_id)
+    assert found is not None
+    assert (found.gone, found.left_scope) == (1, True)
+    entry = lake.recorder.record(extraction_id)
+    assert lake.changes(entry, "nct_id", "kind") == [(ONE, "leave_scope")]
+
+
 # --- older contents -------------------------------------------------------------------------------
 
 
