@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from ctg_assets.lake.history import ChangeKind
-from ctg_assets.lake.recording import Fate, Fates
+from ctg_assets.lake.observing import Fate
+from ctg_assets.lake.recording import Fates
 from ctg_assets.pipeline.crawl import IDS_PER_REQUEST
 from ctg_assets.pipeline.services import open_registry
 from ctg_assets.registry.client import PageRequest, RegistryClient

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import recording, sorted_rows
+from ctg_assets.lake import differences, sorted_rows
 from ctg_assets.lake.extractions import ExtractionMode
 from ctg_assets.lake.history import CHANGES_SCHEMA, ChangeKind
-from ctg_assets.lake.recording import Disappearance, Fate, IncompleteExtractionError
+from ctg_assets.lake.observing import Fate
+from ctg_assets.lake.recording import Disappearance, IncompleteExtractionError
 from ctg_assets.lake.storage import Storage
 from ctg_assets_tests.lake.helpers import kill_at_signal, memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, Row, hash_of, on
@@ -143,7 +144,7 @@ def test_many_updates_are_compared_in_portions(
     lake: Chronicler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However few contents are compared at a time, each change has its own fields."""
-    monkeypatch.setattr(recording, "_COMPARED_AT_A_TIME", 2)
+    monkeypatch.setattr(differences, "_COMPARED_AT_A_TIME", 2)
     ids = [f"NCT0000000{digit}" for digit in range(5)]
     lake.record(1, *(study(nct_id, title="old") for nct_id in ids))
     entry = lake.record(2, *(study(nct_id, title=f"new {nct_id}") for nct_id in ids))
