@@ -438,8 +438,8 @@ import psutil
 from ctg_assets.lake import compaction, sorted_rows
 from ctg_assets.lake.storage import Storage
 
-compaction._BUCKET_JSON_BYTES = compaction._DEAL_JSON_BYTES = 8 << 20
-compaction.ROW_GROUP_ROWS = 400
+sorted_rows._BUCKET_JSON_BYTES = sorted_rows._DEAL_JSON_BYTES = 8 << 20
+sorted_rows._ROWS_AT_A_TIME = compaction.ROW_GROUP_ROWS = 400
 samples = []
 compactor = compaction.Compactor(Storage.local(Path(sys.argv[1])), Path(sys.argv[2]))
 compactor.compact(sys.argv[3], lambda *_: samples.append(psutil.Process().memory_info().rss))
