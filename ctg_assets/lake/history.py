@@ -71,9 +71,6 @@ class ChangeKind(StrEnum):
     LEAVE_SCOPE = "leave_scope"
 
 
-GONE = (ChangeKind.DELETE, ChangeKind.MERGE, ChangeKind.LEAVE_SCOPE)
-"""The kinds after which a study is not there."""
-
 CONTENTS_SCHEMA = pa.schema(
     [
         pa.field("nct_id", pa.string(), nullable=False),
@@ -327,12 +324,6 @@ class HistoryStore:
         """Remove what a killed writer of this entry left; call only while no other is at work."""
         if self._entry(_name(sequence)) is None:
             self._storage.delete_folder(f"{_FOLDER}/{_name(sequence)}")
-
-    def file_bytes(self) -> int:
-        """The size of all contents together."""
-        return sum(
-            self._storage.size(_path(entry.sequence, CONTENTS_FILE)) for entry in self.entries()
-        )
 
     def _entry(self, name: str) -> HistoryEntry | None:
         try:

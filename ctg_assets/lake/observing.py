@@ -43,7 +43,7 @@ _CONTENT = ["content_hash", "last_update_post_date", "json_bytes", "extraction_i
 class Fate:
     """What became of a study that a whole walk did not see.
 
-    `kind` is one of `history.GONE`; None means that the registry has it after all. `merged_into` is the
+    `kind` is delete, merge or leave_scope; None means that the registry has it after all. `merged_into` is the
     study that bears its id as an alias.
     """
 

@@ -36,9 +36,9 @@ def import_file(
 
     `data_timestamp` (aware) says as of when the file is; unset, the file's time of modification is
     taken. With `dated_by_studies` each study counts as observed on its own last update date, and a file
-    may hold several contents of one. `progress` is called with every shard written. The file is streamed; one that turns out
-    broken leaves nothing behind, and what a killed import left is removed by the next. Only one
-    process may crawl or import at a time (the caller sees to it).
+    may hold several contents of one. `progress` is called with every shard written. The file is
+    streamed; one that turns out broken leaves nothing behind, and what a killed import left is removed
+    by the next. Only one process may crawl or import at a time (the caller sees to it).
 
     Raises BulkFileError when the file cannot be read.
     """
