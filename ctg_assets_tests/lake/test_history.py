@@ -37,7 +37,6 @@ def test_an_empty_history(any_storage: Storage) -> None:
     assert store.periods_path() is None
     assert store.periods().is_empty()
     assert store.periods().columns == PERIODS_SCHEMA.names
-    assert store.file_bytes() == 0
 
 
 def test_entries_are_found(any_storage: Storage, tmp_path: Path) -> None:
@@ -51,8 +50,6 @@ def test_entries_are_found(any_storage: Storage, tmp_path: Path) -> None:
     assert store.latest() == store.entry_of("0003") == entries[2]
     assert store.entry_of("0001") == entries[0]
     assert store.entry_of("0004") is None
-    sizes = [any_storage.size(f"history/{n:06d}/contents.parquet") for n in (1, 2, 3)]
-    assert store.file_bytes() == sum(sizes)
 
 
 def test_entries_are_in_the_order_of_their_numbers(storage: Storage, tmp_path: Path) -> None:
