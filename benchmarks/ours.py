@@ -37,7 +37,7 @@ def parse(data_dir: str) -> Outcome:
     json_bytes = 0
     with clock.running():
         for page in pages(data_dir):
-            parse_studies(page)
+            parse_studies(page, identified=True)
             json_bytes += sum(map(len, page))
     return Outcome(clock.seconds, json_bytes=json_bytes)
 

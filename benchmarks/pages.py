@@ -41,7 +41,10 @@ def page_numbers(data_dir: str) -> list[int]:
 
 
 def pages(data_dir: str, numbers: Sequence[int] | None = None) -> Iterator[list[bytes]]:
-    """The studies of a set as JSON bytes, a page (or only some pages) at a time."""
+    """The studies of a set as JSON bytes, a page (or only some pages) at a time.
+
+    All of them have an NCT id.
+    """
     lake = lake_of(data_dir)
     extraction_id = extraction_of(lake)
     for number in lake.shards.pages(extraction_id) if numbers is None else numbers:
@@ -102,7 +105,7 @@ class StraightFromShards(SnapshotStore):
 
     def _typed(self, extraction_id: str, page: int) -> pa.Table:
         rows = self._lake.shards.read(extraction_id, page)
-        parsed = parse_studies(rows["study"].to_pylist())
+        parsed = parse_studies(rows["study"].to_pylist(), identified=True)
         kept = rows.take(pa.array(parsed.accepted, pa.int64()))
         facts = {
             "nct_id": kept["nct_id"],

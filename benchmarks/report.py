@@ -111,12 +111,19 @@ def goals(results: Results) -> list[Goal]:
                 met=largest.seconds <= 60 * minutes,
             )
         )
-        peak = largest.peak_bytes or 0
+        of_largest = [
+            line
+            for line in results.stages
+            if line.studies_of == largest.studies_of and line.name not in (END_TO_END, REFRESH)
+        ]
+        # The two peaks of a stage need not fall together, so this is more than ever was.
+        together = ((line.peak_bytes or 0) + (line.server_peak_bytes or 0) for line in of_largest)
+        peak = max(together, default=0)
         found.append(
             Goal(
-                goal=f"below 4 GiB resident ({largest.studies_of})",
-                found=f"{peak / 2**30:.2f} GiB, Postgres {_gibibytes(largest.server_peak_bytes)}",
-                met=peak + (largest.server_peak_bytes or 0) < 4 * 2**30,
+                goal=f"below 4 GiB resident, Postgres included ({largest.studies_of})",
+                found=f"{peak / 2**30:.2f} GiB",
+                met=peak < 4 * 2**30,
             )
         )
     found += [
@@ -254,10 +261,6 @@ def _seconds(line: Line) -> str:
 
 def _mebibytes(size: int | None) -> str:
     return "" if size is None else f"{size / _MEBIBYTE:,.0f}"
-
-
-def _gibibytes(size: int | None) -> str:
-    return "not measured" if size is None else f"{size / 2**30:.2f} GiB"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int) -> str:
