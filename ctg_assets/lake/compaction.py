@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.history import HistoryEntry, HistoryStore
 from ctg_assets.lake.identity import identify
 from ctg_assets.lake.parsing import Extra, parse_studies, syntax_error
@@ -173,7 +174,7 @@ class Compactor:
             output = stack.enter_context(_Output(*files))
             facts = wanted.select(WANTED_COLUMNS)
             read = self._history.contents(facts, ROW_GROUP_ROWS)
-            for rows in stack.enter_context(_Ahead(read)):
+            for rows in stack.enter_context(Ahead(read)):
                 typed = type_contents(rows)
                 output.add(typed)
                 studies += typed.studies.num_rows
@@ -233,26 +234,6 @@ class Compactor:
             parts=parts,
             lineage={**lineage, entry.extraction_id: itself},
         )
-
-
-class _Ahead:
-    """Tables of an iterator, the next of which is read while one is worked on."""
-
-    def __init__(self, tables: Iterator[pa.Table]) -> None:
-        self._tables = tables
-        self._thread = ThreadPoolExecutor(1)
-
-    def __enter__(self) -> Iterator[pa.Table]:
-        return self._read()
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
-
-    def _read(self) -> Iterator[pa.Table]:
-        pending: Future[pa.Table | None] = self._thread.submit(next, self._tables, None)
-        while (table := pending.result()) is not None:
-            pending = self._thread.submit(next, self._tables, None)
-            yield table
 
 
 @dataclass(frozen=True)

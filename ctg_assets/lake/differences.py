@@ -7,7 +7,8 @@ two contents are compared (`model/changes`), and which changes there are (`recor
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -15,18 +16,27 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.history import (
     FIELD_CHANGES_FILE,
     FIELD_CHANGES_SCHEMA,
     TYPED_EVENTS_FILE,
     TYPED_EVENTS_SCHEMA,
+    Contents,
     HistoryStore,
 )
 from ctg_assets.model.changes.field_changes import FieldChange, field_changes
 from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
 
-# Two contents of each are in memory at a time, some 40 MB of JSON and ten times that decoded.
-_COMPARED_AT_A_TIME = 1000
+# Contents of changes are read this many changes at a time: neighbours of a content in its file are
+# decompressed with it (a row group, 600 kB of JSON).
+_READ_AT_A_TIME = 100
+
+# Rows gathered before they are written.
+_ROWS_AT_A_TIME = 10_000
+
+_Contents = dict[tuple[str, str], bytes]
+"""JSON by NCT id and content hash."""
 
 
 @dataclass(frozen=True)
@@ -50,31 +60,46 @@ def write_differences(
     )
     counts: dict[int, int] = {}
     with (
-        history.writer(sequence, FIELD_CHANGES_FILE, FIELD_CHANGES_SCHEMA) as of_fields,
-        history.writer(sequence, TYPED_EVENTS_FILE, TYPED_EVENTS_SCHEMA) as of_events,
+        history.open_contents() as kept,
+        history.writer(sequence, FIELD_CHANGES_FILE, FIELD_CHANGES_SCHEMA) as field_writer,
+        history.writer(sequence, TYPED_EVENTS_FILE, TYPED_EVENTS_SCHEMA) as event_writer,
+        # Files are read without Python's lock, and contents compared with it.
+        Ahead(_with_contents(kept, compared)) as batches,
     ):
-        for some in compared.iter_slices(_COMPARED_AT_A_TIME):
-            differences = list(_differences(history, some))
-            _write_rows(of_fields, FIELD_CHANGES_SCHEMA, _field_rows(differences))
-            _write_rows(of_events, TYPED_EVENTS_SCHEMA, _event_rows(differences))
-            counts |= {each.change_seq: len(each.fields) for each in differences}
+        of_fields = _Rows(field_writer, FieldChange)
+        of_events = _Rows(event_writer, TypedEvent)
+        for some, contents in batches:
+            for each in _differences(some, contents):
+                of_fields.add(each.change_seq, each.nct_id, each.fields)
+                of_events.add(each.change_seq, each.nct_id, each.events)
+                counts[each.change_seq] = len(each.fields)
+        of_fields.write()
+        of_events.write()
     return counts
 
 
-def _differences(history: HistoryStore, changes: pl.DataFrame) -> Iterator[_Difference]:
-    sides = [
-        changes.select(
-            "nct_id",
-            content_hash=f"{side}_content_hash",
-            contents_entry=f"{side}_contents_entry",
-        )
-        for side in ("old", "new")
-    ]
-    wanted = pl.concat(sides).unique().sort("nct_id", "content_hash")
-    contents: dict[tuple[str, str], bytes] = {}
-    for rows in history.contents(wanted, wanted.height):
-        keys = zip(rows["nct_id"].to_pylist(), rows["content_hash"].to_pylist(), strict=True)
-        contents |= dict(zip(keys, rows["study"].to_pylist(), strict=True))
+def _with_contents(
+    kept: Contents, changes: pl.DataFrame
+) -> Iterator[tuple[pl.DataFrame, _Contents]]:
+    """Some changes at a time, with the contents before and after them."""
+    for some in changes.iter_slices(_READ_AT_A_TIME):
+        sides = [
+            some.select(
+                "nct_id",
+                content_hash=f"{side}_content_hash",
+                contents_entry=f"{side}_contents_entry",
+            )
+            for side in ("old", "new")
+        ]
+        wanted = pl.concat(sides).unique().sort("nct_id", "content_hash")
+        contents: _Contents = {}
+        for rows in kept.rows(wanted, wanted.height):
+            keys = zip(rows["nct_id"].to_pylist(), rows["content_hash"].to_pylist(), strict=True)
+            contents |= dict(zip(keys, rows["study"].to_pylist(), strict=True))
+        yield some, contents
+
+
+def _differences(changes: pl.DataFrame, contents: _Contents) -> Iterator[_Difference]:
     columns = ["change_seq", "nct_id", "old_content_hash", "new_content_hash", "observed_at"]
     for change_seq, nct_id, old_hash, new_hash, observed_at in changes.select(columns).iter_rows():
         old, new = _decoded(contents[nct_id, old_hash]), _decoded(contents[nct_id, new_hash])
@@ -93,32 +118,31 @@ def _decoded(study: bytes) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _write_rows(writer: pq.ParquetWriter, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+class _Rows:
+    """What changes consist of, on its way into a file: a row for each FieldChange or TypedEvent."""
 
+    def __init__(self, writer: pq.ParquetWriter, kind: type[FieldChange | TypedEvent]) -> None:
+        own = [each.name for each in fields(kind)]
+        self._writer = writer
+        self._names = ["change_seq", "position", "nct_id", *own]
+        self._values_of = attrgetter(*own)
+        self._rows: list[tuple[object, ...]] = []
 
-def _field_rows(differences: Sequence[_Difference]) -> list[dict[str, Any]]:
-    return [
-        {
-            "change_seq": difference.change_seq,
-            "position": position,
-            "nct_id": difference.nct_id,
-            **asdict(each),
-        }
-        for difference in differences
-        for position, each in enumerate(difference.fields, start=1)
-    ]
+    def add(self, change_seq: int, nct_id: str, found: Sequence[FieldChange | TypedEvent]) -> None:
+        """Take what a change consists of."""
+        self._rows += [
+            (change_seq, position, nct_id, *self._values_of(each))
+            for position, each in enumerate(found, start=1)
+        ]
+        if len(self._rows) >= _ROWS_AT_A_TIME:
+            self.write()
 
-
-def _event_rows(differences: Sequence[_Difference]) -> list[dict[str, Any]]:
-    return [
-        {
-            "change_seq": difference.change_seq,
-            "position": position,
-            "nct_id": difference.nct_id,
-            **asdict(each),
-        }
-        for difference in differences
-        for position, each in enumerate(difference.events, start=1)
-    ]
+    def write(self) -> None:
+        """Write what was taken."""
+        if not self._rows:
+            return
+        columns = dict(zip(self._names, zip(*self._rows, strict=True), strict=True))
+        schema = self._writer.schema
+        arrays = [pa.array(columns[field.name], field.type) for field in schema]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        self._rows = []

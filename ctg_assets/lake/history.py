@@ -20,7 +20,7 @@ hash stand in place of the id.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -266,24 +266,18 @@ class HistoryStore:
         `wanted` names them by `nct_id`, `content_hash` and `contents_entry`, sorted by `nct_id`; its
         other columns are handed through, and `study` is added.
         """
+        with self.open_contents() as contents:
+            yield from contents.rows(wanted, rows_at_a_time)
+
+    @contextlib.contextmanager
+    def open_contents(self) -> Iterator[Contents]:
+        """For reading contents several times: files stay open, with their footers read."""
         with contextlib.ExitStack() as stack:
-            files: dict[int, _ContentsFile] = {}
-            for chunk in wanted.iter_slices(rows_at_a_time):
-                parts = []
-                numbered = chunk.with_row_index("place")
-                for (sequence,), rows in numbered.partition_by(
-                    "contents_entry", as_dict=True
-                ).items():
-                    assert isinstance(sequence, int)  # noqa: S101 - the column's type
-                    if sequence not in files:
-                        path = _path(sequence, CONTENTS_FILE)
-                        files[sequence] = _ContentsFile(
-                            stack.enter_context(self._storage.open_input(path))
-                        )
-                    parts.append(files[sequence].read(rows))
-                found = pa.concat_tables(parts)
-                order = pl.Series(found["place"]).arg_sort().to_arrow()
-                yield found.take(order).drop_columns("place")
+            yield Contents(
+                lambda sequence: stack.enter_context(
+                    self._storage.open_input(_path(sequence, CONTENTS_FILE))
+                )
+            )
 
     # writing
 
@@ -365,6 +359,28 @@ class HistoryStore:
             ) as writer,
         ):
             yield writer
+
+
+class Contents:
+    """The contents of all entries; each file is opened once."""
+
+    def __init__(self, open_file: Callable[[int], pa.NativeFile]) -> None:
+        self._open_file = open_file
+        self._files: dict[int, _ContentsFile] = {}
+
+    def rows(self, wanted: pl.DataFrame, rows_at_a_time: int) -> Iterator[pa.Table]:
+        """As `HistoryStore.contents`."""
+        for chunk in wanted.iter_slices(rows_at_a_time):
+            parts = []
+            numbered = chunk.with_row_index("place")
+            for (sequence,), rows in numbered.partition_by("contents_entry", as_dict=True).items():
+                assert isinstance(sequence, int)  # noqa: S101 - the column's type
+                if sequence not in self._files:
+                    self._files[sequence] = _ContentsFile(self._open_file(sequence))
+                parts.append(self._files[sequence].read(rows))
+            found = pa.concat_tables(parts)
+            order = pl.Series(found["place"]).arg_sort().to_arrow()
+            yield found.take(order).drop_columns("place")
 
 
 class _ContentsFile:
