@@ -49,6 +49,7 @@ from ctg_assets.warehouse.replacing import CHANGED, NEW_ROWS, ChangedStudies, Re
 from ctg_assets.warehouse.sending import Sender, conform
 from ctg_assets.warehouse.sessions import LOCK_MILLISECONDS, session_alone
 from ctg_assets.warehouse.target import Target
+from ctg_assets.warehouse.warming import Warming
 
 
 def apply_delta(
@@ -87,6 +88,7 @@ def apply_delta(
         connection = stack.enter_context(session_alone(address, target))
         ensure_notes(connection)
         delta = _Delta(
+            address=address,
             target=target,
             tables={
                 shape.name: Replacement(shape, target.schema, (appended or {}).get(shape.name))
@@ -113,6 +115,7 @@ def apply_delta(
 class _Delta:
     """One delta under way, in a transaction of the caller's."""
 
+    address: PostgresAddress
     target: Target
     tables: Mapping[str, Replacement]
     changed: ChangedStudies
@@ -233,15 +236,17 @@ class _Delta:
 
     def run(self, batches: Iterable[Mapping[str, pa.Table]]) -> None:
         """Do it all but for the commit."""
-        with self._timed("copy"):
-            self._copy(batches)
-        with self._timed("check"):
-            self._each("check", self._check)
-        with self._timed("replace"):
-            self.changed.write(self.connection)
-            with by_key(self.connection):
-                self._each("replace", self._replace)
-            self._summarize()
+        with Warming(self.address, self.tables.values(), self.changed) as old_rows:
+            with self._timed("copy"):
+                self._copy(batches)
+            with self._timed("check"):
+                self._each("check", self._check)
+            with self._timed("replace"):
+                old_rows.wait()
+                self.changed.write(self.connection)
+                with by_key(self.connection):
+                    self._each("replace", self._replace)
+                self._summarize()
         self._record()
         self._refresh_views()
 

@@ -197,6 +197,15 @@ class Replacement:
                 )
                 raise LoadRejectedError(message)
 
+    def read_old(self, connection: Connection) -> None:
+        """Read the rows that would be replaced, for nothing but to have their pages in memory."""
+        # Whole rows, so that neither the index alone is read nor long texts are left out.
+        connection.execute(
+            sql.SQL("SELECT count(t.*) FROM {} AS c JOIN {} AS t ON {}").format(
+                self._from, sql.Identifier(self.schema, self.name), self._finds("t")
+            )
+        )
+
     def replace(self, connection: Connection) -> tuple[int, int]:
         """Make the table's rows those that are new; returns how many were deleted and inserted."""
         columns = [column.name for column in self.shape.columns]

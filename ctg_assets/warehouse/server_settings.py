@@ -43,7 +43,7 @@ def _server_settings(socket_folder: Path) -> tuple[tuple[str, str, str], ...]:
         ("shared_buffers", share(8, 128, 1024), "polars and the page cache want the rest"),
         ("effective_cache_size", share(2, 512, 1 << 20), "the page cache does most of the caching"),
         # The longest index of the whole registry (12 million keys) sorts in 300 MB.
-        ("maintenance_work_mem", share(24, 64, 512), "two index builds at a time sort in memory"),
+        ("maintenance_work_mem", share(24, 64, 384), "two index builds at a time sort in memory"),
         ("work_mem", share(256, 16, 96), "joins and groupings of whole tables in dbt models"),
         ("wal_level", "minimal", "rows of a table made in the same transaction skip the WAL"),
         ("max_wal_senders", "0", "required by wal_level=minimal; nothing replicates"),

@@ -398,8 +398,8 @@ def test_settings_fit_the_machine(empty_dir: Path, monkeypatch: pytest.MonkeyPat
         ]
     assert written == {
         1024: ["shared_buffers = '128MB'", "maintenance_work_mem = '64MB'"],
-        24 * 1024: ["shared_buffers = '1024MB'", "maintenance_work_mem = '512MB'"],
-        1024 * 1024: ["shared_buffers = '1024MB'", "maintenance_work_mem = '512MB'"],
+        24 * 1024: ["shared_buffers = '1024MB'", "maintenance_work_mem = '384MB'"],
+        1024 * 1024: ["shared_buffers = '1024MB'", "maintenance_work_mem = '384MB'"],
     }
 
 
