@@ -1,11 +1,26 @@
 {{ config(severity="warn", meta={"dagster": {"ref": {"name": "dim_study"}}}) }}
 
 -- Dates that dim_date may not cover: most likely typing errors of registrants, kept as sent.
--- Dagster shows a test only where it depends on an asset, hence:
--- depends_on: {{ ref("dim_study") }}
+with
+
+suspects as (
+    select * from {{ ref("dim_study") }}
+    where
+        {%- for column in study_date_columns() %}
+            {{ "or " if not loop.first }}not {{ is_within_calendar(column) }}
+        {%- endfor %}
+)
+
 select
-    nct_id,
-    column_name,
-    date_day
-from {{ ref("int_study_dates") }}
-where not is_within_calendar
+    suspects.nct_id,
+    dates.column_name,
+    dates.date_day
+from suspects
+cross join
+    lateral (
+        values
+        {%- for column in study_date_columns() %}
+            ('{{ column }}', suspects.{{ column }}){{ "," if not loop.last }}
+        {%- endfor %}
+    ) as dates (column_name, date_day)
+where not {{ is_within_calendar("dates.date_day") }}

@@ -8,10 +8,9 @@ with
 
 bounds as (
     select
-        min(date_day) as first_day,
-        max(date_day) as last_day
-    from {{ ref("int_study_dates") }}
-    where is_within_calendar
+        first_day,
+        last_day
+    from {{ ref("int_date_bounds") }}
     union all
     select
         min(snapshot_month) as first_day,
