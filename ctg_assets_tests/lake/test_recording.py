@@ -143,8 +143,9 @@ def test_an_update_tells_fields_and_what_they_mean(lake: Chronicler) -> None:
 def test_many_updates_are_compared_in_portions(
     lake: Chronicler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However few contents are compared at a time, each change has its own fields."""
-    monkeypatch.setattr(differences, "_COMPARED_AT_A_TIME", 2)
+    """However few contents are read and rows written at a time, each change has its own fields."""
+    monkeypatch.setattr(differences, "_READ_AT_A_TIME", 2)
+    monkeypatch.setattr(differences, "_ROWS_AT_A_TIME", 2)
     ids = [f"NCT0000000{digit}" for digit in range(5)]
     lake.record(1, *(study(nct_id, title="old") for nct_id in ids))
     entry = lake.record(2, *(study(nct_id, title=f"new {nct_id}") for nct_id in ids))
