@@ -19,14 +19,8 @@
     {%- endset -%}
     {#- Of the two, the database executes one: the other's condition is known before any row. -#}
     (
-        select tested.* from {{ relation }} as tested
-        inner join ctg_meta.changed_studies as changed
-        {% if "id" in tested_node(model).columns -%}
-            on tested.id between changed.first_id and changed.last_id
-        {%- else -%}
-            on tested.nct_id = changed.nct_id
-        {%- endif %}
-        where changed.load_number > {{ since }}
+        {{ rows_of_studies(tested_node(model), "ctg_meta.changed_studies") }}
+        and changed.load_number > {{ since }}
         union all
         select tested.* from {{ relation }} as tested
         where {{ since }} is null
