@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.inputs import settings_of
+from benchmarks.inputs import PAGE_SIZE, settings_of
 from ctg_assets.lake.compaction import ROW_GROUP_ROWS
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.parsing import parse_studies
@@ -69,7 +70,7 @@ class StraightFromShards(SnapshotStore):
     """Stands in for the snapshots of a lake: rows are typed from its shards as they are asked for.
 
     So the same load runs from JSON to tables, without sorting studies and without a file between. The
-    next page is parsed while what was gathered is flattened.
+    next pages are parsed while what was gathered is flattened.
     """
 
     def __init__(self, lake: Lake) -> None:
@@ -87,18 +88,24 @@ class StraightFromShards(SnapshotStore):
     ) -> Iterator[pa.Table]:
         """The studies of the extraction of that id, as many at a time as a snapshot would give."""
         del columns, since
-        numbers = self._lake.shards.pages(snapshot_id)
+        most_rows = row_groups * ROW_GROUP_ROWS
+        numbers = iter(self._lake.shards.pages(snapshot_id))
         with ThreadPoolExecutor(1) as ahead:
-            pending = deque(ahead.submit(self._typed, snapshot_id, page) for page in numbers[:1])
+            # As much is parsed while a batch is flattened and sent as the next one takes.
+            pending = deque(
+                ahead.submit(self._typed, snapshot_id, page)
+                for page in islice(numbers, most_rows // PAGE_SIZE)
+            )
             gathered: list[pa.Table] = []
             rows = 0
-            for following in [*numbers[1:], None]:
+            while pending:
+                typed = pending.popleft().result()
+                following = next(numbers, None)
                 if following is not None:
                     pending.append(ahead.submit(self._typed, snapshot_id, following))
-                typed = pending.popleft().result()
                 gathered.append(typed)
                 rows += typed.num_rows
-                if following is None or rows + typed.num_rows > row_groups * ROW_GROUP_ROWS:
+                if not pending or rows + typed.num_rows > most_rows:
                     self.studies += rows
                     yield pa.concat_tables(gathered)
                     gathered, rows = [], 0
@@ -106,7 +113,7 @@ class StraightFromShards(SnapshotStore):
     def _typed(self, extraction_id: str, page: int) -> pa.Table:
         rows = self._lake.shards.read(extraction_id, page)
         parsed = parse_studies(rows["study"].to_pylist(), identified=True)
-        kept = rows.take(pa.array(parsed.accepted, pa.int64()))
+        kept = rows.drop_columns("study").take(pa.array(parsed.accepted, pa.int64()))
         facts = {
             "nct_id": kept["nct_id"],
             "content_hash": kept["content_hash"],
