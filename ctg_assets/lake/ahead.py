@@ -14,7 +14,10 @@ _Item = TypeVar("_Item")
 
 
 class Ahead(Generic[_Item]):
-    """Gives what an iterator gives, one ahead of who asks; what making an item raises goes through."""
+    """Gives what an iterator gives, one ahead of who asks; what making an item raises goes through.
+
+    None ends it, as the end of the iterator does.
+    """
 
     def __init__(self, items: Iterator[_Item]) -> None:
         self._items = items

@@ -11,6 +11,7 @@ by page and waits for the disk each time: of 600 studies in a database that nobo
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
@@ -19,8 +20,11 @@ from types import TracebackType
 import psycopg
 
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, postgres_errors
+from ctg_assets.warehouse.errors import ServerUnavailableError
 from ctg_assets.warehouse.replacing import ChangedStudies, Replacement, by_key
 from ctg_assets.warehouse.sessions import session
+
+logger = logging.getLogger(__name__)
 
 _MOST_SESSIONS = 8
 
@@ -32,6 +36,7 @@ class Warming:
     """Reads the rows of changed studies while something else is done.
 
     `wait` returns when all are read, and raises what went wrong. Leaving the context earlier ends it.
+    A server that has no connections to spare is read from over fewer, or none.
     """
 
     def __init__(
@@ -72,11 +77,15 @@ class Warming:
             work.result()
 
     def _read(self) -> None:
-        with (
-            session(self._address) as connection,
-            postgres_errors("reading what is to be replaced"),
-            connection.transaction(),
-        ):
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(session(self._address))
+            except ServerUnavailableError as error:
+                # The delta has its connection, and finds the rows without us, only later.
+                logger.warning("reading ahead over fewer connections: %s", error)
+                return
+            stack.enter_context(postgres_errors("reading what is to be replaced"))
+            stack.enter_context(connection.transaction())
             self._connections.append(connection)
             self._changed.write(connection)
             with by_key(connection):

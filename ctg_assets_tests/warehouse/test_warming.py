@@ -53,10 +53,23 @@ def test_all_rows_of_changed_studies_are_read(address: PostgresAddress) -> None:
     assert read == {name: table.num_rows for name, table in of_changed.items()}
 
 
-def test_few_studies_are_not_read_ahead(address: PostgresAddress) -> None:
-    """No session is opened for what a delta itself finds as quickly."""
+def test_few_studies_are_not_read_ahead(
+    address: PostgresAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No session is tried for what a delta itself finds as quickly."""
     with warming(replace(address, port=1), *ALL, changed=FEW) as reading:
         reading.wait()
+    assert caplog.messages == []
+
+
+def test_no_connections_to_spare(
+    address: PostgresAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no session can be opened it says so, and leaves the reading to the delta."""
+    with warming(replace(address, port=1), *ALL) as reading:
+        reading.wait()
+    assert caplog.messages
+    assert all("reading ahead over fewer connections: " in said for said in caplog.messages)
 
 
 def test_leaving_early_ends_the_sessions(address: PostgresAddress) -> None:
