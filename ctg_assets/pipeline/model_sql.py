@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -47,7 +47,7 @@ class Model:
 
 @dataclass(frozen=True)
 class ModelSql:
-    """A model and all that it is made from: models, each after those that it reads, and sources.
+    """Some models and all that they are made from: models, each after those that it reads, and sources.
 
     `sources` maps names of staging tables to their relations.
     """
@@ -86,12 +86,12 @@ class _Manifest(msgspec.Struct):
     sources: dict[str, _Node]
 
 
-def compile_model(address: PostgresAddress, name: str) -> ModelSql:
-    """The SQL by which a model, and what it is made from, is built in a database.
+def compile_models(address: PostgresAddress, names: Sequence[str]) -> ModelSql:
+    """The SQL by which models, and what they are made from, are built in a database.
 
     The database is not asked anything. Takes dbt some seconds. Raises DbtError.
     """
-    manifest = _compiled(address, name)
+    manifest = _compiled(address, names)
     reads = {
         unique_id: node.depends_on.nodes
         for unique_id, node in manifest.nodes.items()
@@ -116,12 +116,12 @@ def compile_model(address: PostgresAddress, name: str) -> ModelSql:
     )
 
 
-def _compiled(address: PostgresAddress, name: str) -> _Manifest:
-    """What dbt writes of the project with the SQL of a model and of all that it is made from."""
+def _compiled(address: PostgresAddress, names: Sequence[str]) -> _Manifest:
+    """What dbt writes of the project with the SQL of models and of all that they are made from."""
     # A folder of its own: in the usual one, Dagster or another build may be at work.
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _DBT, "--quiet", "--no-use-colors", "compile"]
-        command += ["--select", f"+{name}", *_NOTHING_BUILT]
+        command += ["--select", *(f"+{name}" for name in names), *_NOTHING_BUILT]
         command += ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
         command += ["--target-path", folder, "--log-path", folder]
         done = subprocess.run(  # noqa: S603 - our own arguments
@@ -135,7 +135,9 @@ def _compiled(address: PostgresAddress, name: str) -> _Manifest:
             check=False,
         )
         if done.returncode != 0:
-            message = f"dbt cannot compile {name} of {PROJECT_DIR}: {done.stdout.strip()}"
+            message = (
+                f"dbt cannot compile {', '.join(names)} of {PROJECT_DIR}: {done.stdout.strip()}"
+            )
             raise DbtError(message)
         written = (Path(folder) / "manifest.json").read_bytes()
     return msgspec.json.decode(written, type=_Manifest)

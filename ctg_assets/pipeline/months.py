@@ -18,18 +18,20 @@ from ctg_assets.lake.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_cont
 from ctg_assets.lake.history import UNIDENTIFIED, HistoryEntry
 from ctg_assets.model.flatten import flatten
 from ctg_assets.pipeline.as_of import current_at
-from ctg_assets.pipeline.model_sql import ModelSql, compile_model
+from ctg_assets.pipeline.model_sql import ModelSql, compile_models
 from ctg_assets.pipeline.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.past_months import (
     TEMPORARY,
-    MonthlyFact,
+    MonthlyModels,
+    MonthlyTable,
     month_of_next_build,
     past_months,
 )
 
 _FACT = "fct_study_snapshot_monthly"
+_MONTHS = "dim_snapshot_month"
 # What the fact is made from: a row a study, which depends on nothing but the study's content.
 _STUDIES = "dim_study"
 _VIEW = "view"
@@ -66,15 +68,15 @@ def rebuild_months(
     months = observed_months(lake.history.entries(), first, last)
     if not months:
         return []
-    compiled = compile_model(address, _FACT)
-    fact = _monthly_fact(compiled)
-    dbts = month_of_next_build(address, fact.relation, compiled.models[_FACT].sql)
+    compiled = compile_models(address, [_FACT, _MONTHS])
+    monthly = _monthly_models(compiled)
+    dbts = month_of_next_build(address, monthly, compiled.models[_FACT].sql)
     months = {month: at for month, at in months.items() if month != dbts}
     periods = lake.history.periods()
     identified = periods.filter(~pl.col("nct_id").str.starts_with(UNIDENTIFIED))
     shapes = [shape for shape in study_shapes() if shape.name in compiled.sources]
     rebuilt = []
-    with past_months(address, fact, shapes) as writer:
+    with past_months(address, monthly, shapes) as writer:
         names = [shape.name for shape in shapes]
         for rows in _rows(lake, identified, [*months.values()], names, progress):
             writer.add(rows)
@@ -107,11 +109,15 @@ def _month(at: datetime) -> date:
     return at.astimezone(UTC).date().replace(day=1)
 
 
-def _monthly_fact(compiled: ModelSql) -> MonthlyFact:
-    fact, studies = compiled.models[_FACT], compiled.models[_STUDIES]
-    return MonthlyFact(
-        relation=fact.relation,
-        columns=fact.columns,
+def _monthly_models(compiled: ModelSql) -> MonthlyModels:
+    def table(name: str) -> MonthlyTable:
+        model = compiled.models[name]
+        return MonthlyTable(model.relation, model.columns, compiled.reading(model.sql, TEMPORARY))
+
+    studies = compiled.models[_STUDIES]
+    return MonthlyModels(
+        fact=table(_FACT),
+        months=table(_MONTHS),
         views={
             model.name: compiled.reading(model.sql, TEMPORARY)
             for model in compiled.models.values()
@@ -119,7 +125,6 @@ def _monthly_fact(compiled: ModelSql) -> MonthlyFact:
         },
         study_name=studies.name,
         study_sql=compiled.reading(studies.sql, TEMPORARY),
-        fact_sql=compiled.reading(fact.sql, TEMPORARY),
     )
 
 

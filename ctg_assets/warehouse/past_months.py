@@ -22,8 +22,8 @@ from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.warehouse import ddl
 from ctg_assets.warehouse.builds import LOAD_INFO, BuildRecord, load_info_row
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, postgres_errors
-from ctg_assets.warehouse.copy_format import encode_rows
 from ctg_assets.warehouse.errors import PermanentWarehouseError
+from ctg_assets.warehouse.sending import copy_rows
 from ctg_assets.warehouse.sessions import session
 
 TEMPORARY = "pg_temp"
@@ -42,20 +42,30 @@ _EVERY_CONTENT = "every_content"
 
 
 @dataclass(frozen=True)
-class MonthlyFact:
-    """A monthly fact, and the SQL that it is made by.
+class MonthlyTable:
+    """A table of rows by month: its quoted name, its columns, and the SQL of the current month's rows.
 
-    `views` lie on the staging tables, by name. `study_sql` gives one row a study, with `nct_id` and
-    `content_hash`, to what `fact_sql` reads as `study_name`. All three find what they read in
-    TEMPORARY. `columns` are the fact's, among them `snapshot_month`; `relation` is its quoted name.
+    Among the columns is `snapshot_month`. The SQL finds what it reads in TEMPORARY.
     """
 
     relation: str
     columns: tuple[str, ...]
+    sql: str
+
+
+@dataclass(frozen=True)
+class MonthlyModels:
+    """A monthly fact, the list of its months, and what both are made from.
+
+    `views` lie on the staging tables, by name. `study_sql` gives one row a study, with `nct_id` and
+    `content_hash`, to what the fact reads as `study_name`. Both find what they read in TEMPORARY.
+    """
+
+    fact: MonthlyTable
+    months: MonthlyTable
     views: Mapping[str, str]
     study_name: str
     study_sql: str
-    fact_sql: str
 
 
 @dataclass(frozen=True)
@@ -66,27 +76,30 @@ class ReplacedMonth:
     rows: int
 
 
-def month_of_next_build(address: PostgresAddress, relation: str, live_sql: str) -> date | None:
+def month_of_next_build(
+    address: PostgresAddress, models: MonthlyModels, live_sql: str
+) -> date | None:
     """The month of a fact that its next build will write; None if it will write no row.
 
     `live_sql` is the fact's SQL as it is built. Raises PermanentWarehouseError when it was never built.
     """
     statement = f"SELECT snapshot_month FROM ({live_sql}) AS made LIMIT 1"  # noqa: S608 - dbt's SQL
     with session(address) as connection, postgres_errors("asking for the current month"):
-        if connection.execute("SELECT to_regclass(%s)", [relation]).fetchone() == (None,):
-            message = f"{relation} is not there yet; `ctg-assets refresh` builds it"
-            raise PermanentWarehouseError(message)
+        for relation in (models.fact.relation, models.months.relation):
+            if connection.execute("SELECT to_regclass(%s)", [relation]).fetchone() == (None,):
+                message = f"{relation} is not there yet; `ctg-assets refresh` builds it"
+                raise PermanentWarehouseError(message)
         found = connection.execute(statement).fetchone()
     return None if found is None else found[0]
 
 
 @contextmanager
 def past_months(
-    address: PostgresAddress, fact: MonthlyFact, tables: Sequence[TableShape]
+    address: PostgresAddress, models: MonthlyModels, tables: Sequence[TableShape]
 ) -> Iterator[PastMonths]:
     """A session in which past months can be written; `tables` are what studies are loaded into."""
     with session(address) as connection:
-        months = PastMonths(connection, fact, tables)
+        months = PastMonths(connection, models, tables)
         with postgres_errors("preparing to rebuild months"), connection.transaction():
             months.prepare()
         yield months
@@ -96,11 +109,11 @@ class PastMonths:
     """Writes past months: first `add` all contents, then `replace` months."""
 
     def __init__(
-        self, connection: Connection, fact: MonthlyFact, tables: Sequence[TableShape]
+        self, connection: Connection, models: MonthlyModels, tables: Sequence[TableShape]
     ) -> None:
         """Work in the session of a connection (see `past_months`)."""
         self._connection = connection
-        self._fact = fact
+        self._models = models
         self._tables = {shape.name: shape for shape in tables}
 
     def prepare(self) -> None:
@@ -108,14 +121,14 @@ class PastMonths:
         execute = self._connection.execute
         for shape in (*self._tables.values(), LOAD_INFO, _CONTENTS_THEN):
             execute(ddl.create_table(shape, TEMPORARY))
-        for name, query in self._fact.views.items():
+        for name, query in self._models.views.items():
             execute(f'CREATE TEMPORARY VIEW "{name}" AS {query}')
         execute(
             f"CREATE TEMPORARY TABLE {_EVERY_CONTENT} AS "  # noqa: S608 - dbt's SQL
-            f"SELECT * FROM ({self._fact.study_sql}) AS made WITH NO DATA"
+            f"SELECT * FROM ({self._models.study_sql}) AS made WITH NO DATA"
         )
         execute(
-            f'CREATE TEMPORARY VIEW "{self._fact.study_name}" AS '  # noqa: S608 - our own names
+            f'CREATE TEMPORARY VIEW "{self._models.study_name}" AS '  # noqa: S608 - our own names
             f"SELECT made.* FROM {TEMPORARY}.{_EVERY_CONTENT} AS made "
             f"INNER JOIN {TEMPORARY}.{_CONTENTS_THEN.name} AS current USING (nct_id, content_hash)"
         )
@@ -130,7 +143,7 @@ class PastMonths:
                 self._fill(self._tables[name], table)
             self._connection.execute(
                 f"INSERT INTO {TEMPORARY}.{_EVERY_CONTENT} "  # noqa: S608 - dbt's SQL
-                f"SELECT * FROM ({self._fact.study_sql}) AS made"
+                f"SELECT * FROM ({self._models.study_sql}) AS made"
             )
 
     def replace(self, month: date, observed_at: datetime, contents: pa.Table) -> ReplacedMonth:
@@ -139,7 +152,6 @@ class PastMonths:
         `contents` have `nct_id` and `content_hash`. Other months are left alone. Readers see the old
         month or the new one and never wait; other writers of the fact do.
         """
-        columns = ", ".join(f'"{name}"' for name in self._fact.columns)
         info = BuildRecord(
             snapshot_id=f"as of {observed_at:%Y-%m-%dT%H:%M:%S}",
             content_fingerprint="",
@@ -153,24 +165,26 @@ class PastMonths:
             self._fill(LOAD_INFO, load_info_row(info, every_table=True, number=None))
             self._fill(_CONTENTS_THEN, contents.cast(_CONTENTS_THEN.arrow_schema))
             execute(f"ANALYZE {TEMPORARY}.{_EVERY_CONTENT}, {TEMPORARY}.{_CONTENTS_THEN.name}")
-            # Two that delete a month at once would both insert it.
-            execute(f"LOCK TABLE {self._fact.relation} IN SHARE ROW EXCLUSIVE MODE")
-            before = execute(
-                f"DELETE FROM {self._fact.relation} WHERE snapshot_month = %s",  # noqa: S608
-                [month],
-            ).rowcount
-            after = execute(
-                f"INSERT INTO {self._fact.relation} ({columns}) "  # noqa: S608 - dbt's SQL
-                f"SELECT {columns} FROM ({self._fact.fact_sql}) AS made"
-            ).rowcount
+            self._rewrite(self._models.months, month)
+            return self._rewrite(self._models.fact, month)
+
+    def _rewrite(self, table: MonthlyTable, month: date) -> ReplacedMonth:
+        columns = ", ".join(f'"{name}"' for name in table.columns)
+        execute = self._connection.execute
+        # Two that delete a month at once would both insert it.
+        execute(f"LOCK TABLE {table.relation} IN SHARE ROW EXCLUSIVE MODE")
+        before = execute(
+            f"DELETE FROM {table.relation} WHERE snapshot_month = %s",  # noqa: S608
+            [month],
+        ).rowcount
+        after = execute(
+            f"INSERT INTO {table.relation} ({columns}) "  # noqa: S608 - dbt's SQL
+            f"SELECT {columns} FROM ({table.sql}) AS made"
+        ).rowcount
         return ReplacedMonth(rows_before=before, rows=after)
 
     def _fill(self, shape: TableShape, rows: pa.Table) -> None:
         name = sql.Identifier(TEMPORARY, shape.name)
         self._connection.execute(sql.SQL("TRUNCATE {}").format(name))
-        with (
-            self._connection.cursor() as cursor,
-            cursor.copy(ddl.copy_rows(shape, TEMPORARY)) as copy,
-        ):
-            for piece in encode_rows(rows):
-                copy.write(piece)
+        statement = ddl.copy_rows(shape, TEMPORARY, freeze=True)
+        copy_rows(self._connection, statement, rows, into=shape.name)

@@ -21,7 +21,7 @@ from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.builds import BuildRecord
 from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.delta import apply_delta
+from ctg_assets.warehouse.delta import Exchange, apply_delta
 from ctg_assets.warehouse.loader import load_tables
 
 _SNAPSHOT_ID = "snapshot"
@@ -79,7 +79,7 @@ def load_changes(
     apply_delta(
         address,
         staging_shapes(),
-        [flatten(studies)],
+        [Exchange(flatten(studies))],
         build=_build(total, data_timestamp),
         base_snapshot_id=_SNAPSHOT_ID,
         changed=changed,

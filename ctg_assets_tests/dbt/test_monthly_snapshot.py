@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets_tests.dbt.projects import dbt_on, load, values
 from ctg_assets_tests.model.snapshots import snapshot
 
 SNAPSHOT = (
     "SELECT nct_id, snapshot_month, data_date, overall_status, enrollment, condition_count"
-    " FROM marts.fct_study_snapshot_monthly ORDER BY snapshot_month, nct_id"
+    " FROM marts.fct_study_snapshot_monthly JOIN marts.dim_snapshot_month USING (snapshot_month)"
+    " ORDER BY snapshot_month, nct_id"
 )
 
 Refresh = Callable[..., list[tuple[Any, ...]]]
@@ -37,11 +38,11 @@ def study(status: str, enrollment: int, *conditions: str) -> Mapping[str, Any]:
 
 @pytest.fixture
 def refresh(address: PostgresAddress, tmp_path: Path) -> Refresh:
-    """Load studies as of a time and build the snapshot; gives its rows."""
+    """Load studies as of a time and build the snapshot; gives its rows, with the day of each month."""
 
     def run(data_timestamp: datetime | None, *studies: Any, options: tuple[str, ...] = ()) -> Any:
         load(address, snapshot(*studies), data_timestamp)
-        models = ["--select", "+fct_study_snapshot_monthly"]
+        models = ["--select", "+fct_study_snapshot_monthly", "dim_snapshot_month"]
         dbt_on(address, tmp_path, "run", *models, *options)
         return values(address, SNAPSHOT)
 
@@ -75,3 +76,21 @@ def test_a_run_replaces_its_month_and_keeps_the_others(refresh: Refresh) -> None
         *both_months,
         ("NCT00000001", date(2024, 3, 1), date(2024, 3, 14), "RECRUITING", 20, 2),
     ]
+
+
+def test_a_column_that_the_model_has_no_more(refresh: Refresh, address: PostgresAddress) -> None:
+    """It stays with what earlier months have in it, and is empty in new ones."""
+    refresh(datetime(2030, 1, 10, 9, tzinfo=UTC), study("RECRUITING", 10, "a"))
+    with connect(address) as connection:
+        connection.execute(
+            "ALTER TABLE marts.fct_study_snapshot_monthly ADD COLUMN former integer NOT NULL DEFAULT 7"
+        )
+        connection.execute(
+            "ALTER TABLE marts.fct_study_snapshot_monthly ALTER COLUMN former DROP DEFAULT"
+        )
+    refresh(datetime(2030, 2, 10, 9, tzinfo=UTC), study("COMPLETED", 10, "a"))
+    statement = (
+        "SELECT snapshot_month, former FROM marts.fct_study_snapshot_monthly"
+        " WHERE snapshot_month IN ('2030-01-01', '2030-02-01') ORDER BY 1"
+    )
+    assert values(address, statement) == [(date(2030, 1, 1), 7), (date(2030, 2, 1), None)]

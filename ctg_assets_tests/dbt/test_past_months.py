@@ -30,6 +30,8 @@ SEPTEMBER, OCTOBER, NOVEMBER = (date(2026, month, 1) for month in (9, 10, 11))
 # Of a year before the history began, and of a month without an observation.
 UNCOVERED = [("NCT00000001", date(2025, 9, 1)), ("NCT00000001", date(2026, 8, 1))]
 
+MODELS = ("+fct_study_snapshot_monthly", "dim_snapshot_month")
+
 Rows = list[tuple[Any, ...]]
 
 
@@ -43,6 +45,7 @@ class Rebuilt:
     written: Rows
     report: list[RebuiltMonth]
     rows: Rows
+    days: Rows
 
 
 def changed(study: bytes, *conditions: str) -> bytes:
@@ -95,11 +98,11 @@ def rebuilt(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -
             ("2026-11-02", third),
         ]:
             load_staging(address, lake, observe(lake, settings, day, studies))
-            dbt_on(address, folder, "run", "--select", "+fct_study_snapshot_monthly")
+            dbt_on(address, folder, "run", "--select", *MODELS)
         with connect(address) as connection:
             connection.cursor().executemany(
-                "INSERT INTO marts.fct_study_snapshot_monthly (nct_id, snapshot_month, data_date)"
-                " VALUES (%s, %s, '2020-02-20')",
+                "INSERT INTO marts.fct_study_snapshot_monthly (nct_id, snapshot_month)"
+                " VALUES (%s, %s)",
                 UNCOVERED,
             )
             written = fact(address)
@@ -107,6 +110,10 @@ def rebuilt(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -
                 "DELETE FROM marts.fct_study_snapshot_monthly WHERE snapshot_month = %s",
                 [SEPTEMBER],
             )
+            connection.execute(
+                "DELETE FROM marts.dim_snapshot_month WHERE snapshot_month = %s", [SEPTEMBER]
+            )
+            connection.execute("UPDATE marts.dim_snapshot_month SET data_date = '2020-02-20'")
             # The current month is not as the history has it, either.
             connection.execute(
                 "UPDATE marts.fct_study_snapshot_monthly SET enrollment = -1"
@@ -114,7 +121,11 @@ def rebuilt(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -
                 [OCTOBER, NOVEMBER],
             )
         report = rebuild_months(address, lake)
-        yield Rebuilt(address, settings, lake, written, report, fact(address))
+        days = values(
+            address,
+            "SELECT snapshot_month, data_date FROM marts.dim_snapshot_month ORDER BY snapshot_month",
+        )
+        yield Rebuilt(address, settings, lake, written, report, fact(address), days)
 
 
 def of(rows: Rows, *months: date) -> Rows:
@@ -127,8 +138,15 @@ def test_past_months_are_as_dbt_wrote_them(rebuilt: Rebuilt) -> None:
     assert of(rebuilt.rows, SEPTEMBER, OCTOBER) == of(rebuilt.written, SEPTEMBER, OCTOBER)
     september, october = (of(rebuilt.rows, month) for month in (SEPTEMBER, OCTOBER))
     assert (len(september), len(october)) == (30, 28)
-    assert {row[2] for row in september} == {date(2026, 9, 28)}
-    assert {row[2] for row in october} == {date(2026, 10, 31)}
+
+
+def test_past_months_have_the_day_of_their_last_observation(rebuilt: Rebuilt) -> None:
+    """The list of months is rewritten with the fact; the current month's row is dbt's."""
+    assert rebuilt.days == [
+        (SEPTEMBER, date(2026, 9, 28)),
+        (OCTOBER, date(2026, 10, 31)),
+        (NOVEMBER, date(2020, 2, 20)),
+    ]
 
 
 def test_the_report_names_the_months(rebuilt: Rebuilt) -> None:
@@ -143,7 +161,7 @@ def test_the_current_month_is_left_to_dbt(rebuilt: Rebuilt) -> None:
     """Its rows stay, whatever the history says."""
     november = of(rebuilt.rows, NOVEMBER)
     assert len(november) == 30
-    assert {row[5] for row in november} == {-1}
+    assert {row[4] for row in november} == {-1}
 
 
 def test_months_without_an_observation_stay(rebuilt: Rebuilt) -> None:

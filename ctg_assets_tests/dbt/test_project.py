@@ -57,7 +57,7 @@ def test_models_by_schema(manifest: dict[str, Any]) -> None:
             **dict.fromkeys(DIMENSIONS, "by_key"),
             **dict.fromkeys(["dim_study", *FACTS], "by_study"),
             "dim_date": "compared",
-            "fct_study_snapshot_monthly": "by_month",
+            **dict.fromkeys(["fct_study_snapshot_monthly", "dim_snapshot_month"], "by_month"),
         },
         "intermediate": {
             **dict.fromkeys(

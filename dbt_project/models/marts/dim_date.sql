@@ -15,7 +15,7 @@ bounds as (
     select
         min(snapshot_month) as first_day,
         max(snapshot_month) as last_day
-    from {{ ref("fct_study_snapshot_monthly") }}
+    from {{ ref("dim_snapshot_month") }}
 ),
 
 -- Whole years; no row at all where there are no dates.

@@ -19,7 +19,6 @@ data_date as (
 select
     studies.nct_id,
     data_date.snapshot_month,
-    data_date.data_date,
     studies.content_hash,
     studies.overall_status,
     studies.enrollment,
