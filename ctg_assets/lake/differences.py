@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any
 
-import msgspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +23,7 @@ from ctg_assets.lake.history import (
     Contents,
     HistoryStore,
 )
+from ctg_assets.model.changes.decoding import decode_differing
 from ctg_assets.model.changes.field_changes import FieldChange, field_changes
 from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
 
@@ -102,20 +101,13 @@ def _with_contents(
 def _differences(changes: pl.DataFrame, contents: _Contents) -> Iterator[_Difference]:
     columns = ["change_seq", "nct_id", "old_content_hash", "new_content_hash", "observed_at"]
     for change_seq, nct_id, old_hash, new_hash, observed_at in changes.select(columns).iter_rows():
-        old, new = _decoded(contents[nct_id, old_hash]), _decoded(contents[nct_id, new_hash])
-        if old is None or new is None:
+        decoded = decode_differing(contents[nct_id, old_hash], contents[nct_id, new_hash])
+        if decoded is None:
             continue  # not JSON objects: the hashes say all there is to say
+        old, new = decoded
         fields = field_changes(old, new)
         events = typed_events(old, new, fields, observed_at.date())
         yield _Difference(change_seq, nct_id, fields, events)
-
-
-def _decoded(study: bytes) -> dict[str, Any] | None:
-    try:
-        content = msgspec.json.decode(study)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 class _Rows:
