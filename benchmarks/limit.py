@@ -166,7 +166,7 @@ def _copy_lane(
         for shape in shapes:
             connection.execute(ddl.create_table(shape, _SCHEMA))
             with connection.cursor() as cursor, (folder / shape.name).open("rb") as file:
-                with cursor.copy(ddl.copy_rows(shape, _SCHEMA)) as copy:
+                with cursor.copy(ddl.copy_rows(shape, _SCHEMA, freeze=True)) as copy:
                     while piece := file.read(_CHUNK_BYTES):
                         copy.write(piece)
                 rows[shape.name] = cursor.rowcount

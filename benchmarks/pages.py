@@ -63,7 +63,7 @@ def row_batches(lake: Lake) -> Iterator[Mapping[str, pa.Table]]:
     """The rows of all staging tables from a set's snapshot, a batch at a time."""
     for source in row_sources():
         names = [shape.name for shape in source.shapes]
-        yield from source.batches(lake, manifest_of(lake), names, None)
+        yield from source.batches(lake, manifest_of(lake), names)
 
 
 class StraightFromShards(SnapshotStore):

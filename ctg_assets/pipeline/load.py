@@ -10,7 +10,9 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 
+from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.extractions import parse_data_timestamp
 from ctg_assets.lake.snapshots import Ancestor, SnapshotManifest
 from ctg_assets.lake.sorted_rows import is_identified
@@ -119,29 +121,37 @@ def _load_changes(
     for source in row_sources():
         appended |= source.appended(lake, manifest.lineage[base])
     changed = [n for n in lake.snapshots.replaced(manifest.snapshot_id, base) if is_identified(n)]
+    exchanges = chain.from_iterable(
+        source.changes(lake, manifest, base) for source in row_sources()
+    )
     try:
-        return apply_delta(
-            address,
-            staging_shapes(),
-            _batches(lake, manifest, build.tables, since=base),
-            build=build,
-            base_snapshot_id=base,
-            changed=changed,
-            appended=appended,
-            progress=progress,
-        )
+        with Ahead(exchanges) as batches:
+            return apply_delta(
+                address,
+                staging_shapes(),
+                batches,
+                build=build,
+                base_snapshot_id=base,
+                changed=changed,
+                appended=appended,
+                compared=[
+                    shape.name
+                    for source in row_sources()
+                    if source.compared
+                    for shape in source.shapes
+                ],
+                progress=progress,
+            )
     except WholeLoadNeededError as error:
         _log.warning("loading whole tables: %s", error)
         return None
 
 
-def _batches(
-    lake: Lake, manifest: SnapshotManifest, names: Collection[str], since: str | None = None
-) -> Rows:
+def _batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
     for source in row_sources():
         own = [shape.name for shape in source.shapes if shape.name in names]
         if own:
-            yield from source.batches(lake, manifest, own, since)
+            yield from source.batches(lake, manifest, own)
 
 
 def tables_left_over(address: PostgresAddress) -> list[str]:

@@ -13,6 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ctg_assets.lake.compaction import ROW_GROUP_ROWS
+from ctg_assets.lake.former import FormerStudies
 from ctg_assets.lake.history import (
     CHANGES_FILE,
     FIELD_CHANGES_FILE,
@@ -34,6 +36,7 @@ from ctg_assets.model.history_tables import (
 from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.services import Lake
+from ctg_assets.warehouse.delta import Exchange
 
 # Flattening a batch costs some 0.2 s however small it is. Three row groups, 12,000 studies, are about
 # 200 MB of Arrow, and 400 MB of rows.
@@ -51,14 +54,17 @@ class RowSource:
 
     `content` gives a text that changes when the snapshot's rows may, `depends_on` one for each table,
     by name, that changes when the same content may give other rows. `batches` gives the rows of the
-    tables named; with an ancestor of the snapshot only those of studies that changed since, and of
-    tables in `appended` (by what number their new rows begin) those that were added since.
+    tables named, `changes` what changed in all of them since an ancestor of the snapshot: the rows of
+    studies that are not as they were then, with the old ones if tables are `compared`; of tables in
+    `appended` (by what number their new rows begin) those that were added since.
     """
 
     shapes: tuple[TableShape, ...]
     content: Callable[[Ancestor], str]
     depends_on: Callable[[SnapshotManifest], Mapping[str, str]]
-    batches: Callable[[Lake, SnapshotManifest, Collection[str], str | None], Rows]
+    batches: Callable[[Lake, SnapshotManifest, Collection[str]], Rows]
+    changes: Callable[[Lake, SnapshotManifest, str], Iterator[Exchange]]
+    compared: bool = False
     appended: Callable[[Lake, Ancestor], Mapping[str, int]] = lambda _lake, _ancestor: {}
 
 
@@ -84,27 +90,40 @@ def _of_studies(ancestor: Ancestor) -> str:
 def _flattened_studies() -> RowSource:
     tables = staging_tables()
 
-    def batches(
-        lake: Lake, manifest: SnapshotManifest, names: Collection[str], since: str | None
-    ) -> Rows:
-        columns = snapshot_columns(names)
+    def batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
         for studies in lake.snapshots.batches(
-            manifest.snapshot_id, columns, row_groups=ROW_GROUPS_AT_A_TIME, since=since
+            manifest.snapshot_id, snapshot_columns(names), row_groups=ROW_GROUPS_AT_A_TIME
         ):
             yield flatten(studies, names)
+
+    def changes(lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[Exchange]:
+        gone = set(lake.snapshots.replaced(manifest.snapshot_id, since))
+        with FormerStudies.opened(lake.history, lake.snapshots, manifest, since, gone) as former:
+            # A row group at a time: while one is flattened, the one before it is compared, and the
+            # database takes the rows of the one before that. More and smaller ones cost more.
+            for studies in lake.snapshots.batches(
+                manifest.snapshot_id, snapshot_columns(), since=since
+            ):
+                nct_ids = studies["nct_id"].to_pylist()
+                gone.difference_update(nct_ids)
+                yield Exchange(new=flatten(studies), old=flatten(former.studies(nct_ids)))
+            left = sorted(gone)
+            for start in range(0, len(left), ROW_GROUP_ROWS):
+                old = former.studies(left[start : start + ROW_GROUP_ROWS])
+                yield Exchange(new={}, old=flatten(old))
 
     return RowSource(
         shapes=tuple(table.shape for table in tables),
         content=_of_studies,
         depends_on=lambda _: row_digests(tables),
         batches=batches,
+        changes=changes,
+        compared=True,
     )
 
 
 def _extras() -> RowSource:
-    def batches(
-        lake: Lake, manifest: SnapshotManifest, _: Collection[str], since: str | None
-    ) -> Rows:
+    def rows(lake: Lake, manifest: SnapshotManifest, since: str | None = None) -> Rows:
         for values in lake.snapshots.extras(manifest.snapshot_id, since=since):
             yield {EXTRAS.name: extras_rows(values)}
 
@@ -113,47 +132,60 @@ def _extras() -> RowSource:
         content=_of_studies,
         # What is outside the model depends on what is in it.
         depends_on=lambda manifest: {EXTRAS.name: manifest.model_fingerprint},
-        batches=batches,
+        batches=lambda lake, manifest, _: rows(lake, manifest),
+        changes=lambda lake, manifest, since: map(Exchange, rows(lake, manifest, since)),
     )
 
 
-def _history() -> RowSource:
-    files = {
-        STUDY_CHANGES.name: CHANGES_FILE,
-        STUDY_FIELD_CHANGES.name: FIELD_CHANGES_FILE,
-        STUDY_EVENTS.name: TYPED_EVENTS_FILE,
-    }
+_FILES = {
+    STUDY_CHANGES.name: CHANGES_FILE,
+    STUDY_FIELD_CHANGES.name: FIELD_CHANGES_FILE,
+    STUDY_EVENTS.name: TYPED_EVENTS_FILE,
+}
+"""The tables to which each entry of the history adds rows, and whence."""
 
-    def batches(
-        lake: Lake, manifest: SnapshotManifest, names: Collection[str], since: str | None
-    ) -> Rows:
-        after = 0 if since is None else manifest.lineage[since].history_sequence
-        entries = [
-            entry
-            for entry in lake.history.since(after)
-            if entry.sequence <= manifest.history_sequence
-        ]
+
+def _history() -> RowSource:
+    def batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
         if STUDY_VERSIONS.name in names:
-            changed = None if since is None else _touched(lake, entries)
-            for rows in _version_rows(lake, changed):
+            for rows in _version_rows(lake.history.periods()):
                 yield {STUDY_VERSIONS.name: rows}
-        for shape in HISTORY_TABLES:
-            if shape.name in names and shape.name in files:
-                for entry in entries:
-                    for table in lake.history.tables(entry.sequence, files[shape.name]):
-                        yield {shape.name: _identified(table).select(shape.arrow_schema.names)}
+        yield from _added_rows(lake, _entries(lake, manifest, 0), names)
+
+    def changes(lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[Exchange]:
+        entries = _entries(lake, manifest, manifest.lineage[since].history_sequence)
+        touched = _touched(lake, entries)
+        periods = lake.history.periods().filter(pl.col("nct_id").is_in(touched.implode()))
+        for rows in _version_rows(periods):
+            yield Exchange({STUDY_VERSIONS.name: rows})
+        yield from map(Exchange, _added_rows(lake, entries, _FILES))
 
     def appended(lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
         later = lake.history.since(ancestor.history_sequence)
-        return dict.fromkeys(files, later[0].first_change_seq) if later else {}
+        return dict.fromkeys(_FILES, later[0].first_change_seq) if later else {}
 
     return RowSource(
         shapes=HISTORY_TABLES,
         content=lambda ancestor: f"history {ancestor.history_revision}",
         depends_on=lambda _: {shape.name: "as in the lake" for shape in HISTORY_TABLES},
         batches=batches,
+        changes=changes,
         appended=appended,
     )
+
+
+def _entries(lake: Lake, manifest: SnapshotManifest, after: int) -> list[HistoryEntry]:
+    """The entries of the history after one (0: all) that a snapshot has in it."""
+    later = lake.history.since(after)
+    return [entry for entry in later if entry.sequence <= manifest.history_sequence]
+
+
+def _added_rows(lake: Lake, entries: Sequence[HistoryEntry], names: Collection[str]) -> Rows:
+    for shape in HISTORY_TABLES:
+        if shape.name in names and shape.name in _FILES:
+            for entry in entries:
+                for table in lake.history.tables(entry.sequence, _FILES[shape.name]):
+                    yield {shape.name: _identified(table).select(shape.arrow_schema.names)}
 
 
 def _touched(lake: Lake, entries: Sequence[HistoryEntry]) -> pl.Series:
@@ -161,10 +193,7 @@ def _touched(lake: Lake, entries: Sequence[HistoryEntry]) -> pl.Series:
     return pl.concat([none, *(lake.history.touched(entry.sequence) for entry in entries)]).unique()
 
 
-def _version_rows(lake: Lake, changed: pl.Series | None) -> Iterator[pa.Table]:
-    periods = lake.history.periods()
-    if changed is not None:
-        periods = periods.filter(pl.col("nct_id").is_in(changed.implode()))
+def _version_rows(periods: pl.DataFrame) -> Iterator[pa.Table]:
     is_current = pl.col("valid_to").is_null()
     rows = (
         periods.filter(~pl.col("nct_id").str.starts_with(UNIDENTIFIED))

@@ -64,10 +64,12 @@ def create_table(shape: TableShape, schema: str) -> sql.Composed:
     )
 
 
-def copy_rows(shape: TableShape, schema: str) -> sql.Composed:
-    """`COPY` in binary format; FREEZE, so only in the transaction that created the table."""
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
-        sql.Identifier(schema, shape.name), _names(tuple(column.name for column in shape.columns))
+def copy_rows(shape: TableShape, schema: str, *, freeze: bool) -> sql.Composed:
+    """`COPY` in binary format; with FREEZE only in the transaction that created the table."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE {})").format(
+        sql.Identifier(schema, shape.name),
+        _names(tuple(column.name for column in shape.columns)),
+        sql.Literal(freeze),
     )
 
 
@@ -80,6 +82,11 @@ def create_primary_key(shape: TableShape, schema: str) -> sql.Composed:
     )
 
 
+def order_index_name(shape: TableShape) -> str:
+    """The name of the block range index over the shape's ordered columns."""
+    return object_name(shape.name, "order", "idx")
+
+
 # 128 kB of a table, some twenty studies: small enough to read for one of them, and the index stays tiny.
 _PAGES_PER_RANGE = 16
 
@@ -88,7 +95,7 @@ def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
     """One `CREATE INDEX` for each of the shape's indexes, and one for its ordered columns."""
     if shape.ordered_columns:
         yield sql.SQL("CREATE INDEX {} ON {} USING brin ({}) WITH (pages_per_range = {})").format(
-            sql.Identifier(object_name(shape.name, "order", "idx")),
+            sql.Identifier(order_index_name(shape)),
             sql.Identifier(schema, shape.name),
             _names(shape.ordered_columns),
             sql.Literal(_PAGES_PER_RANGE),

@@ -54,7 +54,7 @@ _CLEANING_SECONDS = 10.0
 class LoadProgress:
     """How far a load is: `phase` is copy (counted in rows), index (tables), check (keys) or swap.
 
-    Of a delta: copy (rows), check (tables), replace (tables) or commit.
+    Of a delta: compare (new rows), replace (rows inserted) or commit.
     """
 
     phase: str

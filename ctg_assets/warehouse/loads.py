@@ -10,10 +10,9 @@ one too, for what it replaces it replaces for all studies.
 
 from __future__ import annotations
 
-from psycopg import sql
-
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.warehouse.meta import has_notes
+from ctg_assets.warehouse.replacing import ChangedStudies
 
 
 def next_load_number(connection: Connection) -> int:
@@ -42,21 +41,18 @@ def write_full_load(connection: Connection, number: int, snapshot_id: str) -> No
 
 
 def write_delta(
-    connection: Connection, number: int, snapshot_id: str, changed: sql.Identifier
+    connection: Connection, number: int, snapshot_id: str, changed: ChangedStudies
 ) -> None:
-    """Record, in the caller's transaction, that the rows of some studies were replaced.
-
-    `changed` is a table with their `nct_id`, `first_id` and `last_id`.
-    """
+    """Record, in the caller's transaction, that the rows of some studies were replaced."""
     _write_load(connection, number, "delta", snapshot_id)
     connection.execute(
-        sql.SQL(
-            """
-            INSERT INTO ctg_meta.changed_studies (nct_id, load_number, first_id, last_id)
-            SELECT nct_id, {}, first_id, last_id FROM {}
-            ON CONFLICT (nct_id) DO UPDATE SET load_number = excluded.load_number
-            """
-        ).format(sql.Literal(number), changed)
+        """
+        INSERT INTO ctg_meta.changed_studies (nct_id, load_number, first_id, last_id)
+        SELECT nct_id, %s, first_id, last_id
+        FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS c (nct_id, first_id, last_id)
+        ON CONFLICT (nct_id) DO UPDATE SET load_number = excluded.load_number
+        """,
+        [number, changed.nct_ids, changed.first_ids, changed.last_ids],
     )
 
 

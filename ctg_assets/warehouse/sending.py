@@ -1,8 +1,8 @@
-"""Sending rows into new tables.
+"""Sending rows into tables.
 
-Belongs here: spreading tables over connections, and holding memory together while batches come in.
-Does not belong here: the bytes (`copy_format.py`), transactions, and what happens to the tables
-before and afterwards (`loader.py`, `delta.py`).
+Belongs here: running a COPY, spreading new tables over connections, and holding memory together while
+batches come in. Does not belong here: the bytes (`copy_format.py`), transactions, and what happens to the
+tables before and afterwards (`loader.py`, `delta.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
+from psycopg import sql
 
 from ctg_assets.model.spec import TableShape
 from ctg_assets.warehouse import ddl
@@ -120,21 +121,33 @@ class _SendOf:
     copied_bytes: dict[str, int]
 
     def __call__(self, connection: Connection) -> None:
-        doing = f"copying rows into {self.target.schema}.{self.shape.name}"
-        try:
-            with postgres_errors(doing):
-                if self.is_new:
-                    connection.execute(ddl.create_table(self.shape, self.into))
-                if not any(rows.num_rows for rows in self.rows):
-                    return
-                statement = ddl.copy_rows(self.shape, self.into)
-                with connection.cursor() as cursor, cursor.copy(statement) as copy:
-                    for piece in encode_rows(pa.concat_tables(self.rows)):
-                        copy.write(piece)
-                        self.copied_bytes[self.shape.name] += len(piece)
-        except UnencodableError as error:
-            message = f"{doing}: {error}"
-            raise LoadRejectedError(message) from error
+        name = f"{self.target.schema}.{self.shape.name}"
+        if self.is_new:
+            with postgres_errors(f"creating {name}"):
+                connection.execute(ddl.create_table(self.shape, self.into))
+        if any(rows.num_rows for rows in self.rows):
+            statement = ddl.copy_rows(self.shape, self.into, freeze=True)
+            sent = copy_rows(connection, statement, pa.concat_tables(self.rows), into=name)
+            self.copied_bytes[self.shape.name] += sent
+
+
+def copy_rows(connection: Connection, statement: sql.Composed, rows: pa.Table, *, into: str) -> int:
+    """Run a COPY of these rows; returns the bytes sent. `into` is what messages call the table."""
+    doing = f"copying rows into {into}"
+    sent = 0
+    try:
+        with (
+            postgres_errors(doing),
+            connection.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
+            for piece in encode_rows(rows):
+                copy.write(piece)
+                sent += len(piece)
+    except UnencodableError as error:
+        message = f"{doing}: {error}"
+        raise LoadRejectedError(message) from error
+    return sent
 
 
 def conform(shape: TableShape, rows: pa.Table, target: Target) -> pa.Table:

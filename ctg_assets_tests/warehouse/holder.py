@@ -2,7 +2,7 @@
 
 It prints a line when it is where the test wants it, then waits until its input closes. Work is
 `hold`, or a phase of a load (`copy`, `index`, `check`, `swap`) at whose first report it waits, or one
-of a delta (`delta copy`, `delta check`, `delta replace`, `delta commit`).
+of a delta (`delta compare`, `delta replace`, `delta commit`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ctg_assets.warehouse.delta import apply_delta
+from ctg_assets.warehouse.delta import Exchange, apply_delta
 from ctg_assets.warehouse.loader import LoadProgress, load_tables
 from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import ALL, batch, build, nct_id, settings_for
@@ -49,7 +49,7 @@ def main() -> None:
         apply_delta(
             target,
             ALL,
-            _batches(),
+            map(Exchange, _batches()),
             build=build(2),
             base_snapshot_id="snapshot-1",
             changed=[nct_id(study) for study in range(1, 400)],

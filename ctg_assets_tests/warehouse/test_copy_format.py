@@ -68,7 +68,7 @@ def _through_postgres(connection: Connection, rows: pa.Table) -> list[tuple[Any,
     with connection.transaction(force_rollback=True):
         connection.execute("CREATE SCHEMA copied")
         connection.execute(ddl.create_table(SHAPE, "copied"))
-        with connection.cursor().copy(ddl.copy_rows(SHAPE, "copied")) as copy:
+        with connection.cursor().copy(ddl.copy_rows(SHAPE, "copied", freeze=True)) as copy:
             for piece in encode_rows(rows):
                 copy.write(piece)
         arrived = connection.execute(_AS_NUMBERS).fetchall()
@@ -148,7 +148,7 @@ def test_rows_are_frozen(server: PostgresAddress) -> None:
             with writer.transaction():
                 writer.execute("CREATE SCHEMA frozen")
                 writer.execute(ddl.create_table(SHAPE, "frozen"))
-                with writer.cursor().copy(ddl.copy_rows(SHAPE, "frozen")) as copy:
+                with writer.cursor().copy(ddl.copy_rows(SHAPE, "frozen", freeze=True)) as copy:
                     for piece in encode_rows(_as_arrow([(None,) * len(ColumnType)])):
                         copy.write(piece)
             assert reader.execute("SELECT count(*) FROM frozen.everything").fetchone() == (1,)
