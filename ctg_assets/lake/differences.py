@@ -29,7 +29,7 @@ from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
 
 # Contents of changes are read this many changes at a time: neighbours of a content in its file are
 # decompressed with it (a row group, 600 kB of JSON).
-_READ_AT_A_TIME = 100
+_READ_AT_A_TIME = 50
 
 # Rows gathered before they are written.
 _ROWS_AT_A_TIME = 10_000

@@ -20,8 +20,9 @@ from ctg_assets.lake.compaction import WANTED_COLUMNS, type_contents
 from ctg_assets.lake.history import Contents, HistoryStore
 from ctg_assets.lake.snapshots import SnapshotManifest, SnapshotStore, snapshot_schema
 
-# As for comparing contents (`differences.py`): neighbours are decompressed with each, 600 kB of JSON.
-_READ_AT_A_TIME = 100
+# Neighbours are decompressed with each, 600 kB of JSON. More at a time cost more, for memory that is
+# not in the caches: 1.8 ms a content instead of 1.1 ms.
+_READ_AT_A_TIME = 50
 
 # Two columns of so many studies are some 30 MB.
 _ROW_GROUPS_AT_A_TIME = 50

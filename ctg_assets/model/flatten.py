@@ -39,12 +39,12 @@ from ctg_assets.model.tables.declaration import (
     tables_needed,
 )
 
-__all__ = ["FlattenError", "flatten", "flatten_tables", "snapshot_columns"]
+__all__ = ["FlattenError", "flatten", "flatten_both", "flatten_tables", "snapshot_columns"]
 
 ROWS_PER_STUDY = 10**9
 """Ids are NCT number times this, plus the running position: no study comes near as many rows."""
 
-# Batches are joined up to this many bytes: enough to make the cost per batch (some 100 ms, whatever
+# Batches are joined up to this many bytes: enough to make the cost per batch (half a second, whatever
 # its size) small, little enough that few texts are in memory at a time.
 _JOIN_BYTES = 256 * 2**20
 
@@ -93,6 +93,25 @@ def flatten(studies: pa.Table, tables: Collection[str] | None = None) -> dict[st
     Raises FlattenError for an unknown table name, a missing column or an impossible NCT id.
     """
     return flatten_tables(studies, staging_tables(), tables)
+
+
+def flatten_both(
+    some: pa.Table, others: pa.Table
+) -> tuple[dict[str, pa.Table], dict[str, pa.Table]]:
+    """As `flatten` of each, but at once: a batch costs half a second, however few studies it has.
+
+    Both have the same columns, and may have studies of the same NCT id.
+    """
+    if some.nbytes + others.nbytes > _JOIN_BYTES or not (some.num_rows and others.num_rows):
+        return flatten(some), flatten(others)
+    by_name = {table.name: table for table in staging_tables()}
+    batches = pa.concat_tables([some, others]).to_batches()
+    flattener = _BatchFlattener(pa.concat_batches(batches), by_name)
+    parts = {name: flattener.table_in_two(name, some.num_rows) for name in by_name}
+    return (
+        {name: first for name, (first, _) in parts.items()},
+        {name: second for name, (_, second) in parts.items()},
+    )
 
 
 def flatten_tables(
@@ -190,6 +209,12 @@ class _BatchFlattener:
         found = self._found_of(name).columns
         arrays = [_arrow(found[column.name], column.type) for column in shape.columns]
         return pa.table(arrays, schema=shape.arrow_schema)
+
+    def table_in_two(self, name: str, studies: int) -> tuple[pa.Table, pa.Table]:
+        """The rows of one table for the first so many studies, and for the others."""
+        rows = self.table(name)
+        end = int(self._order_of(self._by_name[name]).study.search_sorted(studies, "left"))
+        return rows.slice(0, end), rows.slice(end)
 
     def _found_of(self, name: str) -> Found:
         found = self._found.get(name)

@@ -16,7 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctg_assets.model.fields import FieldNode, nodes_by_path
-from ctg_assets.model.flatten import FlattenError, flatten, flatten_tables, snapshot_columns
+from ctg_assets.model.flatten import (
+    FlattenError,
+    flatten,
+    flatten_both,
+    flatten_tables,
+    snapshot_columns,
+)
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.consistency import check
 from ctg_assets.model.tables.declaration import (
@@ -42,6 +48,7 @@ from ctg_assets.model.tables.declaration import (
 )
 from ctg_assets_tests.model import reference
 from ctg_assets_tests.model.snapshots import Study, real_studies, snapshot, snapshot_rows
+from ctg_assets_tests.model.wild import wild_study
 
 Rows = list[dict[str, Any]]
 
@@ -1000,6 +1007,15 @@ def test_batches_do_not_show(join_bytes: int, monkeypatch: pytest.MonkeyPatch) -
         parts = [flatten(whole.slice(0, at)), flatten(whole.slice(at))]
         joined = {name: pa.concat_tables([part[name] for part in parts]) for name in expected}
         assert joined == expected
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32), some=st.integers(0, 4), others=st.integers(0, 4))
+def test_two_at_once_are_as_one_after_the_other(seed: int, some: int, others: int) -> None:
+    """Studies flattened with other ones, or other versions of themselves, give the same rows."""
+    one = snapshot(*(wild_study(seed, number + 1) for number in range(some)))
+    other = snapshot(*(wild_study(seed + 1, number + 1) for number in range(others)))
+    assert flatten_both(one, other) == (flatten(one), flatten(other))
 
 
 def test_subset_equals_the_whole() -> None:
