@@ -132,7 +132,10 @@ def apply_delta(
 
 
 class _Clock:
-    """How long each phase takes, all its stretches together."""
+    """How long each phase takes, all its stretches together.
+
+    `flatten` is waiting for rows, `replace` waiting for the database: both go on beside the others.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -277,7 +280,7 @@ class _Delta:
             if not table.compared:
                 with self._doing("deleting old rows of", table):
                     self.deleted[table.name] = table.delete_all(self.connection, self.changed)
-        self.clock.begin("rows")
+        self.clock.begin("flatten")
         looked_at = 0
         # While the database replaces the rows of one batch, the next is made and compared.
         with ThreadPoolExecutor(1) as database:
@@ -289,7 +292,7 @@ class _Delta:
                 self.progress(LoadProgress("compare", looked_at))
                 self._finish(replacing)
                 replacing = database.submit(self._replace, differences)
-                self.clock.begin("rows")
+                self.clock.begin("flatten")
             self._finish(replacing)
         for table in self.tables.values():
             if self.inserted[table.name]:

@@ -186,6 +186,45 @@ def test_changed_studies_give_the_tables_that_all_studies_give(
     }
 
 
+def test_only_rows_that_differ_are_written(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """A study with another title and status has a new row of its own, and all others stay."""
+    studies = _generated(20)
+    load_staging(address, lake, _snapshot(lake, database, studies))
+    rows = _all_rows(address)
+    manifest = _snapshot(lake, database, _edited(studies, 3), NEXT_DATA)
+    report = load_staging(address, lake, manifest)
+    written = {name: count for name, count in report.inserted_rows.items() if count}
+    assert written.keys() <= {
+        "studies",
+        "study_versions",
+        "study_changes",
+        "study_field_changes",
+        "study_events",
+    }
+    assert (written["studies"], report.deleted_rows["studies"]) == (1, 1)
+    assert report.rows == {name: len(found) for name, found in _all_rows(address).items()}
+    assert rows != _all_rows(address)
+
+
+def test_tables_that_were_changed_by_hand_are_loaded_whole(
+    lake: Lake, database: Settings, address: PostgresAddress
+) -> None:
+    """If a row is not there that should be replaced, nothing is known of the others either."""
+    studies = _generated(20)
+    load_staging(address, lake, _snapshot(lake, database, studies))
+    nct_id = msgspec.json.decode(studies[3])["protocolSection"]["identificationModule"]["nctId"]
+    query(address, "SET session_replication_role = replica; DELETE FROM staging.studies")
+    manifest = _snapshot(lake, database, _edited(studies, 3), NEXT_DATA)
+    load_staging(address, lake, manifest)
+    kinds = query(address, "SELECT kind FROM ctg_meta.loads ORDER BY load_number")
+    assert kinds == [("full",), ("full",)]
+    assert query(address, "SELECT count(*) FROM staging.studies") == [(20,)]
+    status = f"SELECT overall_status FROM staging.studies WHERE nct_id = '{nct_id}'"
+    assert query(address, status) == [("WITHDRAWN",)]
+
+
 def test_a_staging_view_that_no_longer_fits_waits_for_dbt(
     lake: Lake, database: Settings, address: PostgresAddress
 ) -> None:

@@ -104,7 +104,7 @@ def test_a_delta_replaces_the_rows_of_changed_studies(address: PostgresAddress) 
     assert report.deleted_rows == {"studies": 2, "conditions": 4, "keywords": 4}
     assert report.inserted_rows == {"studies": 2, "conditions": 4, "keywords": 4}
     assert report.copied_bytes > 0
-    assert set(report.seconds) == {"rows", "compare", "replace", "commit"}
+    assert set(report.seconds) == {"flatten", "compare", "replace", "commit"}
     assert {state.phase: (state.done, state.total) for state in seen} == {
         "compare": (10, None),
         "replace": (10, None),
