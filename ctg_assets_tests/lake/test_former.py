@@ -32,7 +32,7 @@ def then(maker: Maker, manifest: SnapshotManifest, since: str, *nct_ids: str) ->
     with FormerStudies.opened(history, snapshots, manifest, since, nct_ids) as earlier:
         found = earlier.studies(nct_ids)
     assert found.schema == snapshot_schema()
-    return found["content_hash"].to_pylist()
+    return [str(content_hash) for content_hash in found["content_hash"].to_pylist()]
 
 
 def test_studies_are_as_each_earlier_snapshot_had_them(maker: Maker) -> None:
