@@ -18,6 +18,7 @@ from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.history import (
     FIELD_CHANGES_FILE,
     FIELD_CHANGES_SCHEMA,
+    SCATTERED_AT_A_TIME,
     TYPED_EVENTS_FILE,
     TYPED_EVENTS_SCHEMA,
     Contents,
@@ -26,10 +27,6 @@ from ctg_assets.lake.history import (
 from ctg_assets.model.changes.decoding import decode_differing
 from ctg_assets.model.changes.field_changes import FieldChange, field_changes
 from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
-
-# Contents of changes are read this many changes at a time: neighbours of a content in its file are
-# decompressed with it (a row group, 600 kB of JSON).
-_READ_AT_A_TIME = 50
 
 # Rows gathered before they are written.
 _ROWS_AT_A_TIME = 10_000
@@ -81,7 +78,7 @@ def _with_contents(
     kept: Contents, changes: pl.DataFrame
 ) -> Iterator[tuple[pl.DataFrame, _Contents]]:
     """Some changes at a time, with the contents before and after them."""
-    for some in changes.iter_slices(_READ_AT_A_TIME):
+    for some in changes.iter_slices(SCATTERED_AT_A_TIME):
         sides = [
             some.select(
                 "nct_id",

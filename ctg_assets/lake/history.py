@@ -48,6 +48,10 @@ PERIODS_FILE = "periods.parquet"
 # studies to a row group, 600 kB of JSON. The footer of 600,000 studies is then 4 MB.
 _CONTENTS_ROW_GROUP_ROWS = 32
 
+# Contents that lie apart are read so many at a time, with their neighbours some 35 MB of JSON. A
+# hundred leave the processor's caches and the allocator's pools: 1.8 ms each instead of 1.1 ms.
+SCATTERED_AT_A_TIME = 50
+
 # JSON at level 1 is written at about 450 MB/s to a sixth of its size; level 3 takes twice as long.
 _COMPRESSION_LEVEL = 1
 

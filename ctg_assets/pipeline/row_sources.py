@@ -100,25 +100,10 @@ def _flattened_studies() -> RowSource:
             yield flatten(studies, names)
 
     def changes(lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[Exchange]:
-        gone = set(lake.snapshots.replaced(manifest.snapshot_id, since))
-        with FormerStudies.opened(lake.history, lake.snapshots, manifest, since, gone) as former:
-
-            def now_and_then() -> Iterator[tuple[pa.Table, pa.Table]]:
-                for group in lake.snapshots.batches(manifest.snapshot_id, since=since):
-                    for start in range(0, group.num_rows, _CHANGED_AT_A_TIME):
-                        studies = group.slice(start, _CHANGED_AT_A_TIME)
-                        nct_ids = studies["nct_id"].to_pylist()
-                        gone.difference_update(nct_ids)
-                        yield studies, former.studies(nct_ids)
-                left = sorted(gone)
-                for start in range(0, len(left), _CHANGED_AT_A_TIME):
-                    old = former.studies(left[start : start + _CHANGED_AT_A_TIME])
-                    yield old.slice(0, 0), old
-
-            with Ahead(now_and_then()) as pairs:
-                for studies, before in pairs:
-                    new, old = flatten_both(studies, before)
-                    yield Exchange(new=new, old=old)
+        with Ahead(_now_and_then(lake, manifest, since)) as pairs:
+            for now, then in pairs:
+                new, old = flatten_both(now, then)
+                yield Exchange(new=new, old=old)
 
     return RowSource(
         shapes=tuple(table.shape for table in tables),
@@ -128,6 +113,24 @@ def _flattened_studies() -> RowSource:
         changes=changes,
         compared=True,
     )
+
+
+def _now_and_then(
+    lake: Lake, manifest: SnapshotManifest, since: str
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Studies that changed since an ancestor: some as they are now, and those of them that were there then."""
+    gone = set(lake.snapshots.replaced(manifest.snapshot_id, since))
+    with FormerStudies.opened(lake.history, lake.snapshots, manifest, since, gone) as former:
+        for group in lake.snapshots.batches(manifest.snapshot_id, since=since):
+            for start in range(0, group.num_rows, _CHANGED_AT_A_TIME):
+                now = group.slice(start, _CHANGED_AT_A_TIME)
+                nct_ids = now["nct_id"].to_pylist()
+                gone.difference_update(nct_ids)
+                yield now, former.studies(nct_ids)
+        left = sorted(gone)
+        for start in range(0, len(left), _CHANGED_AT_A_TIME):
+            then = former.studies(left[start : start + _CHANGED_AT_A_TIME])
+            yield then.slice(0, 0), then
 
 
 def _extras() -> RowSource:

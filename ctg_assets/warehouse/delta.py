@@ -324,11 +324,11 @@ class _Delta:
 
     def _differences(self, batch: Exchange, references: References) -> dict[str, Difference]:
         """For each compared table of a batch how its rows differ; of others all new ones do."""
-        if strange := [name for name in batch.old if not self.tables[name].compared]:
-            message = f"a batch has old rows for {strange}, which are not compared"
-            raise LoadRejectedError(message)
         new = {name: self._own(name, rows) for name, rows in batch.new.items()}
         old = {name: self._own(name, rows) for name, rows in batch.old.items()}
+        if strange := [name for name in old if not self.tables[name].compared]:
+            message = f"a batch has old rows for {strange}, which are not compared"
+            raise LoadRejectedError(message)
         references.add(new)
         found = {}
         for name in {**old, **new}:

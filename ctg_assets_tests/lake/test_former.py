@@ -70,7 +70,7 @@ def test_what_was_in_quarantine_was_not_there(maker: Maker) -> None:
 
 def test_many_are_read_in_portions(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few are read at a time, all are found, in order."""
-    monkeypatch.setattr(former, "_READ_AT_A_TIME", 2)
+    monkeypatch.setattr(former, "SCATTERED_AT_A_TIME", 2)
     ids = [f"NCT{number:08d}" for number in range(1, 8)]
     old = [study(nct_id, title="a") for nct_id in ids]
     maker.snapshot(1, *old)

@@ -144,7 +144,7 @@ def test_many_updates_are_compared_in_portions(
     lake: Chronicler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However few contents are read and rows written at a time, each change has its own fields."""
-    monkeypatch.setattr(differences, "_READ_AT_A_TIME", 2)
+    monkeypatch.setattr(differences, "SCATTERED_AT_A_TIME", 2)
     monkeypatch.setattr(differences, "_ROWS_AT_A_TIME", 2)
     ids = [f"NCT0000000{digit}" for digit in range(5)]
     lake.record(1, *(study(nct_id, title="old") for nct_id in ids))
