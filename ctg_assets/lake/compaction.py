@@ -24,6 +24,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctg_assets.lake import parsing
 from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.history import HistoryEntry, HistoryStore
 from ctg_assets.lake.identity import identify
@@ -338,9 +339,13 @@ def _extra_rows(nct_ids: Sequence[str], extras: Sequence[Extra]) -> pa.Table:
 
 
 def model_fingerprint() -> str:
-    """A digest of the schemas of a snapshot's files."""
-    spelled = f"{snapshot_schema().to_string()}\n{EXTRAS_SCHEMA.to_string()}"
-    return hashlib.sha256(spelled.encode()).hexdigest()
+    """A digest of the schemas of a snapshot's files, and of the code by which studies are typed.
+
+    So all parts of a snapshot are typed alike, and a content that is typed once more is as it was.
+    """
+    spelled = f"{snapshot_schema().to_string()}\n{EXTRAS_SCHEMA.to_string()}\n"
+    code = Path(str(parsing.__file__)).read_bytes()
+    return hashlib.sha256(spelled.encode() + code).hexdigest()
 
 
 def _writer(stream: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:

@@ -69,6 +69,11 @@ class Replacement:
     first: int | None = None
     compared: bool = False
 
+    def __post_init__(self) -> None:
+        if self.compared and len(self.shape.primary_key) > 1:
+            message = f"rows of {self.name} cannot be compared: its key has several columns"
+            raise ValueError(message)
+
     @property
     def name(self) -> str:
         """The table's name."""

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import compaction, sorted_rows
+from ctg_assets.lake import compaction, parsing, sorted_rows
 from ctg_assets.lake.compaction import Compactor, model_fingerprint
 from ctg_assets.lake.identity import identify
 from ctg_assets.lake.recording import IncompleteExtractionError
@@ -369,7 +369,7 @@ def test_a_deleted_snapshot_is_gone(storage: Storage, tmp_path: Path) -> None:
 KILLED_COMPACTION = """
 import sys
 from pathlib import Path
-from ctg_assets.lake import compaction
+from ctg_assets.lake import compaction, parsing
 from ctg_assets.lake.storage import Storage
 
 compaction.ROW_GROUP_ROWS = 1
@@ -435,7 +435,7 @@ MEASURED_COMPACTION = """
 import sys
 from pathlib import Path
 import psutil
-from ctg_assets.lake import compaction, sorted_rows
+from ctg_assets.lake import compaction, parsing, sorted_rows
 from ctg_assets.lake.storage import Storage
 
 sorted_rows._BUCKET_JSON_BYTES = sorted_rows._DEAL_JSON_BYTES = 8 << 20
@@ -473,3 +473,14 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         [manifest] = SnapshotStore(storage).manifests()
         assert manifest.studies == copies * len(studies)
     assert peaks[1] - peaks[0] < 100, f"peaks of {peaks} MiB"
+
+
+def test_other_code_that_types_is_another_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was typed by other code may differ, so nothing is built on it."""
+    before = model_fingerprint()
+    other = tmp_path / "parsing.py"
+    other.write_text("# types in another way\n")
+    monkeypatch.setattr(parsing, "__file__", str(other))
+    assert model_fingerprint() != before

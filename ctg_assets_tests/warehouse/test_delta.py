@@ -30,6 +30,7 @@ from ctg_assets.warehouse.errors import (
     WholeLoadNeededError,
 )
 from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
+from ctg_assets.warehouse.replacing import Replacement
 from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import (
     ALL,
@@ -291,6 +292,12 @@ def test_old_rows_of_a_table_that_is_not_compared(address: PostgresAddress) -> N
             changed=[nct_id(1)],
             compared=["conditions"],
         )
+
+
+def test_a_table_that_cannot_be_compared() -> None:
+    """Rows are told apart by one column; a longer key is refused rather than compared wrongly."""
+    with pytest.raises(ValueError, match="study_versions cannot be compared"):
+        Replacement(VERSIONS, "staging", compared=True)
 
 
 VERSIONS = TableShape(
