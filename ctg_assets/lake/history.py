@@ -11,6 +11,10 @@ Each complete extraction adds one entry, a folder `history/<sequence>` with
 - `wanted.parquet`: studies that a census found to be missing or outdated here;
 - `periods.parquet`: the index over all contents so far, one row for each stretch of time in which a
   study had one content. It is written anew by each entry; those of older entries are removed;
+- `seen.parquet`, `touched_periods.parquet`: what the extraction saw, and the periods of the studies
+  that it touched as they are afterwards. From these of all entries the index can be derived again;
+- `plan.json`, `fates.parquet`: the extraction's plan, and what the registry said became of studies that
+  it did not see, so that it can be recorded once more when its folder is long gone;
 - `entry.json`, written last: without it there is no entry.
 
 A study that cannot be told apart by an NCT id is known by its content: `?` and the first digits of its
@@ -31,8 +35,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.lake.storage import Storage
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.lake.index import index_after
+from ctg_assets.lake.storage import Storage, StorageError
 
 _FOLDER = "history"
 _ENTRY = "entry.json"
@@ -43,6 +48,10 @@ TYPED_EVENTS_FILE = "typed_events.parquet"
 TOUCHED_FILE = "touched.parquet"
 WANTED_FILE = "wanted.parquet"
 PERIODS_FILE = "periods.parquet"
+SEEN_FILE = "seen.parquet"
+TOUCHED_PERIODS_FILE = "touched_periods.parquet"
+FATES_FILE = "fates.parquet"
+_PLAN = "plan.json"
 
 # Single studies are read from among hundreds of thousands, so little is decompressed for one: with 32
 # studies to a row group, 600 kB of JSON. The footer of 600,000 studies is then 4 MB.
@@ -57,6 +66,8 @@ _COMPRESSION_LEVEL = 1
 
 # The newest index, and the one before it for whoever is reading it.
 _KEPT_INDEXES = 2
+
+_REPEATING = ("kind", "ended_by", "extraction_id", "path", "change", "last_observed_at")
 
 UNIDENTIFIED = "?"
 """What stands before the hash in place of an NCT id."""
@@ -159,6 +170,29 @@ TYPED_EVENTS_SCHEMA = pa.schema(
     ]
 )
 
+SEEN_SCHEMA = pa.schema(
+    [
+        pa.field("nct_id", pa.string(), nullable=False),
+        # The study had the content that was current before (of a census: the date), which is not named
+        # again.
+        pa.field("as_before", pa.bool_(), nullable=False),
+        pa.field("content_hash", pa.string()),
+        pa.field("last_update_post_date", pa.date32()),
+        pa.field("page", pa.int32()),
+        # Of a study whose periods stayed as they were: when its content was last observed, if that moved.
+        pa.field("last_observed_at", _TIME),
+    ]
+)
+
+FATES_SCHEMA = pa.schema(
+    [
+        pa.field("nct_id", pa.string(), nullable=False),
+        # The kind of the change; NULL: the registry had the study after all.
+        pa.field("kind", pa.string()),
+        pa.field("merged_into", pa.string()),
+    ]
+)
+
 _IDS_SCHEMA = pa.schema([pa.field("nct_id", pa.string(), nullable=False)])
 
 
@@ -190,6 +224,10 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     wanted: int = 0
     duplicate_rows: int = 0
+
+
+class IndexLostError(StorageError):
+    """An index of periods is gone, and an entry does not say how to derive it."""
 
 
 class HistoryStore:
@@ -226,11 +264,73 @@ class HistoryStore:
         return [entry for entry in found if entry is not None]
 
     def periods(self, columns: Collection[str] | None = None) -> pl.DataFrame:
-        """The index: all periods (PERIODS_SCHEMA), sorted by NCT id and time."""
+        """The index: all periods (PERIODS_SCHEMA), sorted by NCT id and time.
+
+        Where its file is missing it is derived. Raises IndexLostError if that cannot be done.
+        """
         latest = self.latest()
         if latest is None:
             return pl.DataFrame(PERIODS_SCHEMA.empty_table())
-        return self._read(latest.sequence, PERIODS_FILE, columns)
+        return self.periods_after(latest.sequence, columns)
+
+    def periods_after(self, sequence: int, columns: Collection[str] | None = None) -> pl.DataFrame:
+        """The index as it was after an entry: as written, or derived if that is gone.
+
+        Raises IndexLostError if it can be had neither way.
+        """
+        if self._storage.exists(_path(sequence, PERIODS_FILE)):
+            return self._read(sequence, PERIODS_FILE, columns)
+        derived = self.derived_periods(sequence)
+        return derived if columns is None else derived.select(list(columns))
+
+    def derived_periods(self, sequence: int) -> pl.DataFrame:
+        """The index after an entry, made again from what the entries say; its own file is not read.
+
+        It begins with the nearest index of an older entry that can be read, or with nothing before the
+        first entry. Raises IndexLostError if entries between do not say what they did to it (those of
+        releases before 2026-11-26 do not), StorageError if what they say cannot be read.
+        """
+        chain = [entry.sequence for entry in self.entries() if entry.sequence <= sequence]
+        to_do: list[int] = []
+        periods = pl.DataFrame(PERIODS_SCHEMA.empty_table())
+        for each in reversed(chain):
+            older = None if each == sequence else self._index_if_readable(each)
+            if older is not None:
+                periods = older
+                break
+            if not self.tells_what_it_did(each):
+                message = (
+                    f"the index of periods after entry {sequence} of the history cannot be derived: "
+                    f"entry {each} was recorded by an earlier release, which did not keep what is "
+                    f"needed. Bring {self._storage.path(_path(sequence, PERIODS_FILE))} back from a "
+                    "backup"
+                )
+                raise IndexLostError(message)
+            to_do.append(each)
+        for each in reversed(to_do):
+            periods = index_after(periods, self.seen(each), self._read(each, TOUCHED_PERIODS_FILE))
+        return periods
+
+    def tells_what_it_did(self, sequence: int) -> bool:
+        """Whether an entry keeps what it saw, so that the index can be derived through it."""
+        return self._storage.exists(_path(sequence, SEEN_FILE))
+
+    def seen(self, sequence: int) -> pl.DataFrame:
+        """What the extraction of an entry saw (SEEN_SCHEMA)."""
+        return self._read(sequence, SEEN_FILE)
+
+    def fates(self, sequence: int) -> pl.DataFrame:
+        """What was said to have become of studies that an entry's extraction missed (FATES_SCHEMA)."""
+        return self._read(sequence, FATES_FILE)
+
+    def plan(self, sequence: int) -> ExtractionPlan:
+        """The plan of an entry's extraction; raises KeyError for entries that do not keep it."""
+        try:
+            content = self._storage.read_bytes(_path(sequence, _PLAN))
+        except FileNotFoundError:
+            message = f"entry {sequence} of the history does not keep the plan of its extraction"
+            raise KeyError(message) from None
+        return msgspec.json.decode(content, type=ExtractionPlan)
 
     def periods_path(self) -> str | None:
         """Where the index lies; None while there is no history."""
@@ -305,6 +405,15 @@ class HistoryStore:
         """Write the index as of an entry."""
         self._write_frame(sequence, PERIODS_FILE, periods, PERIODS_SCHEMA)
 
+    def write_plan(self, sequence: int, plan: ExtractionPlan) -> None:
+        """Keep the plan of an entry's extraction."""
+        encoded = msgspec.json.format(msgspec.json.encode(plan), indent=2)
+        self._storage.write_bytes(_path(sequence, _PLAN), encoded)
+
+    def write_rows(self, sequence: int, name: str, rows: pl.DataFrame, schema: pa.Schema) -> None:
+        """Write one of an entry's small tables."""
+        self._write_frame(sequence, name, rows, schema)
+
     def write_ids(self, sequence: int, name: str, nct_ids: pl.Series) -> None:
         """Write a list of NCT ids, sorted."""
         frame = pl.DataFrame({"nct_id": nct_ids.unique().sort()})
@@ -314,9 +423,17 @@ class HistoryStore:
         """Make an entry whose files are in place visible, and remove indexes that it overtook."""
         encoded = msgspec.json.format(msgspec.json.encode(entry), indent=2)
         self._storage.write_bytes(_path(entry.sequence, _ENTRY), encoded)
-        names = [name for name in self._storage.names(_FOLDER) if name <= _name(entry.sequence)]
-        for name in names[:-_KEPT_INDEXES]:
-            self._storage.delete_file(f"{_FOLDER}/{name}/{PERIODS_FILE}")
+        self._remove_overtaken_indexes()
+
+    def _remove_overtaken_indexes(self) -> None:
+        """Remove indexes that nobody needs: they can be derived, or are older than one that cannot."""
+        sequences = [entry.sequence for entry in self.entries()]
+        derivable = [self.tells_what_it_did(sequence) for sequence in sequences]
+        # The newest entry that does not say what it did is where deriving begins.
+        beginning = max((i for i, told in enumerate(derivable) if not told), default=-1)
+        for place, sequence in enumerate(sequences[:-_KEPT_INDEXES]):
+            if place != beginning:
+                self._storage.delete_file(_path(sequence, PERIODS_FILE))
 
     def clean(self, sequence: int) -> None:
         """Remove what a killed writer of this entry left; call only while no other is at work."""
@@ -329,6 +446,14 @@ class HistoryStore:
         except FileNotFoundError:
             return None
         return msgspec.json.decode(content, type=HistoryEntry)
+
+    def _index_if_readable(self, sequence: int) -> pl.DataFrame | None:
+        if not self._storage.exists(_path(sequence, PERIODS_FILE)):
+            return None
+        try:
+            return self._read(sequence, PERIODS_FILE)
+        except StorageError:
+            return None  # damaged; an older one will do
 
     def _read(
         self, sequence: int, name: str, columns: Collection[str] | None = None
@@ -354,11 +479,9 @@ class HistoryStore:
                 schema,
                 compression="zstd",
                 compression_level=_COMPRESSION_LEVEL,
-                use_dictionary=[
-                    field.name
-                    for field in schema
-                    if field.name in ("kind", "ended_by", "extraction_id", "path", "change")
-                ],
+                use_dictionary=[field.name for field in schema if field.name in _REPEATING],
+                # What one walk after another sees is a list of all ids, close to one another.
+                column_encoding={"nct_id": "DELTA_BYTE_ARRAY"} if schema == SEEN_SCHEMA else None,
                 write_statistics=["nct_id"] if "nct_id" in schema.names else False,
             ) as writer,
         ):

@@ -51,6 +51,11 @@ class Fate:
     merged_into: str | None = None
 
 
+def fate_in(fates: Mapping[str, Fate], nct_id: str) -> Fate:
+    """What became of a study; one that is not named was removed from the registry."""
+    return fates.get(nct_id, Fate(ChangeKind.DELETE))
+
+
 @dataclass
 class Observations:
     """The periods of all studies while an extraction changes them, and the changes found."""
@@ -65,8 +70,13 @@ class Observations:
     absences: Sequence[tuple[Absence, ExtractionMode]]
     wanted: pl.Series = field(default_factory=lambda: pl.Series("nct_id", [], pl.String))
     new_contents: pl.DataFrame = field(default_factory=pl.DataFrame)
+    before: pl.DataFrame = field(init=False)
     _transitions: list[pl.DataFrame] = field(default_factory=list)
     _touched: list[pl.Series] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Keep the index as it was before."""
+        self.before = self.periods
 
     @property
     def data_timestamp(self) -> str:
@@ -307,7 +317,7 @@ class Observations:
         """End the periods of studies that are gone."""
         gone = []
         for nct_id in missing.to_list():
-            fate = fates.get(nct_id, Fate(ChangeKind.DELETE))
+            fate = fate_in(fates, nct_id)
             if fate.kind is not None:
                 gone.append((nct_id, str(fate.kind), fate.merged_into))
         schema = {"nct_id": pl.String, "kind": pl.String, "merged_into": pl.String}

@@ -29,14 +29,21 @@ from ctg_assets.lake.history import (
     CHANGES_FILE,
     CHANGES_SCHEMA,
     CONTENTS_SCHEMA,
+    FATES_FILE,
+    FATES_SCHEMA,
+    PERIODS_SCHEMA,
+    SEEN_FILE,
+    SEEN_SCHEMA,
     TOUCHED_FILE,
+    TOUCHED_PERIODS_FILE,
     UNIDENTIFIED,
     WANTED_FILE,
     ChangeKind,
     HistoryEntry,
     HistoryStore,
 )
-from ctg_assets.lake.observing import Fate, Observations
+from ctg_assets.lake.index import seen_rows
+from ctg_assets.lake.observing import Fate, Observations, fate_in
 from ctg_assets.lake.shards import ShardStore
 from ctg_assets.lake.slotting import Absence
 from ctg_assets.lake.sorted_rows import SortedRows
@@ -89,8 +96,10 @@ class Recorder:
         columns = ["nct_id", "valid_to", "last_observed_at"]
         heads = self._history.periods(columns).filter(pl.col("valid_to").is_null())
         seen = self._sorted.facts(extraction_id)
-        missing = self._missing(plan, heads, seen, self._observed_at(plan))
-        return Disappearance(heads.height, missing.len(), self._leaves_scope(plan))
+        missing = missing_studies(plan, heads, seen, self._observed_at(plan))
+        return Disappearance(
+            heads.height, missing.len(), leaves_scope(plan, self._history.entries())
+        )
 
     def record(
         self,
@@ -113,7 +122,8 @@ class Recorder:
             return existing
         plan = self._extractions.plan(extraction_id)
         completion = self._complete(plan)
-        latest = self._history.latest()
+        before = self._history.entries()
+        latest = before[-1] if before else None
         sequence = 1 if latest is None else latest.sequence + 1
         self._history.clean(sequence)
         self._sorted.clean()
@@ -127,18 +137,17 @@ class Recorder:
             periods=self._history.periods(),
             seen=seen,
             whole=_walked_whole(plan, completion),
-            walks=self._whole_walks(),
-            absences=self._absences(),
+            walks=whole_walks(before),
+            absences=absences(before),
         )
         if plan.mode is ExtractionMode.CENSUS:
             work.find_wanted()
-            self._history.write_ids(sequence, WANTED_FILE, work.wanted)
         else:
             work.find_new_contents()
             self._write_contents(work, completion, progress)
             work.observe()
         if work.whole:
-            self._end_what_is_gone(work, fates)
+            self._end_what_is_gone(work, before, fates)
         return self._finish(work, latest, completion)
 
     def holds(self, extraction_id: str) -> bool:
@@ -186,46 +195,6 @@ class Recorder:
         last = max(walks, default=None)
         return observed_at if last is None else max(observed_at, last + _BETWEEN_WALKS)
 
-    def _whole_walks(self) -> list[datetime]:
-        """The times at which all studies were observed with their contents, ascending."""
-        return sorted(
-            entry.observed_at
-            for entry in self._history.entries()
-            if entry.complete and entry.mode.is_whole
-        )
-
-    def _absences(self) -> list[tuple[Absence, ExtractionMode]]:
-        """The times, ascending, at which studies not seen were not there, and how that was told."""
-        return [
-            (
-                Absence(
-                    entry.observed_at,
-                    ChangeKind.LEAVE_SCOPE if entry.query else ChangeKind.DELETE,
-                ),
-                entry.mode,
-            )
-            for entry in sorted(self._history.entries(), key=lambda entry: entry.observed_at)
-            if entry.complete
-        ]
-
-    def _leaves_scope(self, plan: ExtractionPlan) -> bool:
-        """Whether the last whole walk was of another registry or query; files are of every study."""
-        before = [entry for entry in self._history.entries() if entry.complete]
-        if not before:
-            return plan.query != ""
-        return (before[-1].source, before[-1].query) != (plan.source, plan.query)
-
-    def _missing(
-        self, plan: ExtractionPlan, heads: pl.DataFrame, seen: pl.DataFrame, observed_at: datetime
-    ) -> pl.Series:
-        # An import may be of a later time than the walk; what it saw was there afterwards.
-        heads = heads.filter(pl.col("last_observed_at") < observed_at)
-        missing = heads["nct_id"].filter(~heads["nct_id"].is_in(seen["nct_id"].implode()))
-        if plan.mode is ExtractionMode.CENSUS:
-            # What has no NCT id is not seen by a census.
-            missing = missing.filter(~missing.str.starts_with(UNIDENTIFIED))
-        return missing
-
     def _write_contents(
         self,
         work: Observations,
@@ -249,16 +218,21 @@ class Recorder:
                         progress(done, new.height)
         work.add_sizes(sizes)
 
-    def _end_what_is_gone(self, work: Observations, fates: Fates | None) -> None:
-        missing = self._missing(work.plan, work.heads, work.seen, work.observed_at)
+    def _end_what_is_gone(
+        self, work: Observations, before: Sequence[HistoryEntry], fates: Fates | None
+    ) -> None:
+        missing = missing_studies(work.plan, work.heads, work.seen, work.observed_at)
         if not missing.len():
             return
-        if self._leaves_scope(work.plan):
-            found: Mapping[str, Fate] = {
-                nct_id: Fate(ChangeKind.LEAVE_SCOPE) for nct_id in missing.to_list()
-            }
+        if leaves_scope(work.plan, before):
+            found: Mapping[str, Fate] = all_left_scope(missing)
         else:
-            found = {} if fates is None else fates(missing.to_list())
+            asked = missing.to_list()
+            found = {} if fates is None else fates(asked)
+            # Kept: whoever records this once more must not ask a registry that has moved on.
+            write_fates(
+                self._history, work.sequence, {nct_id: fate_in(found, nct_id) for nct_id in asked}
+            )
         work.end(missing, found)
 
     def _finish(
@@ -267,17 +241,6 @@ class Recorder:
         first_seq = 1 if latest is None else latest.next_change_seq
         recorded_at = datetime.now(UTC)
         changes = work.numbered_changes(first_seq, recorded_at)
-        fields_changed = write_differences(self._history, work.sequence, changes)
-        changes = changes.with_columns(
-            fields_changed=pl.col("change_seq")
-            .replace_strict(fields_changed, default=0, return_dtype=pl.Int32)
-            .cast(pl.Int32)
-        )
-        with self._history.writer(work.sequence, CHANGES_FILE, CHANGES_SCHEMA) as writer:
-            writer.write_table(changes.select(CHANGES_SCHEMA.names).to_arrow().cast(CHANGES_SCHEMA))
-        self._history.write_ids(work.sequence, TOUCHED_FILE, work.touched)
-        self._history.write_periods(work.sequence, work.periods)
-        changed = bool(changes.height or work.touched.len())
         entry = HistoryEntry(
             sequence=work.sequence,
             extraction_id=work.plan.extraction_id,
@@ -289,16 +252,119 @@ class Recorder:
             recorded_at=recorded_at,
             complete=work.whole,
             studies=work.heads.height,
-            changes=dict(changes["kind"].value_counts().sort("kind").iter_rows()),
+            changes=kinds_counted(changes),
             silent=int(changes["is_silent"].sum()),
             first_change_seq=first_seq,
             next_change_seq=first_seq + changes.height,
-            revision=work.sequence if changed or latest is None else latest.revision,
+            revision=revision_after(work, changes, latest),
             wanted=work.wanted.len(),
             duplicate_rows=completion.rows - work.seen.height,
         )
+        write_entry_files(self._history, work, changes)
         self._history.commit(entry)
         return entry
+
+
+def write_entry_files(history: HistoryStore, work: Observations, changes: pl.DataFrame) -> None:
+    """Write what an entry consists of, but for its contents, and `entry.json` that makes it visible.
+
+    `changes` are numbered, in the order of their numbers. The contents must be in place.
+    """
+    fields_changed = write_differences(history, work.sequence, changes)
+    changes = changes.with_columns(
+        fields_changed=pl.col("change_seq")
+        .replace_strict(fields_changed, default=0, return_dtype=pl.Int32)
+        .cast(pl.Int32)
+    )
+    history.write_rows(work.sequence, CHANGES_FILE, changes, CHANGES_SCHEMA)
+    if work.plan.mode is ExtractionMode.CENSUS:
+        history.write_ids(work.sequence, WANTED_FILE, work.wanted)
+    touched = work.touched
+    history.write_ids(work.sequence, TOUCHED_FILE, touched)
+    history.write_rows(
+        work.sequence,
+        TOUCHED_PERIODS_FILE,
+        work.periods.filter(pl.col("nct_id").is_in(touched.implode())),
+        PERIODS_SCHEMA,
+    )
+    seen = seen_rows(
+        work.seen,
+        work.before,
+        work.periods,
+        touched,
+        with_contents=work.plan.mode is not ExtractionMode.CENSUS,
+    )
+    history.write_rows(work.sequence, SEEN_FILE, seen, SEEN_SCHEMA)
+    history.write_plan(work.sequence, work.plan)
+    history.write_periods(work.sequence, work.periods)
+
+
+def write_fates(history: HistoryStore, sequence: int, fates: Mapping[str, Fate]) -> None:
+    """Keep what was said to have become of studies."""
+    rows = [
+        (nct_id, None if fate.kind is None else str(fate.kind), fate.merged_into)
+        for nct_id, fate in sorted(fates.items())
+    ]
+    schema = {"nct_id": pl.String, "kind": pl.String, "merged_into": pl.String}
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    history.write_rows(sequence, FATES_FILE, frame, FATES_SCHEMA)
+
+
+def kinds_counted(changes: pl.DataFrame) -> dict[str, int]:
+    """How many changes there are of each kind."""
+    return dict(changes["kind"].value_counts().sort("kind").iter_rows())
+
+
+def revision_after(work: Observations, changes: pl.DataFrame, latest: HistoryEntry | None) -> int:
+    """The sequence of the last entry that changed anything, after the one at work."""
+    changed = bool(changes.height or work.touched.len())
+    return work.sequence if changed or latest is None else latest.revision
+
+
+def whole_walks(before: Sequence[HistoryEntry]) -> list[datetime]:
+    """The times at which all studies were observed with their contents, ascending."""
+    return sorted(entry.observed_at for entry in before if entry.complete and entry.mode.is_whole)
+
+
+def absences(before: Sequence[HistoryEntry]) -> list[tuple[Absence, ExtractionMode]]:
+    """The times, ascending, at which studies not seen were not there, and how that was told."""
+    return [
+        (
+            Absence(
+                entry.observed_at,
+                ChangeKind.LEAVE_SCOPE if entry.query else ChangeKind.DELETE,
+            ),
+            entry.mode,
+        )
+        for entry in sorted(before, key=lambda entry: entry.observed_at)
+        if entry.complete
+    ]
+
+
+def leaves_scope(plan: ExtractionPlan, before: Sequence[HistoryEntry]) -> bool:
+    """Whether the last whole walk was of another registry or query; files are of every study."""
+    complete = [entry for entry in before if entry.complete]
+    if not complete:
+        return plan.query != ""
+    return (complete[-1].source, complete[-1].query) != (plan.source, plan.query)
+
+
+def all_left_scope(missing: pl.Series) -> dict[str, Fate]:
+    """The fate of all studies when another scope is walked than before."""
+    return {nct_id: Fate(ChangeKind.LEAVE_SCOPE) for nct_id in missing.to_list()}
+
+
+def missing_studies(
+    plan: ExtractionPlan, heads: pl.DataFrame, seen: pl.DataFrame, observed_at: datetime
+) -> pl.Series:
+    """The current studies that a walk of its whole scope did not see."""
+    # An import may be of a later time than the walk; what it saw was there afterwards.
+    heads = heads.filter(pl.col("last_observed_at") < observed_at)
+    missing = heads["nct_id"].filter(~heads["nct_id"].is_in(seen["nct_id"].implode()))
+    if plan.mode is ExtractionMode.CENSUS:
+        # What has no NCT id is not seen by a census.
+        missing = missing.filter(~missing.str.starts_with(UNIDENTIFIED))
+    return missing
 
 
 def _newest_date(seen: pl.DataFrame, plan: ExtractionPlan) -> datetime:

@@ -20,6 +20,7 @@ from ctg_assets.lake.history import (
     TYPED_EVENTS_FILE,
     TYPED_EVENTS_SCHEMA,
     HistoryStore,
+    IndexLostError,
 )
 from ctg_assets.lake.storage import Storage, StorageError
 from ctg_assets_tests.lake.helpers import memory_storage, study
@@ -72,6 +73,40 @@ def test_an_index_that_is_overtaken_goes(storage: Storage, tmp_path: Path) -> No
     path = lake.history.periods_path()
     assert path == storage.path("history/000005/periods.parquet")
     assert lake.history.periods().height == 5
+
+
+def test_an_index_is_derived_where_it_is_missing(storage: Storage, tmp_path: Path) -> None:
+    """From the nearest older one that can be read, or from the beginning."""
+    lake = Chronicler(storage, tmp_path)
+    for day in range(1, 6):
+        lake.record(day, study("NCT00000001", title=str(day)), study("NCT00000002"))
+    index = lake.history.periods()
+    storage.delete_file("history/000005/periods.parquet")
+    assert lake.history.periods().equals(index)
+    assert lake.history.periods(["nct_id", "valid_to"]).equals(index.select("nct_id", "valid_to"))
+    storage.write_bytes("history/000004/periods.parquet", b"PAR1 garbled PAR1")
+    assert lake.history.periods().equals(index)
+    assert lake.history.derived_periods(2).height == 3
+
+
+def test_an_index_that_cannot_be_derived_stays(storage: Storage, tmp_path: Path) -> None:
+    """Entries of earlier releases did not say what they did: the last one's index is the beginning."""
+    lake = Chronicler(storage, tmp_path)
+    for day in range(1, 4):
+        lake.record(day, study("NCT00000001", title=str(day)))
+    for sequence in (1, 2, 3):
+        storage.delete_file(f"history/{sequence:06d}/seen.parquet")
+    for day in range(4, 8):
+        lake.record(day, study("NCT00000001", title=str(day)))
+    kept = [n for n in range(1, 8) if storage.exists(f"history/{n:06d}/periods.parquet")]
+    assert kept == [3, 6, 7]
+    index = lake.history.periods()
+    storage.delete_file("history/000007/periods.parquet")
+    storage.delete_file("history/000006/periods.parquet")
+    assert lake.history.periods().equals(index)
+    storage.delete_file("history/000003/periods.parquet")
+    with pytest.raises(IndexLostError, match="entry 3 was recorded by an earlier release"):
+        lake.history.periods()
 
 
 def test_without_its_last_file_there_is_no_entry(storage: Storage, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from ctg_assets.lake import differences, sorted_rows
 from ctg_assets.lake.extractions import ExtractionMode
@@ -607,9 +608,13 @@ def test_a_killed_recording_leaves_no_entry(tmp_path: Path, place: str) -> None:
         "changes.parquet",
         "contents.parquet",
         "entry.json",
+        "fates.parquet",
         "field_changes.parquet",
         "periods.parquet",
+        "plan.json",
+        "seen.parquet",
         "touched.parquet",
+        "touched_periods.parquet",
         "typed_events.parquet",
     ]
     assert lake.history.field_changes(2).height == 8
@@ -647,6 +652,47 @@ def _key(raw: bytes) -> str:
     return nct_id or f"?{hash_of(raw)[:16]}"
 
 
+_dated = st.lists(
+    st.lists(
+        st.tuples(
+            st.sampled_from([ONE, TWO]), st.sampled_from(["", *"1357"]), st.sampled_from("ab")
+        ),
+        max_size=5,
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(_extractions, _dated)
+def test_the_index_is_derived_through_dated_imports(
+    extractions: list[tuple[int, ExtractionMode, dict[str | None, str]]],
+    imports: list[list[tuple[str, str, str]]],
+) -> None:
+    """Files with several contents of a study, each on its own day, between walks of any kind.
+
+    Drawn: up to seven extractions of every mode, and up to three such files, one after every second.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        lake = Chronicler(memory_storage(), Path(scratch))
+        indexes: dict[int, pl.DataFrame] = {}
+        for place, (day, mode, contents) in enumerate(extractions):
+            entry = lake.record(day, *_studies(contents), mode=mode)
+            indexes[entry.sequence] = lake.history.periods()
+            if place % 2 == 0 and place // 2 < len(imports):
+                studies = [
+                    study(nct_id, f"2026-11-0{posted}" if posted else None, title)
+                    for nct_id, posted, title in imports[place // 2]
+                ]
+                entry = lake.record(4, *studies, mode=ExtractionMode.IMPORT, dated_by_studies=True)
+                indexes[entry.sequence] = lake.history.periods()
+        for sequence in indexes:
+            lake.storage.delete_file(f"history/{sequence:06d}/periods.parquet")
+        for sequence, index in indexes.items():
+            assert_frame_equal(lake.history.derived_periods(sequence), index)
+
+
 @settings(max_examples=60, deadline=None)
 @given(_extractions)
 def test_any_sequence_of_extractions(
@@ -655,15 +701,17 @@ def test_any_sequence_of_extractions(
     """At each time observed, studies are as they were seen then, whatever came in later.
 
     Entries go on with the numbers of changes, changes lead from content to content, and versions are
-    numbered in time.
+    numbered in time. The index after each entry can be derived from what entries keep.
     """
     with tempfile.TemporaryDirectory() as scratch:
         lake = Chronicler(memory_storage(), Path(scratch))
         seen = []
+        indexes = []
         for day, mode, contents in extractions:
             studies = _studies(contents)
             entry = lake.record(day, *studies, mode=mode)
             seen.append((entry, {_key(raw): hash_of(raw) for raw in studies}))
+            indexes.append(lake.history.periods())
             if mode is ExtractionMode.CENSUS:
                 known = lake.history.periods().filter(pl.col("valid_to").is_null())
                 dates = dict(known.select("nct_id", "last_update_post_date").iter_rows())
@@ -683,6 +731,11 @@ def test_any_sequence_of_extractions(
     _check_observations(lake, seen)
     _check_changes(lake)
     _check_periods(lake)
+    for entry, _ in seen:
+        lake.storage.delete_file(f"history/{entry.sequence:06d}/periods.parquet")
+    for (entry, _), index in zip(seen, indexes, strict=True):
+        assert_frame_equal(lake.history.derived_periods(entry.sequence), index)
+    assert_frame_equal(lake.history.periods(), indexes[-1])
 
 
 def _check_observations(lake: Chronicler, seen: list[tuple[Any, dict[str, str]]]) -> None:
