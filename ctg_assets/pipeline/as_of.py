@@ -22,6 +22,7 @@ from ctg_assets.pipeline.services import Lake
 from ctg_assets.warehouse.builds import BuildRecord
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
+from ctg_assets.warehouse.target import Target
 
 
 class NothingObservedError(ValueError):
@@ -65,8 +66,10 @@ def load_as_of(
     """Load the tables as they stood at a time (aware) into a schema, in one swap.
 
     What an earlier load of this kind put there is replaced; staging is not touched. Memory is bounded by
-    a batch of studies. Raises NothingObservedError, and what `load_tables` raises.
+    a batch of studies. Raises NothingObservedError, PermanentWarehouseError for a schema with a purpose
+    of its own (`staging`, `marts`, ...), and what `load_tables` raises.
     """
+    Target(schema).require_free_name()
     contents = contents_at(lake, at)
     shapes = study_shapes()
     digest = hashlib.sha256("".join(contents["content_hash"]).encode()).hexdigest()

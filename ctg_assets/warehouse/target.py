@@ -51,7 +51,7 @@ class Target:
         holds tables or views and no mark of ours.
         """
         if not self.is_staging:
-            self._require_free_name()
+            self.require_free_name()
             self._require_no_strangers(connection)
         self._create(connection, self.schema)
 
@@ -67,12 +67,18 @@ class Target:
                 mark = sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, sql.Literal(_MARK))
                 connection.execute(mark)
 
-    def _require_free_name(self) -> None:
+    def require_free_name(self) -> None:
+        """Raise PermanentWarehouseError when the name has a purpose of its own, or cannot be a name.
+
+        Names that differ from a taken one in case, spaces or quotes only are refused as well: whoever
+        writes such a name means the taken one, or will be taken to.
+        """
+        meant = self.schema.strip("\"'` \t\n").casefold()
         taken = _TAKEN | {Target(schema).next_schema for schema in _TAKEN}
-        if self.schema in taken or self.schema.startswith("pg_"):
+        if meant in taken or meant.startswith("pg_"):
             message = f"schema {self.schema} has another purpose; choose another name"
             raise PermanentWarehouseError(message)
-        if not self.schema or len(self.schema.encode()) > NAME_BYTES:
+        if not meant or "\0" in self.schema or len(self.schema.encode()) > NAME_BYTES:
             message = f"{self.schema!r} cannot be the name of a schema; choose one of 1 to {NAME_BYTES} bytes"
             raise PermanentWarehouseError(message)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ctg_assets.lake.extractions import parse_data_timestamp
 from ctg_assets.pipeline.as_of import NothingObservedError, load_as_of
@@ -17,6 +19,7 @@ from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.errors import PermanentWarehouseError
 from ctg_assets_tests.pipeline.lakes import completed, json_of, planned
 from ctg_assets_tests.warehouse.helpers import query
 
@@ -93,3 +96,33 @@ def test_a_time_before_the_history_is_refused(
         NothingObservedError, match="the first observation is of 2026-11-20 09:00:05 UTC"
     ):
         load_as_of(address, lake, datetime(2026, 1, 1, tzinfo=UTC), "day")
+
+
+_RESERVED = (
+    *("staging", "staging_views", "intermediate", "marts", "ctg_meta"),
+    *("public", "information_schema", "pg_catalog", "pg_temp", "pg_toast", "pg_mine"),
+)
+
+
+@given(
+    name=st.sampled_from(_RESERVED),
+    ending=st.sampled_from(["", "_next"]),
+    around=st.sampled_from(["", '"', "'", " ", "\t"]),
+    capitals=st.lists(st.booleans(), min_size=30, max_size=30),
+)
+def test_no_reserved_schema_is_written_over(
+    name: str, ending: str, around: str, capitals: list[bool]
+) -> None:
+    """A schema with a purpose is refused before anything is read, in any case and quotes.
+
+    The space: every schema of ours and of Postgres, the ones that loads prepare tables in, each letter
+    large or small, within quotes or white space.
+    """
+    spelled = "".join(
+        letter.upper() if large else letter
+        for letter, large in zip(name + ending, capitals, strict=False)
+    )
+    nobody = PostgresAddress("nowhere.invalid", 1, "nobody", "nothing")
+    lake = cast("Lake", None)
+    with pytest.raises(PermanentWarehouseError, match="has another purpose; choose another name"):
+        load_as_of(nobody, lake, datetime(2026, 1, 1, tzinfo=UTC), f"{around}{spelled}{around}")
