@@ -101,11 +101,32 @@ def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
             sql.Literal(_PAGES_PER_RANGE),
         )
     for columns in shape.indexes:
-        yield sql.SQL("CREATE INDEX {} ON {} ({})").format(
+        yield sql.SQL("CREATE INDEX {} ON {} {}({})").format(
             sql.Identifier(object_name(shape.name, *columns, "idx")),
             sql.Identifier(schema, shape.name),
+            sql.SQL("USING spgist " if _is_of_any_length(shape, columns) else ""),
             _names(columns),
         )
+
+
+# What is text, and yet never longer than a B-tree's entries may be (2,704 bytes).
+_SHORT_TEXT = frozenset({"nct_id"})
+
+
+def _is_of_any_length(shape: TableShape, columns: tuple[str, ...]) -> bool:
+    """Whether a column holds text that may be longer than the entries of a B-tree.
+
+    Raises ValueError when it is one of several: SP-GiST indexes, which take any length, have one column.
+    """
+    types = {column.name: column.type for column in shape.columns}
+    long = {name for name in columns if types[name] is ColumnType.TEXT} - _SHORT_TEXT
+    if long and len(columns) > 1:
+        message = (
+            f"the index of {shape.name} on {', '.join(columns)} has text of any length beside other "
+            "columns; declare one index for each"
+        )
+        raise ValueError(message)
+    return bool(long)
 
 
 def add_foreign_key(

@@ -45,7 +45,7 @@ CONDITIONS = TableShape(
     ),
     primary_key=("id",),
     foreign_keys=(ForeignKey(("nct_id",), "studies"),),
-    indexes=(("nct_id",), ("name", "nct_id")),
+    indexes=(("nct_id",), ("name",), ("version", "nct_id")),
 )
 KEYWORDS = TableShape(
     name="keywords",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
@@ -99,3 +101,10 @@ def test_names_in_the_model_are_unique() -> None:
         for columns in shape.indexes
     ]
     assert len(names) == len(set(names))
+
+
+def test_long_text_is_indexed_alone() -> None:
+    """An index of several columns cannot hold text of any length, so the declaration is refused."""
+    shape = replace(CONDITIONS, indexes=(("name", "version"),))
+    with pytest.raises(ValueError, match="declare one index for each"):
+        list(ddl.create_indexes(shape, "staging"))

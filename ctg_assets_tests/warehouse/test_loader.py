@@ -71,9 +71,10 @@ def test_a_load_makes_complete_tables(address: PostgresAddress) -> None:
     assert query(
         address, "SELECT indexname FROM pg_indexes WHERE schemaname = 'staging' ORDER BY 1"
     ) == [
-        ("conditions_name_nct_id_idx",),
+        ("conditions_name_idx",),
         ("conditions_nct_id_idx",),
         ("conditions_pkey",),
+        ("conditions_version_nct_id_idx",),
         ("keywords_pkey",),
         ("load_info_pkey",),
         ("studies_pkey",),

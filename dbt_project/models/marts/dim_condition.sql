@@ -3,8 +3,8 @@
     materialized="by_key",
     indexes=[
         {"columns": ["condition_key"], "unique": true},
-        {"columns": ["condition_name"]},
-        {"columns": ["mesh_id"]},
+        {"columns": ["condition_name"], "type": "spgist"},
+        {"columns": ["mesh_id"], "type": "spgist"},
     ],
 ) }}
 

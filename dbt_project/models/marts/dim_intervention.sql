@@ -3,8 +3,8 @@
     materialized="by_key",
     indexes=[
         {"columns": ["intervention_key"], "unique": true},
-        {"columns": ["intervention_type"]},
-        {"columns": ["mesh_id"]},
+        {"columns": ["intervention_type"], "type": "spgist"},
+        {"columns": ["mesh_id"], "type": "spgist"},
     ],
 ) }}
 

@@ -3,7 +3,8 @@
     materialized="by_key",
     indexes=[
         {"columns": ["site_key"], "unique": true},
-        {"columns": ["country", "city"]},
+        {"columns": ["country"], "type": "spgist"},
+        {"columns": ["city"], "type": "spgist"},
     ],
 ) }}
 

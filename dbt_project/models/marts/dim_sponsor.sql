@@ -3,7 +3,7 @@
     materialized="by_key",
     indexes=[
         {"columns": ["sponsor_key"], "unique": true},
-        {"columns": ["sponsor_name"]},
+        {"columns": ["sponsor_name"], "type": "spgist"},
     ],
 ) }}
 

@@ -1,7 +1,7 @@
 {{ config(indexes=[
     {"columns": ["nct_id"], "unique": true},
     {"columns": ["lead_sponsor_key"]},
-    {"columns": ["overall_status"]},
+    {"columns": ["overall_status"], "type": "spgist"},
     {"columns": ["start_date"]},
 ]) }}
 
