@@ -2,6 +2,8 @@
 PYTHON ?= python3
 DEMO_STUDIES ?= 3000
 SIZES ?= 6000 60000
+# Each has a Postgres of its own, so more than there are cores gain nothing.
+TEST_PROCESSES ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,7 +41,7 @@ demo-dev: $(READY) ## The Dagster UI with the sensor on the demo's data
 	@BIN="$(CURDIR)/$(BIN)" STUDIES=$(DEMO_STUDIES) scripts/demo dev
 
 test: $(READY_DEV) ## Set up what is missing and run the tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: $(READY_DEV) ## Check style, types, SQL and that generated files are current
 	@$(BIN)/ruff check .

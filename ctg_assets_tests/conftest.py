@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -18,6 +19,10 @@ from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import settings_for, spare_the_disk, temporary_folder
 
 _numbers = itertools.count(1)
+
+# Parallel workers are told a width of 80, which consoles made at import would keep whatever a test asks for.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
 
 # How long an example takes says more about what else the machine is doing than about us.
 hypothesis.settings.register_profile("untimed", deadline=None)
