@@ -748,8 +748,8 @@ def _print_status(settings: Settings) -> None:
     out.print()
     upcoming = _print_database(settings, lake)
     out.print()
-    for run in _runs_under_way():
-        out.print(f"running: {run}")
+    for run in _unfinished_runs():
+        out.print(run)
     if upcoming is None:
         raise typer.Exit(ExitCode.FAILED)
     if isinstance(upcoming, Step):
@@ -813,15 +813,12 @@ def _print_page_range(settings: Settings) -> None:
     print(f"{keys[0]}...{keys[-1]}")
 
 
-def _runs_under_way() -> list[str]:
+def _unfinished_runs() -> list[str]:
     from ctg_assets.orchestration.instance import open_instance
-    from ctg_assets.orchestration.runs import runs_under_way
+    from ctg_assets.orchestration.runs import unfinished_runs
 
     with _quiet_dagster(), open_instance() as instance:
-        return [
-            f"{run.job_name}, {str(run.status.value).lower()}, Dagster run {run.run_id}"
-            for run in runs_under_way(instance)
-        ]
+        return [str(run) for run in unfinished_runs(instance)]
 
 
 def _print_outcome(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
 
 import dagster as dg
 import psutil
@@ -47,7 +48,7 @@ def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     unfinished = instance.get_runs(
         dg.RunsFilter(statuses=[*_UNFINISHED, dg.DagsterRunStatus.NOT_STARTED])
     )
-    dead = [run for run in unfinished if _is_dead(run.tags.get(_PROCESS_TAG))]
+    dead = [run for run in unfinished if is_gone(run)]
     for run in dead:
         instance.report_run_failed(run, "The process that executed this run is gone.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -60,7 +61,43 @@ def runs_under_way(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     return [run for run in unfinished if run.job_name in OUR_JOBS]
 
 
-def _is_dead(process: str | None) -> bool:
+@dataclass(frozen=True)
+class RunState:
+    """A run that has not ended, and whether its process is gone, so that it never will."""
+
+    run_id: str
+    job: str
+    status: str
+    gone: bool
+    where: str
+
+    def __str__(self) -> str:
+        said = f"{self.job}, {self.status}, Dagster run {self.run_id}"
+        if not self.gone:
+            return f"running: {said}"
+        return (
+            f"died: {said}: its process ({self.where}) is gone; the next refresh or run reports it as "
+            "failed and goes on from there"
+        )
+
+
+def unfinished_runs(instance: dg.DagsterInstance) -> list[RunState]:
+    """Runs of ours that have not ended, newest first, the dead among them marked."""
+    return [
+        RunState(
+            run_id=run.run_id,
+            job=run.job_name,
+            status=str(run.status.value).lower(),
+            gone=is_gone(run),
+            where=_process_in_words(run),
+        )
+        for run in runs_under_way(instance)
+    ]
+
+
+def is_gone(run: dg.DagsterRun) -> bool:
+    """Whether the process that executed a run is gone, as far as that can be told from this host."""
+    process = run.tags.get(_PROCESS_TAG)
     if process is None:
         return False
     host, pid, started = process.split("/")
@@ -70,3 +107,11 @@ def _is_dead(process: str | None) -> bool:
         return f"{psutil.Process(int(pid)).create_time():.2f}" != started
     except psutil.NoSuchProcess:
         return True
+
+
+def _process_in_words(run: dg.DagsterRun) -> str:
+    process = run.tags.get(_PROCESS_TAG)
+    if process is None:
+        return "unknown"
+    host, pid, _ = process.split("/")
+    return f"{pid} on {host}"

@@ -243,6 +243,14 @@ def test_killed_walk_is_taken_over() -> None:
             assert "running: extract_pages" in at.ctg("status").stdout
             kill_group(killed)
         assert len(at.pages()) == 2
+        said = at.ctg("status").stdout
+        assert "running:" not in said
+        assert re.search(
+            rf"^died: extract_pages, started, Dagster run \S+: its process \({killed.pid} on ",
+            said,
+            re.MULTILINE,
+        )
+        assert "the next refresh or run reports it as failed" in said
 
         running.set_faults("page=5@studies:timeout")
         with at.start("ctg-assets", "refresh", retry_seconds="60") as stopped:

@@ -18,7 +18,7 @@ import pytest
 from ctg_assets.lake.extractions import Completion, ExtractionPlan
 from ctg_assets.orchestration.pages import RANGE_END_TAG, RANGE_START_TAG, registered_pages
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.runs import process_tags
+from ctg_assets.orchestration.runs import process_tags, unfinished_runs
 from ctg_assets.orchestration.sensors import ATTEMPT_TAG, REASON_TAG, Cursor, parse_cursor
 from ctg_assets.pipeline import load
 from ctg_assets.pipeline.attempts import Attempts
@@ -264,6 +264,26 @@ def test_buries_runs_whose_process_is_gone(
     buried = sensor.instance.get_run_by_id(run.run_id)
     assert buried is not None
     assert buried.status is dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+@pytest.mark.parametrize("process", [_no_such_process, _process_id_reused])
+def test_status_tells_dead_runs_from_living_ones(
+    sensor: Sensor, process: Callable[[], str], status: dg.DagsterRunStatus
+) -> None:
+    """A run whose process is gone is said to have died, and what becomes of it; one at work is running.
+
+    Every state that a run can stay in, and both ways in which its process can be gone.
+    """
+    died = sensor.run("extract_pages", status, {"ctg/process": process()})
+    running = sensor.run("__ASSET_JOB", dg.DagsterRunStatus.STARTED, process_tags())
+    host, pid, _ = process().split("/")
+    said_running, said_died = map(str, unfinished_runs(sensor.instance))
+    assert said_running == f"running: __ASSET_JOB, started, Dagster run {running.run_id}"
+    assert said_died == (
+        f"died: extract_pages, {status.value.lower()}, Dagster run {died.run_id}: its process ({pid} on "
+        f"{host}) is gone; the next refresh or run reports it as failed and goes on from there"
+    )
 
 
 def test_leaves_runs_of_other_hosts_alone(sensor: Sensor) -> None:
