@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,16 +23,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.markup import escape
+from rich.text import Text
 
 from ctg_assets import __version__, model
 from ctg_assets.console import (
     RefreshDisplay,
+    SafeConsole,
     age,
     extraction_facts,
     facts,
+    led,
+    log_to,
     rows_table,
     sink_lines,
     sinks_table,
@@ -82,6 +84,7 @@ from ctg_assets.pipeline.upcoming import (
     next_known_step,
     next_refresh_step,
 )
+from ctg_assets.printable import printable
 from ctg_assets.registry.errors import RegistryError
 from ctg_assets.settings import RefreshMode, Settings, SettingsError, load_settings
 from ctg_assets.warehouse.connection import psql_path
@@ -116,9 +119,9 @@ _EACH_ON_ITS_OWN_DAY = "last-update"
 # The lock on running stages from the command line.
 _REFRESH = "refresh"
 
-# Nothing is folded, so that paths and URLs can be copied whole.
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Whatever people see goes through one of these.
+out = SafeConsole()
+err = SafeConsole(stderr=True)
 
 
 class ExitCode(IntEnum):
@@ -133,6 +136,8 @@ class ExitCode(IntEnum):
 
 def main() -> None:
     """Run the command line."""
+    # A traceback, too, may hold text from elsewhere.
+    sys.excepthook = lambda *error: err.print("".join(traceback.format_exception(*error)), end="")
     app()
 
 
@@ -224,12 +229,12 @@ def import_file(
         def show(shard: ShardInfo) -> None:
             nonlocal studies
             studies += shard.studies
-            live.update(f"reading {escape(str(file))}: {studies:,} studies")
+            live.update(Text(f"reading {printable(file)}: {studies:,} studies"))
 
         with exclusively(settings, _REFRESH):
             with (
                 exclusively(settings, "extraction"),
-                out.status(f"reading {escape(str(file))}") as live,
+                out.status(Text(f"reading {printable(file)}")) as live,
             ):
                 bring_in(
                     lake,
@@ -239,7 +244,7 @@ def import_file(
                     dated_by_studies=by_study,
                     progress=show,
                 )
-            out.print(f"{studies:,} studies from {escape(str(file))}")
+            out.print(f"{studies:,} studies from {printable(file)}")
             _run(settings, partial(next_extracted_step, settings, lake))
 
 
@@ -276,7 +281,7 @@ def as_of(
             report = load_as_of(address, lake, at, schema, show)
         out.print(
             f"{report.rows['studies']:,} studies as of {at:%Y-%m-%d %H:%M:%S} UTC in "
-            f"{len(report.rows)} tables of schema {escape(schema)}, "
+            f"{len(report.rows)} tables of schema {printable(schema)}, "
             f"{sum(report.rows.values()):,} rows"
         )
 
@@ -359,8 +364,8 @@ def learn_model(
         (into / "fields.csv").write_text(published.fields_csv(), encoding="utf-8")
         (into / "enums.csv").write_text(published.enums_csv(), encoding="utf-8")
         for drift in learned:
-            out.print(escape(str(drift)))
-        out.print(f"differences learned: {len(learned)}; written to {escape(str(into))}")
+            out.print(printable(drift))
+        out.print(f"differences learned: {len(learned)}; written to {printable(into)}")
 
 
 @app.command()
@@ -437,7 +442,7 @@ def simulate(
     from ctg_assets.simulator.wire import API_PREFIX
 
     if explain_faults:
-        out.print(FAULT_SYNTAX, markup=False)
+        out.print(FAULT_SYNTAX)
         return
     if churn is None and churn_log is not None:
         message = "--churn-log has nothing to tell without --churn"
@@ -537,7 +542,7 @@ def feed_run(
             outcomes = deliver(settings, sink or (), once=once, stop=stop)
         failed = [outcome for outcome in outcomes if outcome.problem is not None]
         for outcome in failed:
-            err.print(f"[red]{escape(outcome.sink)}[/]: {escape(str(outcome.problem))}")
+            err.print(led(outcome.sink, "red", f": {outcome.problem}"))
         if once and failed:
             busy = all(isinstance(outcome.problem, SinkBusyError) for outcome in failed)
             raise typer.Exit(ExitCode.BUSY if busy else ExitCode.FAILED)
@@ -575,11 +580,11 @@ def feed_replay(
         settings = load_settings()
         if from_seq is None:
             count = replay_dead_letters(settings, sink)
-            out.print(f"dead letters of {escape(sink)} that will be sent again: {count:,}")
+            out.print(f"dead letters of {printable(sink)} that will be sent again: {count:,}")
         else:
             before = replay_from(settings, sink, from_seq)
             out.print(
-                f"{escape(sink)} will be sent changes {from_seq:,} to {before:,} again, "
+                f"{printable(sink)} will be sent changes {from_seq:,} to {before:,} again, "
                 "those of them that it wants"
             )
 
@@ -589,6 +594,7 @@ def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Take the options that come before any command."""
+    log_to(err)
     if version:
         out.print(f"ctg-assets {__version__}")
         raise typer.Exit
@@ -606,7 +612,7 @@ def _run(
         else:
             rest = _run_stages(settings, upcoming, following)
         if rest.blocked:
-            err.print(f"[yellow]stopped[/]: {escape(rest.reason)}")
+            err.print(led("stopped", "yellow", f": {rest.reason}"))
             raise typer.Exit(ExitCode.BLOCKED_BY_CHECK)
         if rest is upcoming:
             out.print("everything is up to date; there was nothing to do")
@@ -629,9 +635,9 @@ def _run_stages(settings: Settings, first: Step, following: Callable[[], Step | 
             )
         except StageFailedError as error:
             display.close()
-            err.print(f"[red]{error.stage} failed[/]: {escape(error.reason)}")
+            err.print(Text.assemble((f"{error.stage} failed", "red"), f": {error.reason}"))
             err.print(
-                f"The last good data are untouched. Details: {escape(str(error.log))}, and run "
+                f"The last good data are untouched. Details: {printable(error.log)}, and run "
                 f"{error.run_id} in the Dagster UI (make dev). Running refresh again goes on from here.",
                 style="dim",
             )
@@ -642,11 +648,9 @@ def _run_stages(settings: Settings, first: Step, following: Callable[[], Step | 
 def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
     """Dagster's definitions and instance, and a live display, for running stages in this process."""
     # Bound to this stdout: while a stage runs, what Dagster and dbt print goes to a file.
-    screen = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    screen = SafeConsole(file=sys.stdout)
     # Warnings of ours (retries, waits) appear above the live display rather than through it.
-    logging.getLogger("ctg_assets").addHandler(
-        RichHandler(console=screen, show_path=False, show_time=False)
-    )
+    log_to(screen)
     display = RefreshDisplay(screen, open_lake(settings))
     with screen.status("starting"), _quiet_dagster():
         from ctg_assets.definitions import build_definitions
@@ -661,6 +665,7 @@ def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
             yield definitions, instance, display
     finally:
         display.close()
+        log_to(err)
 
 
 def _utc_time(text: str, name: str, *, end_of_day: bool = False) -> datetime:
@@ -690,13 +695,13 @@ def _errors_as_exit_codes() -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
-        err.print(escape(str(error)), style="red")
+        err.print(str(error), style="red")
         raise typer.Exit(ExitCode.UNUSABLE_SETTINGS) from error
     except SinkFileError as error:
-        err.print(escape(str(error)), style="red")
+        err.print(str(error), style="red")
         raise typer.Exit(ExitCode.UNUSABLE_SETTINGS) from error
     except BusyError as error:
-        err.print(escape(str(error)), style="yellow")
+        err.print(str(error), style="yellow")
         raise typer.Exit(ExitCode.BUSY) from error
     except (
         BulkFileError,
@@ -710,7 +715,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
         StorageError,
         WarehouseError,
     ) as error:
-        err.print(escape(str(error)), style="red")
+        err.print(str(error), style="red")
         raise typer.Exit(ExitCode.FAILED) from error
     except KeyboardInterrupt:
         err.print("interrupted; what is finished stays, refresh goes on from here", style="yellow")
@@ -753,9 +758,9 @@ def _print_status(settings: Settings) -> None:
     if upcoming is None:
         raise typer.Exit(ExitCode.FAILED)
     if isinstance(upcoming, Step):
-        out.print(f"to be done: {escape(upcoming.reason)}")
+        out.print(f"to be done: {printable(upcoming.reason)}")
     elif upcoming.blocked:
-        out.print(f"[yellow]held back[/]: {escape(upcoming.reason)}")
+        out.print(led("held back", "yellow", f": {upcoming.reason}"))
     else:
         out.print("nothing is unfinished")
 
@@ -768,7 +773,7 @@ def _print_published_model(settings: Settings, lake: Lake) -> None:
     out.print(facts([("its model", f"{verdict.description} (asked {age(record.asked_at)})")]))
     found = drifts(record.model)
     for drift in found[:_MOST_LISTED]:
-        out.print(f"  {escape(str(drift))}")
+        out.print(f"  {printable(drift)}")
     if len(found) > _MOST_LISTED:
         out.print(f"  {len(found) - _MOST_LISTED:,} more differences")
 
@@ -780,12 +785,12 @@ def _print_snapshot(lake: Lake) -> None:
         out.print(facts(snapshot_facts(manifest, lake)))
         quarantined = quarantine_reasons(lake, manifest)
         for nct_id, reason in quarantined[:_MOST_LISTED]:
-            out.print(f"  in quarantine: {nct_id}: {escape(reason)}")
+            out.print(f"  in quarantine: {printable(nct_id)}: {printable(reason)}")
         if len(quarantined) > _MOST_LISTED:
             rest = len(quarantined) - _MOST_LISTED
             out.print(f"  in quarantine: {rest:,} more, in quarantine.parquet beside the snapshot")
         for path, occurrences in manifest.unknown_fields.items():
-            out.print(f"  not in the model: {escape(path)} ({occurrences} times)")
+            out.print(f"  not in the model: {printable(path)} ({occurrences} times)")
 
 
 def _print_database(settings: Settings, lake: Lake) -> Step | Rest | None:
@@ -824,7 +829,7 @@ def _unfinished_runs() -> list[str]:
 def _print_outcome(settings: Settings) -> None:
     database = warehouse_status(settings)
     if database.problem is not None:
-        err.print(escape(database.problem), style="red")
+        err.print(database.problem, style="red")
         raise typer.Exit(ExitCode.FAILED)
     out.print()
     out.print(rows_table("staging tables", _in_order_of_declaration(database.staging_rows or {})))

@@ -5,14 +5,15 @@ Belongs here: rendering. Does not belong here: doing or deciding anything.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import IO
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -22,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +33,7 @@ from ctg_assets.pipeline.feeding import SinkStatus
 from ctg_assets.pipeline.next_step import Stage, Step
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.pipeline.status import ExtractionStatus, WarehouseStatus
+from ctg_assets.printable import printable, printable_lines
 
 _POLL_SECONDS = 0.5
 
@@ -47,6 +50,58 @@ _DOING = {
 }
 
 
+class SafeConsole(Console):
+    """A console on which nothing that is printed can do more than be read.
+
+    Text is taken as it is, without markup and emoji codes, and characters that a terminal would act on
+    are shown as escapes, in whatever is rendered: lines, tables, live displays.
+    """
+
+    def __init__(self, *, file: IO[str] | None = None, stderr: bool = False) -> None:
+        """Print to standard output or error as they are at the time, or to `file`."""
+        # Nothing is folded, so that paths and URLs can be copied whole.
+        super().__init__(
+            file=file, stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render as ever, but for what a terminal would act on; styles and cursor are rich's own."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable_lines(segment.text), segment.style)
+
+
+class ConsoleHandler(logging.Handler):
+    """Shows what our code logs (retries, waits) on a console, a line each."""
+
+    def __init__(self, console: Console) -> None:
+        """Show warnings and worse on `console`."""
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        self._console.print(Text(self.format(record), "yellow"))
+
+
+def log_to(console: Console) -> None:
+    """Let this console, and no other, show what our code logs."""
+    logger = logging.getLogger("ctg_assets")
+    for handler in list(logger.handlers):
+        if isinstance(handler, ConsoleHandler):
+            logger.removeHandler(handler)
+    logger.addHandler(ConsoleHandler(console))
+
+
+def led(word: str, style: str, rest: object) -> Text:
+    """A line that begins with a word in some style."""
+    return Text.assemble((printable(word), style), printable(rest))
+
+
 class RefreshDisplay:
     """Shows a refresh as it goes: a live line on a terminal, plain lines elsewhere."""
 
@@ -56,9 +111,9 @@ class RefreshDisplay:
         self._lake = lake
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -83,7 +138,7 @@ class RefreshDisplay:
         """A stage begins."""
         self._started = time.monotonic()
         self._done_assets = 0
-        self._console.print(f"[bold]{step.stage:<9}[/] {escape(step.reason)}")
+        self._console.print(led(f"{step.stage:<9}", "bold", f" {step.reason}"))
         self._task = self._progress.add_task(_DOING[step.stage], total=None, facts="")
         if step.stage is Stage.PAGES and step.extraction is not None:
             self._watch = _PageWatch(self, step.extraction)
@@ -98,8 +153,9 @@ class RefreshDisplay:
 
     def check_failed(self, check: str, description: str, *, warning: bool) -> None:
         """A check did not pass."""
-        word = "[yellow]warns[/]" if warning else "[red]failed[/]"
-        self._console.print(f"          check {word} {check}: {escape(description)}")
+        word = ("warns", "yellow") if warning else ("failed", "red")
+        said = f" {check}: {description or 'without a word'}"
+        self._console.print(Text.assemble("          check ", word, printable(said)))
 
     def stage_finished(self) -> None:
         """The stage ended."""
@@ -113,7 +169,7 @@ class RefreshDisplay:
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
-        self._console.print(f"          {done}{seconds:.1f} s", style="dim", highlight=False)
+        self._console.print(f"          {done}{seconds:.1f} s", style="dim")
 
     def close(self) -> None:
         """Stop whatever is still shown; for when a stage ends badly."""
@@ -190,7 +246,7 @@ def rows_table(title: str, counts: Mapping[str, int]) -> Table:
     table.add_column("table")
     table.add_column("rows", justify="right")
     for name, rows in counts.items():
-        table.add_row(name, f"{rows:,}")
+        table.add_row(printable(name), f"{rows:,}")
     return table
 
 
@@ -205,44 +261,48 @@ def sinks_table(statuses: Sequence[SinkStatus]) -> Table:
     for status in statuses:
         kind = "not in the file" if status.settings is None else status.settings.type
         if status.state is None or status.behind is None:
-            table.add_row(status.name, kind, "", "", "", "", "never delivered to")
+            table.add_row(printable(status.name), kind, "", "", "", "", "never delivered to")
         else:
             state = status.state
             numbers = (state.change_seq, status.behind, state.delivered, state.dead_letters)
             shown = (f"{number:,}" for number in numbers)
-            table.add_row(status.name, kind, *shown, age(state.moved_at))
+            table.add_row(printable(status.name), kind, *shown, age(state.moved_at))
     return table
 
 
-def sink_lines(status: SinkStatus) -> Iterator[str]:
+def sink_lines(status: SinkStatus) -> Iterator[Text]:
     """What else there is to say of a sink, a line each."""
     state = status.state
     if state is None:
         return
-    name = escape(status.name)
+    name = printable(status.name)
     if not state.is_held:
-        yield f"{name}: no process delivers to it; `ctg-assets feed run` does"
+        yield Text(f"{name}: no process delivers to it; `ctg-assets feed run` does")
     if state.last_error is not None and state.last_error_at is not None:
-        when = f"last error {age(state.last_error_at)}"
-        if state.failing_since is not None:
-            when = f"[red]held up[/] since {state.failing_since.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {when}"
-        yield f"{name}: {when}: {escape(state.last_error)}"
+        error = f"last error {age(state.last_error_at)}: {printable(state.last_error)}"
+        if state.failing_since is None:
+            yield Text(f"{name}: {error}")
+        else:
+            since = f" since {state.failing_since.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {error}"
+            yield Text.assemble(f"{name}: ", ("held up", "red"), since)
     for letter in status.dead_letters:
         again = ", to be sent again" if letter.replay_asked else ""
-        yield (
-            f"{name}: dead letter: change {letter.change_seq} of {letter.nct_id}, tried "
-            f"{letter.attempts} times, last {age(letter.last_failed_at)}{again}: {escape(letter.reason)}"
+        yield Text(
+            f"{name}: dead letter: change {letter.change_seq} of {printable(letter.nct_id)}, tried "
+            f"{letter.attempts} times, last {age(letter.last_failed_at)}{again}: "
+            f"{printable(letter.reason)}"
         )
     if state.dead_letters > len(status.dead_letters):
         more = state.dead_letters - len(status.dead_letters)
-        yield f"{name}: {more:,} more dead letters, in ctg_meta.feed_dead_letters"
+        yield Text(f"{name}: {more:,} more dead letters, in ctg_meta.feed_dead_letters")
 
 
 def facts(items: Sequence[tuple[str, str]]) -> Text:
     """Names and values, a line each."""
     width = max(len(name) for name, _ in items)
     return Text("\n").join(
-        Text.assemble((f"{name:<{width}}", "bold"), f"  {value}") for name, value in items
+        Text.assemble((f"{name:<{width}}", "bold"), f"  {printable(value)}")
+        for name, value in items
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from ctg_assets.printable import markdown_text
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.inspection import first_rows
 
@@ -19,9 +20,9 @@ _BAR_CHARACTERS = 30
 
 
 def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table; long cells are cut short."""
+    """A Markdown table that shows cells as they are, whatever they hold; long ones are cut short."""
     header = list(header)
-    lines = [" | ".join(header), " | ".join("---" for _ in header)]
+    lines = [" | ".join(map(markdown_text, header)), " | ".join("---" for _ in header)]
     lines += [" | ".join(map(_cell, row)) for row in rows]
     return "\n".join(lines) if len(lines) > 2 else "(none)"
 
@@ -43,5 +44,6 @@ def table_preview(address: PostgresAddress, schema: str, table: str) -> dict[str
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
-    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
+    text = "" if value is None else " ".join(str(value).split())
+    cut = text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
+    return markdown_text(cut)

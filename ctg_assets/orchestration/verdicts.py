@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from ctg_assets.pipeline.checks import Listing, Verdict
+from ctg_assets.printable import printable
 
 
 def check_result(
@@ -24,15 +25,20 @@ def check_result(
         asset_key=asset,
         passed=verdict.passed,
         severity=dg.AssetCheckSeverity.ERROR if verdict.fatal else dg.AssetCheckSeverity.WARN,
-        description=verdict.description,
-        metadata={name: _shown(fact) for name, fact in verdict.facts.items()},
+        description=printable(verdict.description),
+        metadata={printable(name): _shown(fact) for name, fact in verdict.facts.items()},
     )
 
 
 def _shown(fact: int | float | str | Listing) -> Any:
+    if isinstance(fact, str):
+        return printable(fact)
     if not isinstance(fact, Listing):
         return fact
     return dg.MetadataValue.table(
-        [dg.TableRecord(dict(zip(fact.header, row, strict=True))) for row in fact.rows],
+        [
+            dg.TableRecord(dict(zip(fact.header, map(printable, row), strict=True)))
+            for row in fact.rows
+        ],
         schema=dg.TableSchema([dg.TableColumn(name) for name in fact.header]),
     )
