@@ -7,28 +7,34 @@ is read how (`tables`), and how columns come out of nested studies (`flatten.py`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
+from fractions import Fraction
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-DAYS_PER_YEAR = 365.25
+DAYS_PER_UNIT: Mapping[str, Fraction] = {
+    "year": Fraction(1461, 4),
+    "month": Fraction(1461, 4 * 12),
+    "week": Fraction(7),
+    "day": Fraction(1),
+    "hour": Fraction(1, 24),
+    "minute": Fraction(1, 24 * 60),
+}
+"""How many days each unit of an age or duration has, exactly: a year has 365.25 days or 12 months."""
 
-YEARS_PER_UNIT: dict[str, float] = {
-    "year": 1.0,
-    "month": 1 / 12,
-    "week": 7 / DAYS_PER_YEAR,
-    "day": 1 / DAYS_PER_YEAR,
-    "hour": 1 / (24 * DAYS_PER_YEAR),
-    "minute": 1 / (24 * 60 * DAYS_PER_YEAR),
+YEARS_PER_UNIT: Mapping[str, Fraction] = {
+    unit: days / DAYS_PER_UNIT["year"] for unit, days in DAYS_PER_UNIT.items()
 }
 
 # [0-9], not \d: in these patterns \d would also match digits of other scripts.
 _PARTIAL_DATE = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?$"
 # Seven digits bound the number so that no text, however long, becomes an infinite age.
 _AGE = r"(?i)^([0-9]{1,7}(?:\.[0-9]{1,7})?) (year|month|week|day|hour|minute)s?$"
+_AGE_PARTS = re.compile(_AGE, re.ASCII)
 
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}$"
 _LABEL = r"(?s)^([^:]+): (.*)$"
@@ -92,21 +98,39 @@ def precision(text: pl.Expr) -> pl.Expr:
 def years(text: pl.Expr) -> pl.Expr:
     """An age or duration such as `18 Years` or `30 Minutes` in years.
 
-    A year is 365.25 days or 12 months. NULL for text that is not a number and a known unit.
+    A year is 365.25 days or 12 months. NULL for text that is not a number and a known unit. The value
+    is the double closest to the exact one, so that what is a whole number is one.
     """
-    number = text.str.extract(_AGE, 1).cast(pl.Float64)
-    unit = text.str.extract(_AGE, 2).str.to_lowercase()
-    return number * unit.replace_strict(YEARS_PER_UNIT, default=None, return_dtype=pl.Float64)
+    return _converted(text, YEARS_PER_UNIT)
 
 
 def days(text: pl.Expr) -> pl.Expr:
-    """An age or duration in days; NULL where `years` is."""
-    return years(text) * DAYS_PER_YEAR
+    """An age or duration in days, read as by `years`; NULL where that is."""
+    return _converted(text, DAYS_PER_UNIT)
+
+
+def _converted(text: pl.Expr, per_unit: Mapping[str, Fraction]) -> pl.Expr:
+    """Ages in another unit, rounded once: products of doubles made 13.999999999999998 of two weeks."""
+
+    def read(one: str) -> float | None:
+        match = _AGE_PARTS.fullmatch(one)
+        return float(Fraction(match[1]) * per_unit[match[2].lower()]) if match else None
+
+    def convert(column: pl.Series) -> pl.Series:
+        # Millions of ages have a few hundred spellings.
+        spellings = column.unique().drop_nulls()
+        read_once = [read(one) for one in spellings]
+        return column.replace_strict(
+            spellings, pl.Series(read_once, dtype=pl.Float64), default=None, return_dtype=pl.Float64
+        )
+
+    return text.map_batches(convert, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def age_number(text: pl.Expr) -> pl.Expr:
     """The number of an age or duration, where it is whole, whatever its unit."""
-    return text.str.extract(_AGE, 1).cast(pl.Int32, strict=False)
+    number = text.str.extract(_AGE, 1).str.extract(r"^([0-9]+)(?:\.0+)?$", 1)
+    return number.cast(pl.Int32, strict=False)
 
 
 def age_unit(text: pl.Expr) -> pl.Expr:
@@ -251,7 +275,7 @@ def _looked_at(text: pl.Series, *, whole: bool) -> pl.DataFrame:
     clean = pl.col("text").str.replace_many(_SPELLINGS).str.strip_chars()
     digits = clean.str.extract(_QUALIFIED_NUMBER, 2).str.replace_all(",", "", literal=True)
     if whole:
-        number = digits.str.extract(r"^([+-]?[0-9]+)(?:\.0*)?$", 1).cast(pl.Int64, strict=False)
+        number = digits.map_batches(_whole_numbers, return_dtype=pl.Int64, is_elementwise=True)
     else:
         number = digits.cast(pl.Float64, strict=False)
         number = pl.when(number.is_finite()).then(number)
@@ -275,6 +299,19 @@ def _looked_at(text: pl.Series, *, whole: bool) -> pl.DataFrame:
         )
         .collect()
     )
+
+
+def _whole_numbers(text: pl.Series) -> pl.Series:
+    """Numbers such as `12.0` and `1.2e3` that are whole and fit into 64 bits; NULL for others."""
+
+    def read(one: str) -> int | None:
+        number = Fraction(one)
+        fits = number.denominator == 1 and -(2**63) <= number < 2**63
+        return int(number) if fits else None
+
+    spellings = text.unique().drop_nulls()
+    read_once = pl.Series([read(one) for one in spellings], dtype=pl.Int64)
+    return text.replace_strict(spellings, read_once, default=None, return_dtype=pl.Int64)
 
 
 def without_nul(text: pa.Array) -> pa.Array:

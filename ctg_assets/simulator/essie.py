@@ -16,6 +16,7 @@ from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
@@ -436,7 +437,7 @@ _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?", re.ASCII)
 def _age_in_years(text: str) -> float | None:
     match = _AGE.fullmatch(text.lower())
     unit = YEARS_PER_UNIT.get(match[2]) if match else None
-    return float(match[1]) * unit if match and unit else None
+    return float(Fraction(match[1]) * unit) if match and unit else None
 
 
 def _number(text: str) -> float | None:

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -41,13 +42,13 @@ from ctg_assets.model.tables.declaration import (
     enclosing_lists,
 )
 
-DAYS_PER_UNIT = {
-    "year": 365.25,
-    "month": 365.25 / 12,
-    "week": 7.0,
-    "day": 1.0,
-    "hour": 1 / 24,
-    "minute": 1 / 24 / 60,
+MINUTES_PER_UNIT = {
+    "year": 525_960,
+    "month": 43_830,
+    "week": 10_080,
+    "day": 1440,
+    "hour": 60,
+    "minute": 1,
 }
 
 Row = dict[str, Any]
@@ -73,12 +74,22 @@ def partial_date(text: str | None) -> tuple[dt.date | None, dt.date | None, str 
 
 def years(text: str | None) -> float | None:
     """An age in years."""
+    return _duration(text, MINUTES_PER_UNIT["year"])
+
+
+def _duration(text: str | None, minutes: int) -> float | None:
     match = re.fullmatch(
-        r"(\d{1,7}(?:\.\d{1,7})?) ([a-z]+?)s?", text or "", re.ASCII | re.IGNORECASE
+        r"(\d{1,7})(?:\.(\d{1,7}))? ([a-z]+?)s?", text or "", re.ASCII | re.IGNORECASE
     )
-    if not match or match[2].lower() not in DAYS_PER_UNIT:
+    if not match or match[3].lower() not in MINUTES_PER_UNIT:
         return None
-    return float(match[1]) * DAYS_PER_UNIT[match[2].lower()] / 365.25
+    decimals = match[2] or ""
+    # Python rounds the quotient of two whole numbers once, however large they are.
+    return (
+        int(match[1] + decimals)
+        * MINUTES_PER_UNIT[match[3].lower()]
+        / (minutes * 10 ** len(decimals))
+    )
 
 
 _SPELLINGS = {
@@ -118,9 +129,10 @@ def number(text: str | None, *, whole: bool = False) -> Number:
         return None, None, "unparsed"
     found = float(rest)
     if whole:
-        if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", rest):
+        exact = Fraction(rest)
+        if exact.denominator != 1:
             return None, None, "unparsed"
-        found = int(rest.partition(".")[0])
+        found = int(exact)
         if not -(2**63) <= found < 2**63:
             return None, None, "unparsed"
     if not math.isfinite(found):
@@ -140,8 +152,7 @@ def timestamp(text: str) -> dt.datetime | None:
 
 def days(text: str) -> float | None:
     """An age in days."""
-    found = years(text)
-    return None if found is None else found * 365.25
+    return _duration(text, MINUTES_PER_UNIT["day"])
 
 
 def day_of_timestamp(text: str) -> dt.date | None:
@@ -155,7 +166,8 @@ def age(text: str) -> tuple[int | None, str | None]:
     if years(text) is None:
         return None, None
     found, unit = text.split(" ")
-    return int(found) if found.isdigit() else None, unit.lower().removesuffix("s")
+    whole, _, decimals = found.partition(".")
+    return None if decimals.strip("0") else int(whole), unit.lower().removesuffix("s")
 
 
 def label(text: str) -> tuple[str | None, str | None]:
