@@ -88,7 +88,7 @@ def _duration(text: str | None, minutes: int) -> float | None:
     return (
         int(match[1] + decimals)
         * MINUTES_PER_UNIT[match[3].lower()]
-        / (minutes * 10 ** len(decimals))
+        / (minutes * int("1" + "0" * len(decimals)))
     )
 
 
