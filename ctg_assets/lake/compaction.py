@@ -14,11 +14,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from types import TracebackType
 
 import polars as pl
 import pyarrow as pa
@@ -30,6 +30,7 @@ from ctg_assets.lake.history import HistoryEntry, HistoryStore
 from ctg_assets.lake.identity import identify
 from ctg_assets.lake.parsing import Extra, parse_studies, syntax_error
 from ctg_assets.lake.recording import Fates, Recorder
+from ctg_assets.lake.sealed_parquet import sealed_writer
 from ctg_assets.lake.snapshots import (
     EXTRAS_FILE,
     EXTRAS_SCHEMA,
@@ -168,11 +169,7 @@ class Compactor:
         studies = 0
         unknown_fields: Counter[str] = Counter()
         with ExitStack() as stack:
-            files = [
-                stack.enter_context(self._storage.publish(snapshot_path(name, file)))
-                for file in (STUDIES_FILE, EXTRAS_FILE, QUARANTINE_FILE)
-            ]
-            output = stack.enter_context(_Output(*files))
+            output = stack.enter_context(_Output(self._storage, name))
             facts = wanted.select(WANTED_COLUMNS)
             read = self._history.contents(facts, ROW_GROUP_ROWS)
             for rows in stack.enter_context(Ahead(read)):
@@ -183,10 +180,8 @@ class Compactor:
                 if progress is not None:
                     progress(studies, wanted.height)
         if replaced is not None:
-            with (
-                self._storage.publish(snapshot_path(name, REPLACED_FILE)) as stream,
-                pq.ParquetWriter(stream, REPLACED_SCHEMA) as writer,
-            ):
+            path = snapshot_path(name, REPLACED_FILE)
+            with sealed_writer(self._storage, path, REPLACED_SCHEMA) as writer:
                 writer.write_table(pa.table([pa.array(replaced, pa.string())], REPLACED_SCHEMA))
         return unknown_fields
 
@@ -292,12 +287,18 @@ def type_contents(rows: pa.Table) -> TypedContents:
 class _Output:
     """The files of a part being written; studies go to theirs in a thread, one table behind."""
 
-    def __init__(self, studies: IO[bytes], extras: IO[bytes], quarantine: IO[bytes]) -> None:
+    def __init__(self, storage: Storage, part: str) -> None:
         # Ended in reverse order, whatever fails: the last table, the thread, the writers.
         self._stack = ExitStack()
-        self._studies = self._stack.enter_context(_writer(studies, snapshot_schema()))
-        self._extras = self._stack.enter_context(_writer(extras, EXTRAS_SCHEMA))
-        self._quarantine = self._stack.enter_context(_writer(quarantine, QUARANTINE_FILE_SCHEMA))
+        self._studies = self._stack.enter_context(
+            _writer(storage, snapshot_path(part, STUDIES_FILE), snapshot_schema())
+        )
+        self._extras = self._stack.enter_context(
+            _writer(storage, snapshot_path(part, EXTRAS_FILE), EXTRAS_SCHEMA)
+        )
+        self._quarantine = self._stack.enter_context(
+            _writer(storage, snapshot_path(part, QUARANTINE_FILE), QUARANTINE_FILE_SCHEMA)
+        )
         self._thread = self._stack.enter_context(ThreadPoolExecutor(1))
         self._stack.callback(self._wait)
         self._pending: Future[None] | None = None
@@ -305,8 +306,14 @@ class _Output:
     def __enter__(self) -> _Output:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Told of failures, so that none of the files is published.
+        self._stack.__exit__(kind, error, traceback)
 
     def add(self, typed: TypedContents) -> None:
         """Write typed contents; raises what writing those before them raised."""
@@ -348,9 +355,12 @@ def model_fingerprint() -> str:
     return hashlib.sha256(spelled.encode() + code).hexdigest()
 
 
-def _writer(stream: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(
-        stream,
+def _writer(
+    storage: Storage, relative: str, schema: pa.Schema
+) -> AbstractContextManager[pq.ParquetWriter]:
+    return sealed_writer(
+        storage,
+        relative,
         schema,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,

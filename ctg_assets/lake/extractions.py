@@ -15,10 +15,11 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from ctg_assets.lake.records import read_record, write_record
 from ctg_assets.lake.storage import Storage
 
 _FOLDER = "extractions"
@@ -111,6 +112,12 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: datetime
 
 
+class _AskedIds(msgspec.Struct, frozen=True):
+    """The studies that a picked extraction asks for; earlier releases kept a bare list."""
+
+    ids: list[str]
+
+
 class Supersession(msgspec.Struct, frozen=True, kw_only=True):
     """Why an extraction was given up. `superseded_at` is UTC."""
 
@@ -169,25 +176,23 @@ class ExtractionStore:
         """
         if ids is not None:
             # Before the plan: an extraction that can be found can be walked.
-            self._storage.write_bytes(_path(plan.extraction_id, _IDS), msgspec.json.encode(ids))
+            record = _AskedIds(ids=list(ids))
+            write_record(self._storage, _path(plan.extraction_id, _IDS), record)
         self._write(plan.extraction_id, _PLAN, plan)
 
     def ids(self, extraction_id: str) -> list[str]:
         """The ids that a picked extraction asks for, in the order of its pages; none for others."""
-        try:
-            content = self._storage.read_bytes(_path(extraction_id, _IDS))
-        except FileNotFoundError:
-            return []
-        return msgspec.json.decode(content, type=list[str])
+        either: Any = _AskedIds | list[str]
+        found = self._read(extraction_id, _IDS, either)
+        return found.ids if isinstance(found, _AskedIds) else found or []
 
     def plan(self, extraction_id: str) -> ExtractionPlan:
         """An extraction's plan; raises KeyError when there is no such extraction."""
-        try:
-            content = self._storage.read_bytes(_path(extraction_id, _PLAN))
-        except FileNotFoundError:
+        plan = self._read(extraction_id, _PLAN, ExtractionPlan)
+        if plan is None:
             message = f"no extraction {extraction_id} in {self._storage.path(_FOLDER)}"
-            raise KeyError(message) from None
-        return msgspec.json.decode(content, type=ExtractionPlan)
+            raise KeyError(message)
+        return plan
 
     def state(self, extraction_id: str) -> ExtractionState:
         """The state of an existing extraction."""
@@ -247,15 +252,13 @@ class ExtractionStore:
         self._storage.delete_folder(f"{_FOLDER}/{extraction_id}")
 
     def _write(self, extraction_id: str, name: str, content: msgspec.Struct) -> None:
-        encoded = msgspec.json.format(msgspec.json.encode(content), indent=2)
-        self._storage.write_bytes(_path(extraction_id, name), encoded)
+        write_record(self._storage, _path(extraction_id, name), content)
 
     def _read(self, extraction_id: str, name: str, kind: type[_Record]) -> _Record | None:
         try:
-            content = self._storage.read_bytes(_path(extraction_id, name))
+            return read_record(self._storage, _path(extraction_id, name), kind)
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(content, type=kind)
 
 
 def _path(extraction_id: str, name: str) -> str:

@@ -37,6 +37,8 @@ import pyarrow.parquet as pq
 
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
 from ctg_assets.lake.index import index_after
+from ctg_assets.lake.records import read_record, write_record
+from ctg_assets.lake.sealed_parquet import open_sealed, sealed_writer
 from ctg_assets.lake.storage import Storage, StorageError
 
 _FOLDER = "history"
@@ -326,11 +328,10 @@ class HistoryStore:
     def plan(self, sequence: int) -> ExtractionPlan:
         """The plan of an entry's extraction; raises KeyError for entries that do not keep it."""
         try:
-            content = self._storage.read_bytes(_path(sequence, _PLAN))
+            return read_record(self._storage, _path(sequence, _PLAN), ExtractionPlan)
         except FileNotFoundError:
             message = f"entry {sequence} of the history does not keep the plan of its extraction"
             raise KeyError(message) from None
-        return msgspec.json.decode(content, type=ExtractionPlan)
 
     def periods_path(self) -> str | None:
         """Where the index lies; None while there is no history."""
@@ -359,8 +360,7 @@ class HistoryStore:
 
     def tables(self, sequence: int, name: str) -> Iterator[pa.Table]:
         """One of an entry's Parquet files, a row group at a time."""
-        with self._storage.open_input(_path(sequence, name)) as stream:
-            file = pq.ParquetFile(stream)
+        with open_sealed(self._storage, _path(sequence, name)) as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group)
 
@@ -379,7 +379,7 @@ class HistoryStore:
         with contextlib.ExitStack() as stack:
             yield Contents(
                 lambda sequence: stack.enter_context(
-                    self._storage.open_input(_path(sequence, CONTENTS_FILE))
+                    open_sealed(self._storage, _path(sequence, CONTENTS_FILE))
                 )
             )
 
@@ -407,8 +407,7 @@ class HistoryStore:
 
     def write_plan(self, sequence: int, plan: ExtractionPlan) -> None:
         """Keep the plan of an entry's extraction."""
-        encoded = msgspec.json.format(msgspec.json.encode(plan), indent=2)
-        self._storage.write_bytes(_path(sequence, _PLAN), encoded)
+        write_record(self._storage, _path(sequence, _PLAN), plan)
 
     def write_rows(self, sequence: int, name: str, rows: pl.DataFrame, schema: pa.Schema) -> None:
         """Write one of an entry's small tables."""
@@ -421,8 +420,7 @@ class HistoryStore:
 
     def commit(self, entry: HistoryEntry) -> None:
         """Make an entry whose files are in place visible, and remove indexes that it overtook."""
-        encoded = msgspec.json.format(msgspec.json.encode(entry), indent=2)
-        self._storage.write_bytes(_path(entry.sequence, _ENTRY), encoded)
+        write_record(self._storage, _path(entry.sequence, _ENTRY), entry)
         self._remove_overtaken_indexes()
 
     def _remove_overtaken_indexes(self) -> None:
@@ -441,11 +439,11 @@ class HistoryStore:
             self._storage.delete_folder(f"{_FOLDER}/{_name(sequence)}")
 
     def _entry(self, name: str) -> HistoryEntry | None:
+        # A damaged entry is an error, never none: the next one would take its place.
         try:
-            content = self._storage.read_bytes(f"{_FOLDER}/{name}/{_ENTRY}")
+            return read_record(self._storage, f"{_FOLDER}/{name}/{_ENTRY}", HistoryEntry)
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(content, type=HistoryEntry)
 
     def _index_if_readable(self, sequence: int) -> pl.DataFrame | None:
         if not self._storage.exists(_path(sequence, PERIODS_FILE)):
@@ -458,9 +456,9 @@ class HistoryStore:
     def _read(
         self, sequence: int, name: str, columns: Collection[str] | None = None
     ) -> pl.DataFrame:
-        with self._storage.open_input(_path(sequence, name)) as stream:
+        with open_sealed(self._storage, _path(sequence, name)) as file:
             chosen = None if columns is None else list(columns)
-            frame = pl.from_arrow(pq.read_table(stream, columns=chosen))
+            frame = pl.from_arrow(file.read(columns=chosen))
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - what a table becomes
         return frame
 
@@ -472,26 +470,24 @@ class HistoryStore:
 
     @contextlib.contextmanager
     def _publish(self, sequence: int, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-        with (
-            self._storage.publish(_path(sequence, name)) as stream,
-            pq.ParquetWriter(
-                stream,
-                schema,
-                compression="zstd",
-                compression_level=_COMPRESSION_LEVEL,
-                use_dictionary=[field.name for field in schema if field.name in _REPEATING],
-                # What one walk after another sees is a list of all ids, close to one another.
-                column_encoding={"nct_id": "DELTA_BYTE_ARRAY"} if schema == SEEN_SCHEMA else None,
-                write_statistics=["nct_id"] if "nct_id" in schema.names else False,
-            ) as writer,
-        ):
+        with sealed_writer(
+            self._storage,
+            _path(sequence, name),
+            schema,
+            compression="zstd",
+            compression_level=_COMPRESSION_LEVEL,
+            use_dictionary=[field.name for field in schema if field.name in _REPEATING],
+            # What one walk after another sees is a list of all ids, close to one another.
+            column_encoding={"nct_id": "DELTA_BYTE_ARRAY"} if schema == SEEN_SCHEMA else None,
+            write_statistics=["nct_id"] if "nct_id" in schema.names else False,
+        ) as writer:
             yield writer
 
 
 class Contents:
     """The contents of all entries; each file is opened once."""
 
-    def __init__(self, open_file: Callable[[int], pa.NativeFile]) -> None:
+    def __init__(self, open_file: Callable[[int], pq.ParquetFile]) -> None:
         self._open_file = open_file
         self._files: dict[int, _ContentsFile] = {}
 
@@ -513,8 +509,8 @@ class Contents:
 class _ContentsFile:
     """One entry's contents, open for reading single studies."""
 
-    def __init__(self, stream: pa.NativeFile) -> None:
-        self._file = pq.ParquetFile(stream)
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
         metadata = self._file.metadata
         column = self._file.schema_arrow.get_field_index("nct_id")
         self._first_ids = np.array(

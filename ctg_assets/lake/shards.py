@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ctg_assets.lake.damage import DamagedFileError
 from ctg_assets.lake.extractions import ExtractionPlan
 from ctg_assets.lake.identity import identify
+from ctg_assets.lake.sealed_parquet import open_sealed, sealed_writer
 from ctg_assets.lake.storage import Storage
 
 SHARD_SCHEMA = pa.schema(
@@ -92,16 +93,17 @@ class ShardStore:
             info, studies=len(studies), json_bytes=sum(len(study) for study in studies)
         )
         metadata = {_METADATA_KEY: msgspec.json.encode(info)}
-        with self._storage.publish(_path(info.extraction_id, info.page)) as stream:
-            pq.write_table(
-                table.replace_schema_metadata(metadata),
-                stream,
-                compression="zstd",
-                compression_level=_COMPRESSION_LEVEL,
-                # Dictionary pages only cost time on columns whose values do not repeat.
-                use_dictionary=False,
-                write_statistics=["nct_id", "last_update_post_date"],
-            )
+        with sealed_writer(
+            self._storage,
+            _path(info.extraction_id, info.page),
+            SHARD_SCHEMA.with_metadata(metadata),
+            compression="zstd",
+            compression_level=_COMPRESSION_LEVEL,
+            # Dictionary pages only cost time on columns whose values do not repeat.
+            use_dictionary=False,
+            write_statistics=["nct_id", "last_update_post_date"],
+        ) as writer:
+            writer.write_table(table.replace_schema_metadata(metadata))
         return info
 
     def pages(self, extraction_id: str) -> list[int]:
@@ -113,11 +115,15 @@ class ShardStore:
     def info(self, extraction_id: str, page: int) -> ShardInfo:
         """The description of a shard; reads only the file's footer.
 
-        Raises StorageError when it is not there or damaged, as all that reads shards does.
+        Raises DamagedFileError when it is not there or damaged, as all that reads shards does.
         """
-        with self._storage.open_input(_path(extraction_id, page)) as file:
-            metadata = pq.read_metadata(file).metadata
-        return msgspec.json.decode(metadata[_METADATA_KEY], type=ShardInfo)
+        relative = _path(extraction_id, page)
+        with open_sealed(self._storage, relative) as file:
+            metadata = file.metadata.metadata
+        try:
+            return msgspec.json.decode(metadata[_METADATA_KEY], type=ShardInfo)
+        except (TypeError, KeyError, msgspec.DecodeError) as error:
+            raise DamagedFileError(self._storage, relative, "it is no page shard") from error
 
     def infos(self, extraction_id: str) -> Iterator[ShardInfo]:
         """The descriptions of all shards that are there, by page."""
@@ -126,8 +132,8 @@ class ShardStore:
 
     def read(self, extraction_id: str, page: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a shard (all columns of SHARD_SCHEMA, or those named), in the page's order."""
-        with self._storage.open_input(_path(extraction_id, page)) as file:
-            return pq.read_table(file, columns=None if columns is None else list(columns))
+        with open_sealed(self._storage, _path(extraction_id, page)) as file:
+            return file.read(columns=None if columns is None else list(columns))
 
     def file_size(self, extraction_id: str, page: int) -> int:
         """The size of a shard's file in bytes."""

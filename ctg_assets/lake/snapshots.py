@@ -12,6 +12,7 @@ speak of in vain. `manifest.json`, written last, names the parts; without it the
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -20,8 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ctg_assets.lake.damage import DamagedFileError
+from ctg_assets.lake.records import read_record, write_record
+from ctg_assets.lake.sealed_parquet import open_sealed
 from ctg_assets.lake.storage import Storage
 from ctg_assets.model.fields import study_arrow_schema
+
+_log = logging.getLogger(__name__)
 
 _FOLDER = "snapshots"
 STUDIES_FILE = "studies.parquet"
@@ -129,21 +135,24 @@ class SnapshotStore:
         self._storage = storage
 
     def manifest(self, snapshot_id: str) -> SnapshotManifest | None:
-        """The manifest of a snapshot; None when there is no such snapshot, or one of another form."""
+        """The manifest of a snapshot; None when there is no such snapshot, or one of another form.
+
+        One that is damaged is as good as none: the snapshot is made again from the history.
+        """
         try:
-            content = self._storage.read_bytes(snapshot_path(snapshot_id, _MANIFEST_FILE))
+            return read_record(
+                self._storage, snapshot_path(snapshot_id, _MANIFEST_FILE), SnapshotManifest
+            )
         except FileNotFoundError:
             return None
-        try:
-            return msgspec.json.decode(content, type=SnapshotManifest)
-        except msgspec.ValidationError:
-            # Of a release that had no history: the snapshot is made again from its extraction.
+        except DamagedFileError as error:
+            # Also of a release that had no history.
+            _log.warning("%s", error)
             return None
 
     def write_manifest(self, manifest: SnapshotManifest) -> None:
         """Make a snapshot whose files are in place visible."""
-        encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-        self._storage.write_bytes(snapshot_path(manifest.snapshot_id, _MANIFEST_FILE), encoded)
+        write_record(self._storage, snapshot_path(manifest.snapshot_id, _MANIFEST_FILE), manifest)
 
     def manifests(self) -> list[SnapshotManifest]:
         """The manifests of all snapshots, oldest first."""
@@ -283,8 +292,8 @@ class SnapshotParts:
 
     @contextlib.contextmanager
     def _open(self, number: int, name: str) -> Iterator[pq.ParquetFile]:
-        with self._storage.open_input(snapshot_path(self._names[number], name)) as stream:
-            yield pq.ParquetFile(stream)
+        with open_sealed(self._storage, snapshot_path(self._names[number], name)) as file:
+            yield file
 
 
 def _read_without(

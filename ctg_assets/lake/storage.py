@@ -150,8 +150,7 @@ class Storage:
     def _unreadable(self, relative: str, error: Exception) -> StorageError:
         return StorageError(
             f"cannot read {self.path(relative)}: {error}; check its permissions and the disk. If it is "
-            "damaged, bring it back from a backup. Extractions and snapshots may also be deleted, then "
-            "they are made again; the history cannot be"
+            "damaged, `ctg-assets verify` says what can be done"
         )
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from ctg_assets.lake.damage import DamagedFileError
 from ctg_assets.lake.extractions import ExtractionPlan
+from ctg_assets.lake.records import read_record, write_record
 from ctg_assets.model.drift import drifts
 from ctg_assets.model.published import PublishedModel
 from ctg_assets.pipeline.checks import Listing, Verdict
@@ -58,7 +60,7 @@ def check_published_model(client: RegistryClient, lake: Lake, plan: ExtractionPl
             asked_at=datetime.now(UTC),
             model=model,
         )
-        lake.storage.write_bytes(_path(plan.source), msgspec.json.encode(record))
+        write_record(lake.storage, _path(plan.source), record)
     return published_model_verdict(record)
 
 
@@ -110,11 +112,13 @@ def _unzipped(file: Path) -> bytes:
 
 
 def recorded_model(lake: Lake, source: str) -> PublishedRecord | None:
-    """What a registry last said of its data; None if it was never asked, or in another form."""
+    """What a registry last said of its data; None if it was never asked, or in another form.
+
+    A damaged answer is as good as none: the registry is asked again.
+    """
     try:
-        content = lake.storage.read_bytes(_path(source))
-        return msgspec.json.decode(content, type=PublishedRecord)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return read_record(lake.storage, _path(source), PublishedRecord)
+    except (FileNotFoundError, DamagedFileError):
         return None
 
 
