@@ -213,7 +213,7 @@ class Compactor:
             # An older content brought in last does not make what is current older.
             data_timestamp=max(
                 self._history.entries(), key=lambda each: each.observed_at
-            ).data_timestamp,
+            ).counted_timestamp,
             content_fingerprint=content_fingerprint,
             model_fingerprint=model_fingerprint(),
             studies=typed.height,

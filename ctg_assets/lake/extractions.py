@@ -77,6 +77,8 @@ class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
     expects no number. `planned_at` is UTC. `since` is the first posting day of an incremental
     extraction. `reason` says why this mode was chosen. `dated_by_studies` says of an import that each
     of its contents counts as observed on its own last update date, not at `data_timestamp`.
+    `number` counts the extractions of a lake in the order of planning, from 1; it is 0 in plans of
+    releases that did not count, which are all older than those that did.
     """
 
     extraction_id: str
@@ -92,6 +94,7 @@ class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
     since: date | None = None
     reason: str | None = None
     dated_by_studies: bool = False
+    number: int = 0
 
     def page_key(self, page: int) -> str:
         """The partition key of one of its pages (from 1)."""
@@ -169,16 +172,20 @@ class ExtractionStore:
         """Keep extractions in `storage`."""
         self._storage = storage
 
-    def create(self, plan: ExtractionPlan, ids: Sequence[str] | None = None) -> None:
-        """Record a new extraction; it is open from now on.
+    def create(self, plan: ExtractionPlan, ids: Sequence[str] | None = None) -> ExtractionPlan:
+        """Record a new extraction, which is open from now on; returns its plan, with its number.
 
-        `ids` are the studies that a picked extraction asks for, in the order of its pages.
+        `ids` are the studies that a picked extraction asks for, in the order of its pages. Only one
+        process may plan at a time (the caller sees to it).
         """
+        known = max((other.number for other in self.plans()), default=0)
+        plan = msgspec.structs.replace(plan, number=known + 1)
         if ids is not None:
             # Before the plan: an extraction that can be found can be walked.
             record = _AskedIds(ids=list(ids))
             write_record(self._storage, _path(plan.extraction_id, _IDS), record)
         self._write(plan.extraction_id, _PLAN, plan)
+        return plan
 
     def ids(self, extraction_id: str) -> list[str]:
         """The ids that a picked extraction asks for, in the order of its pages; none for others."""
@@ -206,8 +213,8 @@ class ExtractionStore:
         """The plans of all extractions, oldest first."""
         ids = self._storage.names(_FOLDER)
         plans = [self.plan(id_) for id_ in ids if self._storage.exists(_path(id_, _PLAN))]
-        # Ids name the second, and two small extractions may be planned within one.
-        return sorted(plans, key=lambda plan: plan.planned_at)
+        # Not by our clock, which may have been set back since, or be another machine's.
+        return sorted(plans, key=lambda plan: (plan.number, plan.planned_at))
 
     def latest(self, state: ExtractionState) -> ExtractionPlan | None:
         """The plan of the newest extraction in a state, if there is one."""

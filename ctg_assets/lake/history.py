@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -35,7 +35,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.lake.credible_times import REGISTRY_BEGAN
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
 from ctg_assets.lake.index import index_after
 from ctg_assets.lake.records import read_record, write_record
 from ctg_assets.lake.sealed_parquet import open_sealed, sealed_writer
@@ -206,7 +207,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     `studies` are current afterwards. `changes` counts by kind. Changes have the numbers from
     `first_change_seq` up to, not including, `next_change_seq`. `revision` is the sequence of the last
     entry that changed anything. `wanted` studies are still to be fetched. `duplicate_rows` repeated a
-    study within the extraction.
+    study within the extraction. `impossible_dates` counts last update dates that an import by such dates
+    did not go by, since they cannot be; `impossible_date` is one of them, with its study.
     """
 
     sequence: int
@@ -226,6 +228,16 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     wanted: int = 0
     duplicate_rows: int = 0
+    impossible_dates: int = 0
+    impossible_date: str | None = None
+
+    @property
+    def counted_timestamp(self) -> str:
+        """The data timestamp; where that cannot be, the time that counts in its place, spelled alike."""
+        said = parse_data_timestamp(self.data_timestamp)
+        if said.date() >= REGISTRY_BEGAN and said <= self.observed_at:
+            return self.data_timestamp
+        return self.observed_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 class IndexLostError(StorageError):

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from ctg_assets.lake import credible_times
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
 from ctg_assets.lake.history import PERIODS_SCHEMA, UNIDENTIFIED, ChangeKind
 from ctg_assets.lake.slotting import Absence, Content, Period, Transition, lasting, slot_in
@@ -82,8 +83,19 @@ class Observations:
     def data_timestamp(self) -> str:
         """The time that the extraction as a whole counts for, as the registry spells it."""
         if self.plan.dated_by_studies:
-            return self.observed_at.strftime("%Y-%m-%dT%H:%M:%S")
+            return self.observed_at.replace(tzinfo=None).isoformat(timespec="seconds")
         return self.plan.data_timestamp
+
+    @property
+    def impossible_dates(self) -> pl.DataFrame:
+        """The last update dates that do not count since they cannot be, where such dates count: id and date."""
+        dates = self.seen.select("nct_id", "last_update_post_date")
+        if not self.plan.dated_by_studies:
+            return dates.clear()
+        return dates.filter(~self._is_possible("last_update_post_date"))
+
+    def _is_possible(self, column: str) -> pl.Expr:
+        return credible_times.is_possible_date(column, self.plan.planned_at)
 
     @property
     def heads(self) -> pl.DataFrame:
@@ -228,7 +240,10 @@ class Observations:
         absences = [absence for absence, _ in self.absences]
         # What has no NCT id is not seen by a census.
         of_contents = [absence for absence, mode in self.absences if mode.is_whole]
-        dated = observed.sort("nct_id", "seen_date", nulls_last=False)
+        # A date that cannot be does not count; neither does it stand in the way of all that follows.
+        possible = pl.when(self._is_possible("seen_date")).then("seen_date")
+        dated = observed.with_columns(seen_date=possible)
+        dated = dated.sort("nct_id", "seen_date", nulls_last=False)
         for row in dated.iter_rows(named=True):
             nct_id = row["nct_id"]
             at = self._observed_time(row["seen_date"])

@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from ctg_assets.lake import credible_times
 from ctg_assets.lake.differences import write_differences
 from ctg_assets.lake.extractions import (
     Completion,
@@ -96,7 +97,7 @@ class Recorder:
         columns = ["nct_id", "valid_to", "last_observed_at"]
         heads = self._history.periods(columns).filter(pl.col("valid_to").is_null())
         seen = self._sorted.facts(extraction_id)
-        missing = missing_studies(plan, heads, seen, self._observed_at(plan))
+        missing = missing_studies(plan, heads, seen, self._observed_at(plan, seen))
         return Disappearance(
             heads.height, missing.len(), leaves_scope(plan, self._history.entries())
         )
@@ -133,7 +134,7 @@ class Recorder:
             sequence=sequence,
             observed_at=_newest_date(seen, plan)
             if plan.dated_by_studies
-            else self._observed_at(plan),
+            else self._observed_at(plan, seen),
             periods=self._history.periods(),
             seen=seen,
             whole=_walked_whole(plan, completion),
@@ -178,21 +179,21 @@ class Recorder:
             raise IncompleteExtractionError(message)
         return completion
 
-    def _observed_at(self, plan: ExtractionPlan) -> datetime:
-        """The time that an extraction's observations count for.
+    def _observed_at(self, plan: ExtractionPlan, seen: pl.DataFrame) -> datetime:
+        """The time that an extraction's observations count for; `seen` are its facts.
 
         Walks follow each other in time, whatever the registry's clock says: the second one at a data
         version, or one of a registry that went back, is put a millisecond after the one before it.
         """
-        observed_at = parse_data_timestamp(plan.data_timestamp)
         if plan.mode is ExtractionMode.IMPORT:
-            return observed_at
+            return parse_data_timestamp(plan.data_timestamp)
         walks = (
             entry.observed_at
             for entry in self._history.entries()
             if entry.mode is not ExtractionMode.IMPORT
         )
         last = max(walks, default=None)
+        observed_at = credible_times.observed_at(plan, last, seen["last_update_post_date"])
         return observed_at if last is None else max(observed_at, last + _BETWEEN_WALKS)
 
     def _write_contents(
@@ -259,6 +260,8 @@ class Recorder:
             revision=revision_after(work, changes, latest),
             wanted=work.wanted.len(),
             duplicate_rows=completion.rows - work.seen.height,
+            impossible_dates=work.impossible_dates.height,
+            impossible_date=_spelled(work.impossible_dates),
         )
         write_entry_files(self._history, work, changes)
         self._history.commit(entry)
@@ -368,11 +371,20 @@ def missing_studies(
 
 
 def _newest_date(seen: pl.DataFrame, plan: ExtractionPlan) -> datetime:
-    """The newest last update date, as a time; studies without one count at that of the plan."""
+    """The newest last update date that can be, as a time; studies without one count at the plan's."""
     undated = pl.lit(parse_data_timestamp(plan.data_timestamp)).cast(pl.Datetime("us", "UTC"))
-    dates = pl.col("last_update_post_date").cast(pl.Datetime("us", "UTC")).fill_null(undated)
-    newest = seen.select(dates.max()).item()
+    possible = credible_times.is_possible_date("last_update_post_date", plan.planned_at)
+    dates = pl.when(possible).then(pl.col("last_update_post_date").cast(pl.Datetime("us", "UTC")))
+    newest = seen.select(dates.otherwise(undated).max()).item()
     return newest or parse_data_timestamp(plan.data_timestamp)
+
+
+def _spelled(dates: pl.DataFrame) -> str | None:
+    """The first of some studies' dates, with the study; None when there is none."""
+    if not dates.height:
+        return None
+    nct_id, posted = dates.row(0)
+    return f"{nct_id}: {posted.isoformat()}"
 
 
 def _walked_whole(plan: ExtractionPlan, completion: Completion) -> bool:

@@ -159,7 +159,7 @@ class SnapshotStore:
         found = (self.manifest(name) for name in self._storage.names(_FOLDER))
         return sorted(
             (manifest for manifest in found if manifest is not None),
-            key=lambda manifest: manifest.created_at,
+            key=lambda manifest: manifest.history_sequence,
         )
 
     def latest(self) -> SnapshotManifest | None:

@@ -32,6 +32,10 @@ _LOGS = "logs"
 # one overtaken time and again means that something is wrong.
 _MOST_SUPERSEDED_WALKS = 5
 
+# At one data version at most four walks are due one after the other. A registry that says something new
+# of its data after each of them is none that can be followed.
+_MOST_WALKS_PLANNED = 20
+
 
 class Listener(Protocol):
     """Whoever wants to know how a refresh goes."""
@@ -82,7 +86,8 @@ def run_stages(
     """
     bury_dead_runs(instance)
     runner = _Runner(settings, definitions, instance, listener)
-    superseded = 0
+    superseded = planned = 0
+    done: set[Step] = set()
     step = first
     while True:
         runner.require_idle()
@@ -95,13 +100,28 @@ def run_stages(
             if not _was_superseded(settings, step) or superseded == _MOST_SUPERSEDED_WALKS:
                 raise
             superseded += 1
+        else:
+            done.add(step)
         listener.stage_finished()
         upcoming = following()
         if isinstance(upcoming, Rest):
             return upcoming
-        if upcoming == step:
+        # A walk that was given up is planned once more, for the same reason.
+        planned += upcoming.stage is Stage.PLAN
+        if upcoming == step or (upcoming in done and upcoming.stage is not Stage.PLAN):
             raise StageFailedError(
-                step.stage, f"it succeeded, and still {upcoming.reason}", run_id, log
+                step.stage,
+                f"it succeeded, and still {upcoming.reason}; nothing is gained by going on",
+                run_id,
+                log,
+            )
+        if planned > _MOST_WALKS_PLANNED:
+            raise StageFailedError(
+                step.stage,
+                f"{planned} walks were planned one after the other, and the registry's data have moved "
+                f"on again ({upcoming.reason}); what is recorded stays, try again later",
+                run_id,
+                log,
             )
         step = upcoming
 

@@ -34,8 +34,7 @@ _UNFINISHED = [
 
 def process_tags() -> dict[str, str]:
     """The tags by which a run of this process can be told dead or alive."""
-    started = psutil.Process().create_time()
-    return {_PROCESS_TAG: f"{socket.gethostname()}/{os.getpid()}/{started:.2f}"}
+    return {_PROCESS_TAG: f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"}
 
 
 def mark_running_here(context: dg.AssetExecutionContext) -> None:
@@ -104,7 +103,7 @@ def is_gone(run: dg.DagsterRun) -> bool:
     if host != socket.gethostname():
         return False
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+        return _started(int(pid)) != started
     except psutil.NoSuchProcess:
         return True
 
@@ -115,3 +114,12 @@ def _process_in_words(run: dg.DagsterRun) -> str:
         return "unknown"
     host, pid, _ = process.split("/")
     return f"{pid} on {host}"
+
+
+def _started(pid: int) -> str:
+    """When a process began, in a form that is the same whenever it is asked for.
+
+    Seconds since the machine was started: its time of day would move with a clock that is set while
+    the process lives. Raises psutil.NoSuchProcess.
+    """
+    return f"{psutil.Process(pid).create_time() - psutil.boot_time():.2f}"

@@ -44,6 +44,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
     attempts: Attempts = Attempts()
     asked_registry_at: float = 0.0
+    asked_registry_after: str = ""
     registry_timestamp: str = ""
     warehouse: str = ""
 
@@ -106,16 +107,21 @@ class _Memory:
         self.now = now
 
     def registry_timestamp(self) -> str:
-        """The registry's data timestamp; asked anew once the poll interval is over or a walk began."""
+        """The registry's data timestamp; asked anew once the poll interval is over or a walk ended."""
         newest = self.lake.extractions.latest(ExtractionState.COMPLETE)
-        planned_at = newest.planned_at.timestamp() if newest is not None else 0.0
+        newest_id = newest.extraction_id if newest is not None else ""
         cursor = self.cursor
-        fresh = self.now - cursor.asked_registry_at < self.settings.poll_seconds
-        if not cursor.registry_timestamp or not fresh or cursor.asked_registry_at < planned_at:
+        # Below zero once the clock was set back.
+        fresh = 0 <= self.now - cursor.asked_registry_at < self.settings.poll_seconds
+        is_walked = cursor.asked_registry_after == newest_id
+        if not cursor.registry_timestamp or not fresh or not is_walked:
             with open_registry(self.settings) as client:
                 answer = client.version(retry_seconds=0).data_timestamp
             self.cursor = msgspec.structs.replace(
-                cursor, registry_timestamp=answer, asked_registry_at=self.now
+                cursor,
+                registry_timestamp=answer,
+                asked_registry_at=self.now,
+                asked_registry_after=newest_id,
             )
         return self.cursor.registry_timestamp
 

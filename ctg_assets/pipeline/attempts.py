@@ -32,5 +32,7 @@ class Attempts(msgspec.Struct, frozen=True):
         """Seconds to wait before `work` may be attempted (again); the pause doubles each time."""
         if work != self.work or self.count == 0:
             return 0.0
+        if now < self.last_at:
+            return 0.0  # The clock was set back: how long ago the last attempt was is not known.
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(self.count - 1, 10))
         return max(0.0, self.last_at + pause - now)

@@ -143,16 +143,14 @@ class Crawler:
         if wanted.mode is ExtractionMode.PICKED:
             pages = max(1, -(-len(ids) // wanted.page_size))
             plan = msgspec.structs.replace(wanted, planned_pages=pages)
-            self._extractions.create(plan, ids)
-            return plan
+            return self._extractions.create(plan, ids)
         studies = self._client.count(wanted.query, posted_since=wanted.since)
         plan = msgspec.structs.replace(
             wanted,
             expected_studies=studies,
             planned_pages=planned_pages(studies, wanted.page_size),
         )
-        self._extractions.create(plan)
-        return plan
+        return self._extractions.create(plan)
 
     def walk(self, plan: ExtractionPlan, last_page: int) -> Iterator[CrawledPage]:
         """Walk until `last_page` is there, yielding every page up to it, those already there first.

@@ -57,7 +57,7 @@ def import_file(
         dated_by_studies=dated_by_studies,
     )
     _remove_killed_imports(lake)
-    lake.extractions.create(plan)
+    plan = lake.extractions.create(plan)
     try:
         completion = _write_shards(lake, plan, _batches(first, studies, page_size), progress)
     except BaseException:

@@ -10,6 +10,8 @@ fetch. Only a whole walk sees silent edits. So all of them take turns.
 
 Intervals are counted in days between data versions, not by our clock: while the registry publishes
 nothing there is nothing to see, and a walk begun some minutes later than last time is not late.
+But what the registry says of its data may be wrong for a day. So the days are counted from walk to walk,
+and a step back counts as one: after each change of day a walk is a day older, whatever was said.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 
+from ctg_assets.lake.credible_times import REGISTRY_BEGAN
 from ctg_assets.lake.extractions import ExtractionMode, parse_data_timestamp, planned_pages
 from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.pipeline.crawl import IDS_PER_REQUEST
@@ -104,7 +108,8 @@ class _Policy:
 
     def _whole_if_due(self) -> Choice | None:
         last = self._wholes[-1]
-        observed_at = parse_data_timestamp(last.data_timestamp)
+        # By what counted, not by what was said.
+        observed_at = parse_data_timestamp(last.counted_timestamp)
         if any(
             entry.sequence > last.sequence and entry.observed_at >= observed_at
             for entry in self._imports
@@ -142,24 +147,27 @@ class _Policy:
         return Choice(ExtractionMode.PICKED, reason, wanted_by=last.sequence)
 
     def _incremental_if_moved(self) -> Choice | None:
-        last = self._last_walk_of_contents()
+        last = self._last_walk_of_contents().data_timestamp
         if last == self._now:
             return None
         return self._incremental(_moved(last, self._now))
 
     def _incremental(self, reason: str) -> Choice:
-        seen = min(_day(self._last_walk_of_contents()), _day(self._now))
+        # Not by what was said of the data then, which may be a time that cannot be.
+        seen = _day(self._last_walk_of_contents().counted_timestamp)
+        if _day(self._now) >= REGISTRY_BEGAN:
+            seen = min(seen, _day(self._now))
         since = seen - timedelta(days=self._settings.incremental_overlap_days)
         return Choice(ExtractionMode.INCREMENTAL, reason, since=since)
 
-    def _last_walk_of_contents(self) -> str:
-        """The data version up to which everything posted was asked for."""
+    def _last_walk_of_contents(self) -> HistoryEntry:
+        """The last walk that asked for everything posted up to its data version."""
         asked_by_date = [
             walk
             for walk in self._walks
             if walk.mode.is_whole or walk.mode is ExtractionMode.INCREMENTAL
         ]
-        return asked_by_date[-1].data_timestamp
+        return asked_by_date[-1]
 
     def _census_if_due(self) -> Choice | None:
         covering = [walk for walk in self._walks if walk.mode.covers_scope]
@@ -175,7 +183,11 @@ class _Policy:
         return Choice(ExtractionMode.CENSUS, reason)
 
     def _days_since(self, walk: HistoryEntry) -> int:
-        return (_day(self._now) - _day(walk.data_timestamp)).days
+        """The days of data since a walk, by all that the registry said since, or by when it was."""
+        said = [each.data_timestamp for each in self._walks if each.sequence >= walk.sequence]
+        steps = [(_day(to) - _day(from_)).days for from_, to in pairwise([*said, self._now])]
+        counted = (_day(self._now) - _day(walk.counted_timestamp)).days
+        return max(counted, sum(1 if step < 0 else step for step in steps))
 
 
 def _walks_of_scope(settings: Settings, entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:

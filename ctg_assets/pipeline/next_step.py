@@ -19,12 +19,17 @@ from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.lake.shards import first_missing_page
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.checks import Verdict, recording_verdicts, snapshot_verdicts
-from ctg_assets.pipeline.mode_policy import choose
+from ctg_assets.pipeline.mode_policy import Choice, choose
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 
 # Tokens may expire and counts may be off for a moment, but not time after time at one data version.
 _MOST_WALKS_GIVEN_UP = 5
+
+# Whatever the cause, a walk that brings the history no further is not repeated for ever. More than two
+# complete walks that were lost, or five of a kind that were recorded, is no accident any more.
+_MOST_WALKS_LOST = 2
+_MOST_WALKS_OF_A_KIND = 5
 
 
 class Stage(StrEnum):
@@ -123,7 +128,11 @@ def next_step(
     choice = choose(settings, lake.history.entries(), now)
     if choice is None:
         return held_back or Rest(f"everything is as of the registry's data version {now}")
-    return _given_up_too_often(settings, lake, now) or Step(Stage.PLAN, str(choice))
+    return (
+        _given_up_too_often(settings, lake, now)
+        or _without_progress(settings, lake, now, choice)
+        or Step(Stage.PLAN, str(choice))
+    )
 
 
 def _given_up_too_often(settings: Settings, lake: Lake, now: str) -> Rest | None:
@@ -145,6 +154,51 @@ def _given_up_too_often(settings: Settings, lake: Lake, now: str) -> Rest | None
         "tries this one once more.",
         blocked=True,
     )
+
+
+def _without_progress(settings: Settings, lake: Lake, now: str, choice: Choice) -> Rest | None:
+    """Why one more walk over this data version would bring nothing, if walks of it brought nothing.
+
+    This should never come to pass. But what is due is told from the history, and if for whatever
+    reason a walk does not get there, or does not settle what made it due, it would be due again, and
+    the registry asked for everything as fast as it allows.
+    """
+    entries = lake.history.entries()
+    recorded = {entry.extraction_id for entry in entries}
+    waiting = {plan.extraction_id for plan in unrecorded(settings, lake)}
+    plans = lake.extractions.plans()
+    last_recorded = max((p.number for p in plans if p.extraction_id in recorded), default=0)
+    lost = [
+        plan.extraction_id
+        for plan in plans
+        if _is_wanted(plan, settings)
+        and plan.data_timestamp == now
+        and plan.number > last_recorded
+        and plan.extraction_id not in waiting
+        and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+    ]
+    remedy = (
+        "Nothing more is asked of the registry at this data version; the next one will be tried. "
+        "`ctg-assets refresh --again` tries this one once more. Please report this."
+    )
+    if len(lost) >= _MOST_WALKS_LOST:
+        return Rest(
+            f"{len(lost)} complete walks over data version {now} did not get into the history "
+            f"({', '.join(lost)}), and still it is due: {choice}. {remedy}",
+            blocked=True,
+        )
+    same = 0
+    for entry in reversed(entries):
+        if entry.mode is ExtractionMode.IMPORT or entry.data_timestamp != now:
+            break
+        same += entry.mode is choice.mode and _is_current(entry, settings)
+    if same >= _MOST_WALKS_OF_A_KIND:
+        return Rest(
+            f"data version {now} was walked {same} times in the same way, and still it is due: "
+            f"{choice}. {remedy}",
+            blocked=True,
+        )
+    return None
 
 
 def _is_wanted(plan: ExtractionPlan, settings: Settings) -> bool:

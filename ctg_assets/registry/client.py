@@ -313,7 +313,7 @@ class RegistryClient:
 
     def _decode(self, path: str, body: bytes, answer_type: type[_Answer]) -> _Answer:
         try:
-            return msgspec.json.decode(body, type=answer_type)
+            answer = msgspec.json.decode(body, type=answer_type)
         except msgspec.ValidationError as error:
             message = (
                 f"{self.api_url}{path} answered with JSON of another shape ({error}): "
@@ -323,6 +323,23 @@ class RegistryClient:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             message = f"{self.api_url}{path} answered with broken JSON ({error}): {_excerpt(body)}"
             raise TransientRegistryError(message) from error
+        if isinstance(answer, _VersionAnswer):
+            answer.dataTimestamp = self._in_utc(answer.dataTimestamp)
+        return answer
+
+    def _in_utc(self, data_timestamp: str) -> str:
+        """A data timestamp in the one spelling that is compared: UTC, without an offset."""
+        try:
+            moment = datetime.fromisoformat(data_timestamp)
+            moment = moment.astimezone(UTC) if moment.tzinfo else moment
+        except (ValueError, OverflowError) as error:
+            # Seen once it may be right the next time, and nothing can be begun without it.
+            message = (
+                f"{self.api_url}/version says that its data are of {data_timestamp!r}, which is no "
+                "time (expected one like 2026-11-20T09:00:05)"
+            )
+            raise TransientRegistryError(message) from error
+        return moment.replace(tzinfo=None).isoformat()
 
     def _html_error(self, path: str, body: bytes, seen: int) -> RegistryError:
         """A page of HTML where JSON belongs: an outage page now and then, a wrong URL every time."""
@@ -372,10 +389,21 @@ def _retry_after_seconds(response: httpx.Response) -> float | None:
         when = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
-    # HTTP dates are always GMT, also where the zone is left out or "-0000".
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    seconds: float = (when - datetime.now(UTC)).total_seconds()
+    seconds: float = (_in_gmt(when) - _answered_at(response)).total_seconds()
     return max(0.0, seconds)
+
+
+def _answered_at(response: httpx.Response) -> datetime:
+    """When an answer was sent, by the clock of whoever sent it if that is said, else by ours."""
+    try:
+        return _in_gmt(email.utils.parsedate_to_datetime(response.headers.get("Date", "")))
+    except ValueError:
+        return datetime.now(UTC)
+
+
+def _in_gmt(when: datetime) -> datetime:
+    """An HTTP date, which is always GMT, also where the zone is left out or "-0000"."""
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _excerpt(body: bytes) -> str:

@@ -4,7 +4,9 @@ Belongs here: how long to wait before the next request may be sent. Does not bel
 request is, or where the window's record lies (`pipeline/services.py` says).
 
 The record is pyrate-limiter's SQLite bucket under a file lock: each permitted request is a row with
-its wall-clock time, so a restarted process still sees what the previous one sent.
+its wall-clock time, so a restarted process still sees what the previous one sent. The clock may be set
+meanwhile: what seems to have been sent in the future counts as sent now, and each process also counts
+its own requests by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +51,9 @@ class SharedRateLimit:
         self._record = record
         self._requests = requests
         self._window_ms = round((window_seconds + _TRANSIT_SLACK_SECONDS) * 1000)
+        # When this process sent its last requests, by a clock that nobody sets: one that is set forward
+        # makes the record forget what was sent just now.
+        self._sent: deque[float] = deque(maxlen=requests)
         with self._explained():
             self._bucket = SQLiteBucket.init_from_file(
                 rates=[Rate(requests, self._window_ms)],
@@ -76,16 +82,27 @@ class SharedRateLimit:
         """
         # The time is read under the lock, else a request could be dated before it was permitted.
         with self._bucket.lock:
+            sent_by_us_ms = self._own_wait_ms()
+            if sent_by_us_ms > 0:
+                return sent_by_us_ms
             now = time.time_ns() // 1_000_000
             self._bucket.leak(now)
             newest = self._bucket.peek(0)
             if newest is not None and newest.timestamp > now + self._window_ms:
                 self._redate(now)
             if self._bucket.put(RateItem("registry", now)):
+                self._sent.append(time.monotonic())
                 return 0
             in_the_way = self._bucket.peek(self._requests - 1)
             # The window includes both of its ends.
             return 1 if in_the_way is None else in_the_way.timestamp + self._window_ms + 1 - now
+
+    def _own_wait_ms(self) -> int:
+        """The milliseconds until this process by itself may send another request."""
+        if len(self._sent) < self._requests:
+            return 0
+        since_first_ms = int((time.monotonic() - self._sent[0]) * 1000)
+        return self._window_ms + 1 - since_first_ms
 
     def _redate(self, now: int) -> None:
         """Count what was sent before the clock was set back as sent now.

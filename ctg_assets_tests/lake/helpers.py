@@ -93,8 +93,7 @@ def extraction(
 ) -> ExtractionPlan:
     """An extraction of these pages, which is complete unless said otherwise."""
     extractions, shards = ExtractionStore(storage), ShardStore(storage)
-    made = plan(extraction_id, planned_pages=len(pages), **changes)
-    extractions.create(made)
+    made = extractions.create(plan(extraction_id, planned_pages=len(pages), **changes))
     infos = [
         shards.write(shard_info(extraction_id, page), studies)
         for page, studies in enumerate(pages, start=1)

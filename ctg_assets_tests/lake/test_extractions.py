@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +45,7 @@ def test_an_extraction_goes_through_its_states(any_storage: Storage) -> None:
     assert supersession is not None
     assert supersession.reason == "the data moved"
     assert before <= supersession.superseded_at <= datetime.now(UTC)
-    assert store.plan("a") == plan("a")
+    assert store.plan("a") == plan("a", number=1)
 
 
 def test_being_superseded_wins() -> None:
@@ -63,7 +64,7 @@ def test_an_unknown_extraction(storage: Storage) -> None:
 
 
 def test_lists_and_latest(any_storage: Storage) -> None:
-    """Extractions are listed by the time of their plan, also within one second, whatever their ids."""
+    """Extractions are listed in the order in which they were planned, whatever their ids."""
     store = ExtractionStore(any_storage)
     assert store.plans() == []
     assert store.latest(ExtractionState.OPEN) is None
@@ -79,6 +80,29 @@ def test_lists_and_latest(any_storage: Storage) -> None:
     assert latest.extraction_id == "c"
     assert store.latest(ExtractionState.SUPERSEDED) is None
     assert [found.extraction_id for found in store.open_crawls()] == ["k"]
+
+
+@given(
+    old=st.lists(st.integers(-(10**9), 10**9), max_size=3, unique=True),
+    new=st.lists(st.integers(-(10**9), 10**9), max_size=5),
+)
+def test_the_order_is_the_lakes_own(old: list[int], new: list[int]) -> None:
+    """Set back and forth by up to thirty years, our clock moves no plan; only plans without a number go by it."""
+    storage = memory_storage()
+    store = ExtractionStore(storage)
+    for number, seconds in enumerate(old):
+        made = plan(f"old {number}", planned_at=EPOCH + timedelta(seconds=seconds))
+        # As a release without numbers wrote it.
+        facts = {k: v for k, v in msgspec.to_builtins(made).items() if k != "number"}
+        storage.write_bytes(f"extractions/old {number}/plan.json", msgspec.json.encode(facts))
+    for number, seconds in enumerate(new):
+        made = store.create(plan(f"new {number}", planned_at=EPOCH + timedelta(seconds=seconds)))
+        assert made == store.plan(made.extraction_id)
+    by_time = sorted(range(len(old)), key=lambda number: old[number])
+    assert [found.extraction_id for found in store.plans()] == [
+        *(f"old {number}" for number in by_time),
+        *(f"new {number}" for number in range(len(new))),
+    ]
 
 
 @given(

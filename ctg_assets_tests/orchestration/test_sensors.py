@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,6 +231,41 @@ def test_plans_anew_when_the_data_moved(
     request = sensor.request()
     assert request.job_name == "plan_extraction"
     assert request.tags[REASON_TAG].startswith("incremental: the registry's data moved from")
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600, -86_400 * 3000])
+def test_a_clock_that_was_set_does_not_silence_it(
+    sensor: Sensor,
+    shared_simulator: RunningSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
+) -> None:
+    """Set back or forth between two ticks, the sensor asks the registry once more and goes on."""
+    plan = sensor.plan()
+    sensor.walk(plan)
+    holds = load.wanted_state(sensor.lake.compactor.compact(plan.extraction_id))
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
+    assert isinstance(sensor.tick(), str)
+    now = time.time()
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.time.time", lambda: now + seconds)
+    asked = asked_versions(shared_simulator)
+    assert isinstance(sensor.tick(), str)
+    assert isinstance(sensor.tick(), str)
+    assert asked_versions(shared_simulator) == asked + 1
+    shared_simulator.advance()
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.time.time", lambda: now - 2 * seconds)
+    assert sensor.request().job_name == "plan_extraction"
+
+
+def test_a_living_run_stays_alive_when_the_clock_is_set(
+    sensor: Sensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process is known by when it began after the machine did, not by a time of day that moves."""
+    sensor.run("__ASSET_JOB", dg.DagsterRunStatus.STARTED, process_tags())
+    booted = psutil.boot_time()
+    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: booted + 86_400)
+    assert psutil.boot_time() == booted + 86_400
+    assert str(sensor.tick()).endswith("is under way")
 
 
 @pytest.mark.parametrize("job_name", ["build_warehouse", "__ASSET_JOB"])

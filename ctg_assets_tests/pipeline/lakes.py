@@ -84,8 +84,7 @@ def planned(
         expected_studies=studies if crawled else None,
         planned_pages=planned_pages(studies, _PAGE_SIZE) if crawled else None,
     )
-    lake.extractions.create(plan)
-    return plan
+    return lake.extractions.create(plan)
 
 
 def add_page(lake: Lake, plan: ExtractionPlan, page: int, studies: Sequence[bytes]) -> None:

@@ -38,6 +38,13 @@ def test_waiting_shortens_the_pause_and_ends_it(times: int, at: float, later: fl
     assert left == pytest.approx(max(0.0, whole - later), abs=1e-3)
 
 
+@given(times=st.integers(1, 50), at=_TIMES, now=_TIMES)
+def test_a_clock_that_is_set_makes_nobody_wait_longer(times: int, at: float, now: float) -> None:
+    """Whatever our clock was set to meanwhile, the pause is never longer than it was meant to be."""
+    attempts = _attempted(times, at)
+    assert 0 <= attempts.pause_left("load", now) <= attempts.pause_left("load", at)
+
+
 @given(times=st.integers(0, 50), at=_TIMES, now=_TIMES)
 def test_other_work_begins_without_a_pause(times: int, at: float, now: float) -> None:
     """Only attempts at the same work count; other work starts at one."""

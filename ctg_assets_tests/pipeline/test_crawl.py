@@ -414,5 +414,4 @@ def _twin(lake: Lake, plan: ExtractionPlan, **changes: object) -> ExtractionPlan
         planned_at=later,
         **changes,
     )
-    lake.extractions.create(twin)
-    return twin
+    return lake.extractions.create(twin)

@@ -330,3 +330,91 @@ def _endless(missing: Sequence[bool]) -> Iterator[int]:
     yield from map(int, missing)
     while True:
         yield 0
+
+
+# What a registry may say of its data: days in a row, steps back and forth, and times that cannot be.
+_ODD_TIMES = ("0204-05-31T09:00:05", "1970-01-01T00:00:00", "1999-08-31T23:59:59")
+_FAR_TIMES = ("2027-11-02T09:00:05", "2096-01-01T00:00:00", "9999-12-30T23:59:59")
+_said = st.integers(-3, 40).map(_data) | st.sampled_from(_ODD_TIMES) | st.sampled_from(_FAR_TIMES)
+
+
+@given(
+    said=st.lists(_said | st.integers(0, 20).map(_data), min_size=1, max_size=25),
+    believed=st.lists(st.booleans(), min_size=25, max_size=25),
+    clock=st.lists(st.integers(-36_500, 36_500), min_size=25, max_size=25),
+    full_every=st.integers(1, 8),
+    census_every=st.integers(1, 3),
+)
+def test_no_walk_is_starved_by_what_a_registry_says(
+    said: list[str],
+    believed: list[bool],
+    clock: list[int],
+    full_every: int,
+    census_every: int,
+) -> None:
+    """Each data version comes to rest, and after as many changes of day as are set it is walked.
+
+    The space: up to 25 data versions, each an ordinary day, or one of the years 204 to 9999; our own
+    clock anywhere within a century of the truth at each; and each version taken at its word, as by
+    earlier releases, or not.
+    """
+    settings = _settings(full_every_days=full_every, census_every_days=census_every)
+    seen: list[HistoryEntry] = []
+    days_without = {FULL: 0, CENSUS: 0}
+    former = said[0]
+    for version, trusted, days in zip(said, believed, clock, strict=False):
+        moved = version[:10] != former[:10]
+        former = version
+        days_without = {mode: without + moved for mode, without in days_without.items()}
+        modes: list[ExtractionMode] = []
+        while (choice := choose(settings, seen, version)) is not None:
+            assert len(modes) < 4, modes
+            modes.append(choice.mode)
+            by_our_clock = MONDAY + timedelta(days=days)
+            at = parse_data_timestamp(version) if trusted else by_our_clock
+            if seen:
+                at = max(at, seen[-1].observed_at + timedelta(milliseconds=1))
+            (entry,) = _entries([Seen(choice.mode, 0)])
+            sequence = len(seen) + 1
+            seen.append(
+                msgspec.structs.replace(
+                    entry, sequence=sequence, data_timestamp=version, observed_at=at
+                )
+            )
+            if choice.since is not None:
+                assert choice.since >= date(1999, 8, 1)
+        if FULL in modes:
+            days_without = dict.fromkeys(days_without, 0)
+        if CENSUS in modes:
+            days_without[CENSUS] = 0
+        # What was walked as it is said to be now need not be walked again before it moves.
+        walked = {each.mode: each.data_timestamp for each in seen}
+        assert days_without[FULL] < full_every or walked[FULL] == version
+        assert days_without[CENSUS] < census_every or version in (
+            walked[FULL],
+            walked.get(CENSUS),
+        )
+
+
+@pytest.mark.parametrize("lie", [*_ODD_TIMES, *_FAR_TIMES])
+def test_a_lie_that_an_earlier_release_believed_is_got_over(lie: str) -> None:
+    """After a whole walk of 2096 in the history, the next one is due after seven days, a census at once."""
+    believed = msgspec.structs.replace(
+        _entries([MONDAYS_WALK])[0], data_timestamp=lie, observed_at=parse_data_timestamp(lie)
+    )
+    seen = [believed]
+    chosen: dict[int, list[ExtractionMode]] = {}
+    for day in range(1, 9):
+        chosen[day] = []
+        while (choice := choose(_settings(), seen, _data(day))) is not None:
+            chosen[day].append(choice.mode)
+            (entry,) = _entries([Seen(choice.mode, day)])
+            at = max(entry.observed_at, seen[-1].observed_at + timedelta(milliseconds=1))
+            entry = msgspec.structs.replace(entry, sequence=len(seen) + 1, observed_at=at)
+            seen.append(entry)
+    if parse_data_timestamp(lie) > MONDAY:
+        assert chosen.pop(7) == [FULL]
+    else:
+        assert chosen.pop(1) == [FULL]  # by all that is known, it is long ago
+        assert chosen.pop(8) == [FULL]
+    assert set(map(tuple, chosen.values())) == {(INCREMENTAL, CENSUS)}

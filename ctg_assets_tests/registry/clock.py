@@ -14,19 +14,24 @@ import pytest
 
 
 class FakeClock:
-    """Seconds since an arbitrary start; sleeping passes time at once."""
+    """Seconds since an arbitrary start; sleeping passes time at once.
+
+    `now` is the time that passes. `ahead` is by how much somebody has set the clock forward (or, below
+    zero, back), which monotonic time does not know.
+    """
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self.now = start
+        self.ahead = 0.0
         self.sleeps: list[float] = []
 
-    def time(self) -> float:
-        """The present, in seconds."""
+    def monotonic(self) -> float:
+        """The time that has passed, in seconds."""
         return self.now
 
     def time_ns(self) -> int:
-        """The present, in nanoseconds."""
-        return round(self.now * 1000) * 1_000_000
+        """What the clock shows, in nanoseconds."""
+        return round((self.now + self.ahead) * 1000) * 1_000_000
 
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
@@ -39,7 +44,7 @@ class FakeClock:
         Others keep the real one: a server that began to wait by ours would go on waiting for ever.
         """
         ours: dict[str, Callable[..., Any]] = {
-            "monotonic": self.time,
+            "monotonic": self.monotonic,
             "sleep": self.sleep,
             "time_ns": self.time_ns,
         }

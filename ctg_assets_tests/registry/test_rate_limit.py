@@ -102,7 +102,8 @@ print("open", flush=True)
 sys.stdin.readline()
 from ctg_assets.registry import rate_limit
 permitted = 0
-rate_limit.time = type("Clock", (), {"time_ns": time.time_ns, "sleep": blocked})
+real = {"time_ns": time.time_ns, "monotonic": time.monotonic}
+rate_limit.time = type("Clock", (), {**real, "sleep": blocked})
 try:
     while True:
         limit.acquire()
@@ -174,6 +175,40 @@ def test_a_clock_set_back_does_not_block(tmp_path: Path, limit_afterwards: int) 
         with closing(SharedRateLimit(tmp_path / "r.sqlite", limit_afterwards)) as limit:
             limit.acquire()
     assert 60.0 < sum(clock.sleeps) < LONGEST_WAIT_SECONDS
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    requests_per_minute=st.integers(1, 4),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.5, 29.9, 61.0]),
+            st.sampled_from([0.0, 1.0, 30.0, 61.0, 3600.0, 86_400.0, 3e8]),
+            st.sampled_from([-1, 1]),
+        ),
+        min_size=1,
+        max_size=14,
+    ),
+)
+def test_a_clock_that_is_set_neither_blocks_nor_hammers(
+    requests_per_minute: int, steps: list[tuple[float, float, int]]
+) -> None:
+    """Set back or forth by seconds to years before each request, the limit is kept and waits stay short."""
+    clock = FakeClock()
+    sent = []
+    with (
+        living_by(clock),
+        tempfile.TemporaryDirectory() as folder,
+        closing(SharedRateLimit(Path(folder) / "r.sqlite", requests_per_minute)) as limit,
+    ):
+        for pause, set_by, direction in steps:
+            clock.now += pause
+            clock.ahead += set_by * direction
+            asked = clock.now
+            limit.acquire()
+            sent.append(clock.now)
+            assert clock.now - asked <= 2 * LONGEST_WAIT_SECONDS
+    assert most_in_a_window(sent) <= requests_per_minute
 
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
