@@ -157,7 +157,7 @@ class _Policy:
         seen = _day(self._last_walk_of_contents().counted_timestamp)
         if _day(self._now) >= REGISTRY_BEGAN:
             seen = min(seen, _day(self._now))
-        since = seen - timedelta(days=self._settings.incremental_overlap_days)
+        since = max(seen, REGISTRY_BEGAN) - timedelta(days=self._settings.incremental_overlap_days)
         return Choice(ExtractionMode.INCREMENTAL, reason, since=since)
 
     def _last_walk_of_contents(self) -> HistoryEntry:
