@@ -105,6 +105,7 @@ class Compactor:
         Raises OvertakenError when a later extraction was recorded before this one got its snapshot,
         and what `Recorder.record` raises.
         """
+        remove_withdrawn_snapshots(self._history, self._snapshots)
         existing = self._snapshots.manifest(extraction_id)
         if existing is not None and existing.model_fingerprint == model_fingerprint():
             return existing
@@ -230,6 +231,33 @@ class Compactor:
             parts=parts,
             lineage={**lineage, entry.extraction_id: itself},
         )
+
+
+def stands_on_what_counts(manifest: SnapshotManifest, entries: Sequence[HistoryEntry]) -> bool:
+    """Whether a snapshot is of an entry of the history that was not withdrawn since."""
+    return any(
+        entry.sequence == manifest.history_sequence
+        and entry.extraction_id == manifest.extraction_id
+        for entry in entries
+    )
+
+
+def remove_withdrawn_snapshots(history: HistoryStore, snapshots: SnapshotStore) -> list[str]:
+    """Remove snapshots of entries that were undone; returns their ids.
+
+    An entry that was recorded once more is of the same extraction, so their names cannot tell them apart.
+    """
+    if not history.undos():
+        return []
+    entries = history.entries()
+    removed = [
+        manifest.snapshot_id
+        for manifest in snapshots.manifests()
+        if not stands_on_what_counts(manifest, entries)
+    ]
+    for snapshot_id in removed:
+        snapshots.delete(snapshot_id)
+    return removed
 
 
 @dataclass(frozen=True)

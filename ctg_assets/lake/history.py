@@ -19,6 +19,10 @@ Each complete extraction adds one entry, a folder `history/<sequence>` with
 
 A study that cannot be told apart by an NCT id is known by its content: `?` and the first digits of its
 hash stand in place of the id.
+
+An undo (`undoing.py`) is one file, `history/undone/<id>.json`. From then on the entries that it names are
+withdrawn, and those that were written for it, with its id in their `entry.json`, stand in their place.
+Before there is that file the latter do not count; numbers of entries and changes are never given twice.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ from ctg_assets.lake.sealed_parquet import open_sealed, sealed_writer
 from ctg_assets.lake.storage import Storage, StorageError
 
 _FOLDER = "history"
+_UNDONE = f"{_FOLDER}/undone"
 _ENTRY = "entry.json"
 CONTENTS_FILE = "contents.parquet"
 CHANGES_FILE = "changes.parquet"
@@ -196,6 +201,27 @@ FATES_SCHEMA = pa.schema(
     ]
 )
 
+UNDONE_SCHEMA = pa.schema(
+    [
+        # The undoing has a number like a change, above all before.
+        pa.field("change_seq", pa.int64(), nullable=False),
+        pa.field("undone_change_seq", pa.int64(), nullable=False),
+        # The withdrawn entry that holds the change.
+        pa.field("entry", pa.int32(), nullable=False),
+        pa.field("nct_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("observed_at", _TIME, nullable=False),
+        # What the change had led to, and what the study has now; NULL: it is not there.
+        pa.field("old_content_hash", pa.string()),
+        pa.field("old_version_number", pa.int32()),
+        pa.field("new_content_hash", pa.string()),
+        pa.field("new_version_number", pa.int32()),
+        # The content that the change was about, and the entry in whose contents it lies.
+        pa.field("content_hash", pa.string(), nullable=False),
+        pa.field("contents_entry", pa.int32(), nullable=False),
+    ]
+)
+
 _IDS_SCHEMA = pa.schema([pa.field("nct_id", pa.string(), nullable=False)])
 
 
@@ -209,6 +235,10 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     entry that changed anything. `wanted` studies are still to be fetched. `duplicate_rows` repeated a
     study within the extraction. `impossible_dates` counts last update dates that an import by such dates
     did not go by, since they cannot be; `impossible_date` is one of them, with its study.
+
+    An entry written by an undo names it in `undo`, and in `replays` the entry that it stands in for.
+    Changes that are as they were have kept their numbers, which are in `kept_numbers`: ranges like that
+    from `first_change_seq` to `next_change_seq`, which has the others.
     """
 
     sequence: int
@@ -230,6 +260,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_rows: int = 0
     impossible_dates: int = 0
     impossible_date: str | None = None
+    undo: str | None = None
+    replays: int | None = None
+    kept_numbers: list[tuple[int, int]] = []
 
     @property
     def counted_timestamp(self) -> str:
@@ -238,6 +271,39 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
         if said.date() >= REGISTRY_BEGAN and said <= self.observed_at:
             return self.data_timestamp
         return self.observed_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+
+    @property
+    def numbers(self) -> list[tuple[int, int]]:
+        """The ranges (first, next) in which the numbers of its changes are, ascending."""
+        own = (self.first_change_seq, self.next_change_seq)
+        return sorted(each for each in (*self.kept_numbers, own) if each[0] < each[1])
+
+
+class UndoRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One undo: which entries were taken back, when, by what and why.
+
+    `undone` are the entries taken back, `extractions` whence they were. `replayed` entries came later:
+    they were recorded once more without those; it maps their numbers before to those now. The undoings
+    of withdrawn changes have the numbers from `first_change_seq` up to, not including,
+    `next_change_seq`. `undone_at` is UTC.
+    """
+
+    undo_id: str
+    undone_at: datetime
+    undone: list[int]
+    extractions: list[str]
+    replayed: dict[int, int]
+    first_change_seq: int
+    next_change_seq: int
+    command: str
+    user: str
+    host: str
+    reason: str = ""
+
+    @property
+    def withdrawn(self) -> set[int]:
+        """The entries that do not count any more."""
+        return {*self.undone, *self.replayed}
 
 
 class IndexLostError(StorageError):
@@ -252,30 +318,77 @@ class HistoryStore:
         self._storage = storage
 
     def entries(self) -> list[HistoryEntry]:
-        """All entries, oldest first."""
-        found = (self._entry(name) for name in self._storage.names(_FOLDER))
-        return [entry for entry in found if entry is not None]
+        """All entries that count, oldest first."""
+        return self.since(0)
 
     def latest(self) -> HistoryEntry | None:
         """The newest entry, if there is one."""
-        for name in reversed(self._storage.names(_FOLDER)):
-            if (entry := self._entry(name)) is not None:
-                return entry
-        return None
+        return next(self._newest_first(), None)
 
     def entry_of(self, extraction_id: str) -> HistoryEntry | None:
-        """The entry that an extraction added; None if it has not been recorded."""
-        for name in reversed(self._storage.names(_FOLDER)):
-            entry = self._entry(name)
-            if entry is not None and entry.extraction_id == extraction_id:
-                return entry
-        return None
+        """The entry that an extraction added; None if it has not been recorded, or was undone."""
+        newest_first = self._newest_first()
+        return next((entry for entry in newest_first if entry.extraction_id == extraction_id), None)
 
     def since(self, sequence: int) -> list[HistoryEntry]:
         """The entries after one (0: all), oldest first."""
-        names = (name for name in self._storage.names(_FOLDER) if name > _name(sequence))
-        found = (self._entry(name) for name in names)
-        return [entry for entry in found if entry is not None]
+        return [*self._newest_first(sequence)][::-1]
+
+    def _newest_first(self, after: int = 0) -> Iterator[HistoryEntry]:
+        undos = self.undos()
+        withdrawn = {sequence for undo in undos for sequence in undo.withdrawn}
+        known = {undo.undo_id for undo in undos}
+        for sequence in reversed(self._sequences()):
+            if sequence <= after:
+                return
+            entry = None if sequence in withdrawn else self._entry(sequence)
+            if entry is not None and (entry.undo is None or entry.undo in known):
+                yield entry
+
+    # undone
+
+    def undos(self) -> list[UndoRecord]:
+        """All undos, oldest first."""
+        names = [name for name in self._storage.names(_UNDONE) if name.endswith(".json")]
+        found = [read_record(self._storage, f"{_UNDONE}/{name}", UndoRecord) for name in names]
+        return sorted(found, key=lambda undo: undo.next_change_seq)
+
+    def undone_extractions(self) -> set[str]:
+        """The extractions whose entries were taken back."""
+        return {extraction_id for undo in self.undos() for extraction_id in undo.extractions}
+
+    def with_withdrawn(self) -> list[tuple[HistoryEntry, UndoRecord | None]]:
+        """All entries that count or once did, oldest first, with the undo that withdrew them."""
+        undos = self.undos()
+        known = {undo.undo_id for undo in undos}
+        by = {sequence: undo for undo in undos for sequence in undo.withdrawn}
+        found = []
+        for sequence in self._sequences():
+            entry = self._entry(sequence)
+            if entry is not None and (entry.undo is None or entry.undo in known):
+                found.append((entry, by.get(sequence)))
+        return found
+
+    def undone_changes(self, undo_id: str) -> pl.DataFrame:
+        """The undoings of changes by an undo (UNDONE_SCHEMA), by number."""
+        return self._read_frame(f"{_UNDONE}/{undo_id}.parquet")
+
+    def keeps_contents(self, sequence: int) -> bool:
+        """Whether an entry's own contents are there: of a withdrawn one they are until pruned."""
+        return self._storage.exists(_path(sequence, CONTENTS_FILE))
+
+    def next_sequence(self) -> int:
+        """The number of the next entry: no entry, withdrawn or not, ever had it or a higher one."""
+        numbers = [entry.sequence for entry, _ in self.with_withdrawn()]
+        numbers += [sequence for undo in self.undos() for sequence in undo.withdrawn]
+        return max(numbers, default=0) + 1
+
+    def next_change_seq(self) -> int:
+        """The number of the next change: no change or undoing ever had it or a higher one."""
+        numbers = [entry.next_change_seq for entry, _ in self.with_withdrawn()]
+        return max([1, *numbers, *(undo.next_change_seq for undo in self.undos())])
+
+    # the index
 
     def periods(self, columns: Collection[str] | None = None) -> pl.DataFrame:
         """The index: all periods (PERIODS_SCHEMA), sorted by NCT id and time.
@@ -322,7 +435,7 @@ class HistoryStore:
                 raise IndexLostError(message)
             to_do.append(each)
         for each in reversed(to_do):
-            periods = index_after(periods, self.seen(each), self._read(each, TOUCHED_PERIODS_FILE))
+            periods = index_after(periods, self.seen(each), self.touched_periods(each))
         return periods
 
     def tells_what_it_did(self, sequence: int) -> bool:
@@ -333,8 +446,14 @@ class HistoryStore:
         """What the extraction of an entry saw (SEEN_SCHEMA)."""
         return self._read(sequence, SEEN_FILE)
 
+    def touched_periods(self, sequence: int) -> pl.DataFrame:
+        """The periods of the studies that an entry touched, as they were afterwards."""
+        return self._read(sequence, TOUCHED_PERIODS_FILE)
+
     def fates(self, sequence: int) -> pl.DataFrame:
         """What was said to have become of studies that an entry's extraction missed (FATES_SCHEMA)."""
+        if not self._storage.exists(_path(sequence, FATES_FILE)):
+            return pl.DataFrame(FATES_SCHEMA.empty_table())  # nothing was asked
         return self._read(sequence, FATES_FILE)
 
     def plan(self, sequence: int) -> ExtractionPlan:
@@ -432,8 +551,36 @@ class HistoryStore:
 
     def commit(self, entry: HistoryEntry) -> None:
         """Make an entry whose files are in place visible, and remove indexes that it overtook."""
-        write_record(self._storage, _path(entry.sequence, _ENTRY), entry)
+        self.write_entry(entry)
         self._remove_overtaken_indexes()
+
+    def write_entry(self, entry: HistoryEntry) -> None:
+        """Write the last file of an entry; one that belongs to an undo counts only with that."""
+        self._write_json(_path(entry.sequence, _ENTRY), entry)
+
+    def write_undone_changes(self, undo_id: str, rows: pl.DataFrame) -> None:
+        """Write the undoings of an undo that is not committed yet."""
+        self._write_to(f"{_UNDONE}/{undo_id}.parquet", rows, UNDONE_SCHEMA)
+
+    def commit_undo(self, undo: UndoRecord) -> None:
+        """Let an undo count whose files are in place, and remove indexes that it overtook."""
+        self._write_json(f"{_UNDONE}/{undo.undo_id}.json", undo)
+        self._remove_overtaken_indexes()
+
+    def prune_withdrawn(self, before: datetime) -> list[int]:
+        """Remove the contents of entries withdrawn before a time; returns whose.
+
+        What is small stays, for the feed and as a record.
+        """
+        pruned = []
+        for undo in self.undos():
+            if undo.undone_at < before:
+                for sequence in sorted(undo.withdrawn):
+                    if self.keeps_contents(sequence):
+                        pruned.append(sequence)
+                    for name in (CONTENTS_FILE, PERIODS_FILE, TOUCHED_PERIODS_FILE, SEEN_FILE):
+                        self._storage.delete_file(_path(sequence, name))
+        return pruned
 
     def _remove_overtaken_indexes(self) -> None:
         """Remove indexes that nobody needs: they can be derived, or are older than one that cannot."""
@@ -445,15 +592,25 @@ class HistoryStore:
             if place != beginning:
                 self._storage.delete_file(_path(sequence, PERIODS_FILE))
 
-    def clean(self, sequence: int) -> None:
-        """Remove what a killed writer of this entry left; call only while no other is at work."""
-        if self._entry(_name(sequence)) is None:
-            self._storage.delete_folder(f"{_FOLDER}/{_name(sequence)}")
+    def clean(self) -> None:
+        """Remove what killed writers left; call only while no other is at work."""
+        first = self.next_sequence()
+        for sequence in self._sequences():
+            # Of older ones there is nothing left over: that an entry lacks its file would be damage.
+            if sequence >= first:
+                self._storage.delete_folder(f"{_FOLDER}/{_name(sequence)}")
+        known = {undo.undo_id for undo in self.undos()}
+        for name in self._storage.names(_UNDONE):
+            if name.rpartition(".")[0] not in known:
+                self._storage.delete_file(f"{_UNDONE}/{name}")
 
-    def _entry(self, name: str) -> HistoryEntry | None:
+    def _sequences(self) -> list[int]:
+        return [int(name) for name in self._storage.names(_FOLDER) if name.isdecimal()]
+
+    def _entry(self, sequence: int) -> HistoryEntry | None:
         # A damaged entry is an error, never none: the next one would take its place.
         try:
-            return read_record(self._storage, f"{_FOLDER}/{name}/{_ENTRY}", HistoryEntry)
+            return read_record(self._storage, _path(sequence, _ENTRY), HistoryEntry)
         except FileNotFoundError:
             return None
 
@@ -468,7 +625,10 @@ class HistoryStore:
     def _read(
         self, sequence: int, name: str, columns: Collection[str] | None = None
     ) -> pl.DataFrame:
-        with open_sealed(self._storage, _path(sequence, name)) as file:
+        return self._read_frame(_path(sequence, name), columns)
+
+    def _read_frame(self, path: str, columns: Collection[str] | None = None) -> pl.DataFrame:
+        with open_sealed(self._storage, path) as file:
             chosen = None if columns is None else list(columns)
             frame = pl.from_arrow(file.read(columns=chosen))
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - what a table becomes
@@ -477,14 +637,25 @@ class HistoryStore:
     def _write_frame(
         self, sequence: int, name: str, frame: pl.DataFrame, schema: pa.Schema
     ) -> None:
-        with self._publish(sequence, name, schema) as writer:
+        self._write_to(_path(sequence, name), frame, schema)
+
+    def _write_to(self, path: str, frame: pl.DataFrame, schema: pa.Schema) -> None:
+        with self._publish_at(path, schema) as writer:
             writer.write_table(frame.select(schema.names).to_arrow().cast(schema))
+
+    def _write_json(self, path: str, content: msgspec.Struct) -> None:
+        write_record(self._storage, path, content)
 
     @contextlib.contextmanager
     def _publish(self, sequence: int, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+        with self._publish_at(_path(sequence, name), schema) as writer:
+            yield writer
+
+    @contextlib.contextmanager
+    def _publish_at(self, path: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         with sealed_writer(
             self._storage,
-            _path(sequence, name),
+            path,
             schema,
             compression="zstd",
             compression_level=_COMPRESSION_LEVEL,

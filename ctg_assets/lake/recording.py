@@ -58,6 +58,10 @@ class IncompleteExtractionError(Exception):
     """The extraction has pages missing; recording it would lose studies."""
 
 
+class UndoneExtractionError(Exception):
+    """The extraction's entry was taken back; it is not to be recorded again."""
+
+
 Fates = Callable[[Sequence[str]], Mapping[str, Fate]]
 """Asks what became of studies; those it does not name were removed from the registry."""
 
@@ -115,18 +119,23 @@ class Recorder:
         removed. `progress` is called with the contents written and their total. Only one recording
         of a lake may run at a time (the caller sees to it).
 
-        Raises IncompleteExtractionError when the extraction is not complete, or no longer; and what
-        `fates` raises.
+        Raises IncompleteExtractionError when the extraction is not complete, or no longer,
+        UndoneExtractionError when its entry was taken back, and what `fates` raises.
         """
         existing = self._history.entry_of(extraction_id)
         if existing is not None:
             return existing
+        if extraction_id in self._history.undone_extractions():
+            message = (
+                f"extraction {extraction_id} was recorded and undone (`ctg-assets history list`)"
+            )
+            raise UndoneExtractionError(message)
         plan = self._extractions.plan(extraction_id)
         completion = self._complete(plan)
         before = self._history.entries()
         latest = before[-1] if before else None
-        sequence = 1 if latest is None else latest.sequence + 1
-        self._history.clean(sequence)
+        self._history.clean()
+        sequence = self._history.next_sequence()
         self._sorted.clean()
         seen = self._sorted.facts(extraction_id, every_content=plan.dated_by_studies)
         work = Observations(
@@ -239,7 +248,7 @@ class Recorder:
     def _finish(
         self, work: Observations, latest: HistoryEntry | None, completion: Completion
     ) -> HistoryEntry:
-        first_seq = 1 if latest is None else latest.next_change_seq
+        first_seq = self._history.next_change_seq()
         recorded_at = datetime.now(UTC)
         changes = work.numbered_changes(first_seq, recorded_at)
         entry = HistoryEntry(
@@ -268,7 +277,9 @@ class Recorder:
         return entry
 
 
-def write_entry_files(history: HistoryStore, work: Observations, changes: pl.DataFrame) -> None:
+def write_entry_files(
+    history: HistoryStore, work: Observations, changes: pl.DataFrame, *, with_index: bool = True
+) -> None:
     """Write what an entry consists of, but for its contents, and `entry.json` that makes it visible.
 
     `changes` are numbered, in the order of their numbers. The contents must be in place.
@@ -299,7 +310,8 @@ def write_entry_files(history: HistoryStore, work: Observations, changes: pl.Dat
     )
     history.write_rows(work.sequence, SEEN_FILE, seen, SEEN_SCHEMA)
     history.write_plan(work.sequence, work.plan)
-    history.write_periods(work.sequence, work.periods)
+    if with_index:
+        history.write_periods(work.sequence, work.periods)
 
 
 def write_fates(history: HistoryStore, sequence: int, fates: Mapping[str, Fate]) -> None:

@@ -118,8 +118,7 @@ def test_without_its_last_file_there_is_no_entry(storage: Storage, tmp_path: Pat
     assert lake.history.entries() == [first]
     assert lake.history.latest() == first
     assert lake.history.periods().height == 1
-    lake.history.clean(1)
-    lake.history.clean(2)
+    lake.history.clean()
     assert storage.names("history") == ["000001"]
 
 
