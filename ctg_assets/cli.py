@@ -5,10 +5,12 @@ Belongs here: arguments, exit codes, what is printed. Does not belong here: anyt
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,8 +32,11 @@ from ctg_assets.console import (
     RefreshDisplay,
     SafeConsole,
     age,
+    consequences_lines,
+    entry_facts,
     extraction_facts,
     facts,
+    history_table,
     led,
     log_to,
     rows_table,
@@ -45,6 +50,7 @@ from ctg_assets.lake.bulk_file import BulkFileError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
+from ctg_assets.lake.undoing import Author, Consequences, UndoError
 from ctg_assets.model.drift import drifts
 from ctg_assets.pipeline.as_of import NothingObservedError, load_as_of
 from ctg_assets.pipeline.feeding import (
@@ -55,7 +61,7 @@ from ctg_assets.pipeline.feeding import (
 )
 from ctg_assets.pipeline.import_file import import_file as bring_in
 from ctg_assets.pipeline.model_sql import DbtError
-from ctg_assets.pipeline.months import rebuild_months
+from ctg_assets.pipeline.months import observed_months, rebuild_months
 from ctg_assets.pipeline.next_step import Rest, Stage, Step
 from ctg_assets.pipeline.published_model import (
     RecordedAnswerError,
@@ -106,6 +112,10 @@ feed = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(feed, name="feed")
+history = typer.Typer(
+    help="What each import and each walk brought, and taking it back.", no_args_is_help=True
+)
+app.add_typer(history, name="history")
 
 # Of a long list, status shows the beginning.
 _MOST_LISTED = 20
@@ -589,6 +599,144 @@ def feed_replay(
             )
 
 
+@history.command("list")
+def history_list() -> None:
+    """All entries of the history, oldest first: what was recorded when, from where, with what changes.
+
+    Entries that were undone are listed as well, with the undo that withdrew them.
+    """
+    with _errors_as_exit_codes():
+        entries = open_lake(load_settings()).history.with_withdrawn()
+        if entries:
+            out.print(history_table(entries))
+        else:
+            out.print("nothing is recorded yet; `ctg-assets refresh` begins")
+
+
+@history.command("show")
+def history_show(
+    entry: Annotated[int, typer.Argument(help="The entry's number, as `history list` shows it.")],
+) -> None:
+    """One entry of the history: whence it came, what it changed, and the first studies concerned."""
+    with _errors_as_exit_codes():
+        store = open_lake(load_settings()).history
+        found = {each.sequence: (each, undo) for each, undo in store.with_withdrawn()}
+        if entry not in found:
+            err.print(
+                f"there is no entry {entry}; `ctg-assets history list` shows all", style="red"
+            )
+            raise typer.Exit(ExitCode.FAILED)
+        out.print(facts(entry_facts(*found[entry])))
+        changes = store.changes(entry)
+        for change in changes.head(_MOST_LISTED).iter_rows(named=True):
+            out.print(
+                f"  {change['nct_id']}: {change['kind']}, {change['fields_changed']:,} fields "
+                f"(change {change['change_seq']:,})"
+            )
+        if changes.height > _MOST_LISTED:
+            out.print(f"  {changes.height - _MOST_LISTED:,} more, in staging.study_changes")
+
+
+@history.command("undo")
+def history_undo(
+    entry: Annotated[
+        int, typer.Argument(help="The entry to take back, as `history list` shows it.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before doing it.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+) -> None:
+    """Take back an entry as if it had never been, and build snapshot, tables and marts without it.
+
+    An import is taken back wherever it is in the history: what was recorded later is recorded once more
+    without it, from what is kept, with no question to the registry. A walk is taken back together with
+    everything after it, since later walks were chosen by what it had found.
+
+    What is taken back is kept aside until `history prune`. The extraction is not recorded again: a file
+    can be imported again, and the registry is walked again when a walk is due. Sinks of the feed are
+    sent an event of kind `undone` for each change that is withdrawn.
+
+    Exit codes: 0 done, 1 it cannot be taken back, failed or was declined, 2 unusable settings, 3 a check
+    forbids to load what is left, 4 another process is at work, 130 interrupted.
+    """
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        lake = open_lake(settings)
+        if dry_run:
+            with out.status("recording later entries once more, for a trial"):
+                consequences = lake.undoer.preview(entry)
+            for line in consequences_lines(consequences):
+                out.print(line)
+            return
+        with exclusively(settings, _REFRESH):
+            with exclusively(settings, "extraction"), exclusively(settings, "snapshot"):
+                consequences = _undo(lake, entry, reason, ask=not yes)
+            if lake.history.latest() is None:
+                out.print(
+                    "nothing is left in the history; the tables keep what they hold until something "
+                    "is recorded"
+                )
+                return
+            _run(settings, partial(next_extracted_step, settings, lake))
+            _rebuild_past_months(settings, lake, consequences.since)
+
+
+@history.command("prune")
+def history_prune(
+    days: Annotated[
+        int, typer.Option(min=0, help="Keep what was undone in the last so many days.")
+    ] = 30,
+) -> None:
+    """Remove for good the contents of entries that were undone; nothing is pruned but by this command.
+
+    The record of the undo and the withdrawn changes stay.
+    """
+    with _errors_as_exit_codes():
+        settings = load_settings()
+        with exclusively(settings, _REFRESH), exclusively(settings, "snapshot"):
+            before = datetime.now(UTC) - timedelta(days=days)
+            pruned = open_lake(settings).history.prune_withdrawn(before)
+        listed = ", ".join(map(str, pruned))
+        out.print(f"contents removed of withdrawn entries: {listed or 'none'}")
+
+
+def _undo(lake: Lake, entry: int, reason: str, *, ask: bool) -> Consequences:
+    """Take back an entry after having said what that means."""
+    if ask:
+        with out.status("recording later entries once more, for a trial"):
+            preview = lake.undoer.preview(entry)
+        for line in consequences_lines(preview):
+            out.print(line)
+        typer.confirm("Take this back?", abort=True)
+    author = Author(
+        command=" ".join(["ctg-assets", *sys.argv[1:]]),
+        user=getpass.getuser(),
+        host=socket.gethostname(),
+        reason=reason,
+    )
+    with out.status("taking back") as live:
+
+        def show(done: int, total: int) -> None:
+            live.update(f"entries recorded once more: {done:,} of {total:,}")
+
+        record, consequences = lake.undoer.undo(entry, author, show)
+    if not ask:
+        for line in consequences_lines(consequences):
+            out.print(line)
+    out.print(f"undone; the record is history/undone/{record.undo_id}.json")
+    return consequences
+
+
+def _rebuild_past_months(settings: Settings, lake: Lake, since: datetime | None) -> None:
+    """Write the months again that the monthly snapshot had counted with what was undone."""
+    if since is None or not observed_months(lake.history.entries(), since.date()):
+        return
+    with open_postgres(settings) as address, out.status("rebuilding past months"):
+        months = rebuild_months(address, lake, first=since.date())
+    for each in months:
+        out.print(f"{each.month:%Y-%m}: {each.rows:,} studies; it had {each.rows_before:,}")
+
+
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -713,6 +861,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
         RecordedAnswerError,
         RegistryError,
         StorageError,
+        UndoError,
         WarehouseError,
     ) as error:
         err.print(str(error), style="red")

@@ -28,7 +28,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ctg_assets.lake.extractions import ExtractionPlan
+from ctg_assets.lake.history import HistoryEntry, UndoRecord
 from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.lake.undoing import Consequences
 from ctg_assets.pipeline.feeding import SinkStatus
 from ctg_assets.pipeline.next_step import Stage, Step
 from ctg_assets.pipeline.services import Lake
@@ -295,6 +297,91 @@ def sink_lines(status: SinkStatus) -> Iterator[Text]:
     if state.dead_letters > len(status.dead_letters):
         more = state.dead_letters - len(status.dead_letters)
         yield Text(f"{name}: {more:,} more dead letters, in ctg_meta.feed_dead_letters")
+
+
+def history_table(entries: Sequence[tuple[HistoryEntry, UndoRecord | None]]) -> Table:
+    """The entries of the history, one a line; those that were withdrawn say by which undo."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("entry", "studies"):
+        table.add_column(heading, justify="right")
+    for heading in ("mode", "as of (UTC)", "recorded (UTC)", "changes", "from", ""):
+        table.add_column(heading, overflow="fold")
+    for entry, undo in entries:
+        table.add_row(
+            str(entry.sequence),
+            f"{entry.studies:,}",
+            str(entry.mode),
+            f"{entry.observed_at:%Y-%m-%d %H:%M}",
+            f"{entry.recorded_at:%Y-%m-%d %H:%M}",
+            changes_in_words(entry.changes),
+            printable(entry.source + (f" ({entry.query})" if entry.query else "")),
+            standing(entry, undo),
+            style="dim" if undo is not None else None,
+        )
+    return table
+
+
+def changes_in_words(changes: Mapping[str, int]) -> str:
+    """How many changes of each kind: `3 insert, 1 update`."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in changes.items()) or "none"
+
+
+def standing(entry: HistoryEntry, undo: UndoRecord | None) -> str:
+    """Whether an entry counts, where that needs a word."""
+    if undo is None:
+        return "" if entry.replays is None else f"entry {entry.replays} recorded once more"
+    if entry.sequence in undo.replayed:
+        return f"now entry {undo.replayed[entry.sequence]} (undo {undo.undo_id})"
+    return f"undone (undo {undo.undo_id})"
+
+
+def entry_facts(entry: HistoryEntry, undo: UndoRecord | None) -> list[tuple[str, str]]:
+    """What there is to say of an entry of the history."""
+    lines = [
+        ("entry", f"{entry.sequence} {standing(entry, undo)}".rstrip()),
+        ("extraction", f"{entry.extraction_id} ({entry.mode})"),
+        ("from", entry.source + (f", query {entry.query}" if entry.query else "")),
+        ("as of", f"{entry.observed_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("recorded", f"{entry.recorded_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("whole scope seen", "yes" if entry.complete else "no"),
+        ("studies afterwards", f"{entry.studies:,}"),
+        ("changes", changes_in_words(entry.changes)),
+        ("silent updates", f"{entry.silent:,}"),
+        ("numbers", ", ".join(f"{first:,} to {after - 1:,}" for first, after in entry.numbers)),
+    ]
+    if undo is not None:
+        lines += [
+            ("undone", f"{undo.undone_at:%Y-%m-%d %H:%M:%S} UTC by {undo.user} on {undo.host}"),
+            ("command", undo.command),
+            ("reason", undo.reason or "(none given)"),
+        ]
+    return lines
+
+
+def consequences_lines(found: Consequences) -> list[str]:
+    """What an undo does, in sentences."""
+    undone = ", ".join(str(entry.sequence) for entry in found.scope.undone)
+    lines = [f"taken back: entry {undone}"]
+    lines += [
+        f"  {entry.sequence}: {entry.mode} of {entry.observed_at:%Y-%m-%d %H:%M} UTC from "
+        f"{entry.source}, {changes_in_words(entry.changes)}"
+        for entry in found.scope.undone
+    ]
+    if found.scope.replayed:
+        first, last = found.scope.replayed[0].sequence, found.scope.replayed[-1].sequence
+        lines.append(f"recorded once more without it: entries {first} to {last}")
+    lines += [
+        (
+            f"current studies: {found.studies:,} ({found.removed:,} fewer, {found.added:,} more, "
+            f"{found.changed:,} with another content)"
+        ),
+        (
+            f"changes: {found.withdrawn:,} withdrawn, {found.found:,} new; of the entries recorded once "
+            f"more {found.kept:,} stay as they are"
+        ),
+        "tables and marts: loaded whole from the history",
+    ]
+    return lines
 
 
 def facts(items: Sequence[tuple[str, str]]) -> Text:

@@ -17,6 +17,9 @@ from msgspec import Meta
 
 _ID_DIGITS = 32
 
+UNDONE = "undone"
+"""The kind of an event that takes back a change."""
+
 
 class TypedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a change means."""
@@ -42,6 +45,16 @@ class TypedEvent(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class UndoneChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The change that an event of kind `undone` takes back."""
+
+    change_seq: Annotated[
+        int, Meta(description="Number of the change that does not count any more.")
+    ]
+    kind: Annotated[str, Meta(description="Its kind.")]
+    event_types: Annotated[tuple[str, ...], Meta(description="Types of its typed events.")] = ()
+
+
 class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One study that one refresh found changed."""
 
@@ -54,7 +67,9 @@ class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
     nct_id: Annotated[str, Meta(description="The study.")]
     kind: Annotated[
         str,
-        Meta(description="`insert`, `update`, `delete`, `restore`, `merge` or `leave_scope`."),
+        Meta(
+            description="`insert`, `update`, `delete`, `restore`, `merge`, `leave_scope` or `undone`."
+        ),
     ]
     observed_at: Annotated[
         datetime,
@@ -77,6 +92,9 @@ class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     merged_into: Annotated[
         str | None, Meta(description="Of a merged study, the one that it lives on in.")
+    ] = None
+    undoes: Annotated[
+        UndoneChange | None, Meta(description="Of kind `undone`, the change that is taken back.")
     ] = None
     typed_events: Annotated[
         tuple[TypedEvent, ...], Meta(description="What the change means, where that has a name.")

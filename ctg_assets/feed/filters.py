@@ -29,13 +29,22 @@ class Filter:
         self._nct_ids = frozenset(settings.nct_ids)
 
     def passes(self, event: ChangeEvent) -> bool:
-        """Whether the event is wanted."""
+        """Whether the event is wanted.
+
+        One that takes a change back is wanted where the change was. If nothing is known of the study
+        any more, since what was undone is pruned, it is sent all the same: it does no harm.
+        """
+        if self._nct_ids and event.nct_id not in self._nct_ids:
+            return False
+        names = [event.kind, *(typed.event_type for typed in event.typed_events)]
+        if event.undoes is not None:
+            names += [event.undoes.kind, *event.undoes.event_types]
+        if not _any(self._events, names):
+            return False
+        if event.undoes is not None and event.title is None and not event.sponsors:
+            return True
         return (
-            (not self._nct_ids or event.nct_id in self._nct_ids)
-            and _any(
-                self._events, (event.kind, *(typed.event_type for typed in event.typed_events))
-            )
-            and _any(self._countries, event.countries)
+            _any(self._countries, event.countries)
             and _any(self._sponsors, event.sponsors)
             and _any(self._conditions, (*event.conditions, *event.condition_terms))
         )

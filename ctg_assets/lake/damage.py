@@ -126,6 +126,12 @@ KINDS_OF_FILES = (
         f"{_BACKUP}; refreshes go on without it",
     ),
     KindOfFile(
+        r"history/undone/[^/]+\.(json|parquet)",
+        "the record of an undo",
+        "telling which entries of the history count, and the feed",
+        f"{_BACKUP}; it cannot be made again",
+    ),
+    KindOfFile(
         r"snapshots/[^/]+/.+",
         "part of a snapshot",
         "loading tables from it",

@@ -15,12 +15,12 @@ import msgspec
 import polars as pl
 
 from ctg_assets.feed.errors import SourceError
-from ctg_assets.feed.events import ChangeEvent, TypedEvent
-from ctg_assets.lake.history import ChangeKind, HistoryEntry, HistoryStore
+from ctg_assets.feed.events import UNDONE, ChangeEvent, TypedEvent, UndoneChange
+from ctg_assets.lake.history import ChangeKind, HistoryEntry, HistoryStore, UndoRecord
 from ctg_assets.lake.storage import StorageError
 from ctg_assets.model.changes.typed_events import EventType
 
-EVENT_NAMES = tuple(str(name) for name in (*ChangeKind, *EventType))
+EVENT_NAMES = tuple(str(name) for name in (*ChangeKind, UNDONE, *EventType))
 """What a sink's filter can call events."""
 
 # Contents in memory at a time; most are 16 kB, the largest 20 MB.
@@ -42,17 +42,26 @@ _TITLE = (("protocolSection", "identificationModule", "briefTitle"),)
 
 
 @dataclass(frozen=True)
-class _Changes:
-    """The changes of one entry, with the entry in which the content of each lies."""
+class _Range:
+    """Numbers from `first` up to, not including, `after`, and what has them: an entry, or an undo."""
 
-    entry: HistoryEntry
+    first: int
+    after: int
+    holder: HistoryEntry | UndoRecord
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """The changes within a range, with the entry in which the content of each lies."""
+
+    range: _Range
     changes: pl.DataFrame
     field_changes: pl.DataFrame
     typed_events: pl.DataFrame
 
 
 class HistoryEvents:
-    """The changes of a history as events; several threads may ask."""
+    """The changes of a history, and the undoings of changes, as events; several threads may ask."""
 
     def __init__(self, history: HistoryStore) -> None:
         """Read from `history`."""
@@ -62,40 +71,56 @@ class HistoryEvents:
         self._last_read: _Changes | None = None
 
     def newest(self) -> int:
-        """The highest number of a change, 0 if there is none."""
+        """The highest number of a change or an undoing, 0 if there is none."""
         try:
-            latest = self._history.latest()
+            return self._history.next_change_seq() - 1
         except (OSError, StorageError) as error:
             raise _unreadable(error) from error
-        return 0 if latest is None else latest.next_change_seq - 1
 
     def events(self, after_seq: int, limit: int) -> Sequence[ChangeEvent]:
-        """The next events after one, at most `limit`, none beyond the entry that holds the next."""
-        if self.newest() <= after_seq:
-            return []
+        """The next events after one, at most `limit`, none beyond the range that holds the next."""
         try:
             with self._lock:
-                found = self._changes_after(after_seq)
-                return [] if found is None else self._events(found, after_seq, limit)
+                for each in self._ranges():
+                    # Of a range in which changes were withdrawn nothing may be left.
+                    if each.after > after_seq + 1 and (
+                        events := self._events(self._changes(each), after_seq, limit)
+                    ):
+                        return events
         except (OSError, StorageError) as error:
             raise _unreadable(error) from error
+        return []
 
-    def _changes_after(self, after_seq: int) -> _Changes | None:
+    def _ranges(self) -> list[_Range]:
+        """All ranges of numbers, ascending; no two have a number in common."""
+        found = [
+            _Range(first, after, entry)
+            for entry in self._history.entries()
+            for first, after in entry.numbers
+        ]
+        found += [
+            _Range(undo.first_change_seq, undo.next_change_seq, undo)
+            for undo in self._history.undos()
+        ]
+        return sorted(found, key=lambda each: each.first)
+
+    def _changes(self, wanted: _Range) -> _Changes:
         known = self._last_read
-        if known is None or not _holds(known.entry, after_seq + 1):
-            entries = self._history.entries()
-            entry = next(
-                (entry for entry in entries if entry.next_change_seq > after_seq + 1), None
+        if known is None or known.range != wanted:
+            known = self._last_read = (
+                self._read(wanted, wanted.holder)
+                if isinstance(wanted.holder, HistoryEntry)
+                else self._read_undoings(wanted, wanted.holder)
             )
-            if entry is None:
-                return None
-            known = self._last_read = self._read(entry)
         return known
 
-    def _read(self, entry: HistoryEntry) -> _Changes:
-        changes = self._history.changes(entry.sequence).with_columns(
+    def _read(self, wanted: _Range, entry: HistoryEntry) -> _Changes:
+        in_range = pl.col("change_seq").is_between(wanted.first, wanted.after, closed="left")
+        changes = (
+            self._history.changes(entry.sequence)
+            .filter(in_range)
             # A study that is gone is known by its last content.
-            content_hash=pl.coalesce("new_content_hash", "old_content_hash")
+            .with_columns(content_hash=pl.coalesce("new_content_hash", "old_content_hash"))
         )
         places = (
             self._history.periods(_PLACE)
@@ -103,12 +128,40 @@ class HistoryEvents:
             .unique(["nct_id", "content_hash"])
         )
         return _Changes(
-            entry=entry,
+            range=wanted,
             changes=changes.join(places, on=["nct_id", "content_hash"], how="left").sort(
                 "change_seq"
             ),
             field_changes=self._history.field_changes(entry.sequence).select("change_seq", "path"),
             typed_events=self._history.typed_events(entry.sequence),
+        )
+
+    def _read_undoings(self, wanted: _Range, undo: UndoRecord) -> _Changes:
+        """The undoings of an undo; what the changes were about, as long as it is not pruned."""
+        rows = self._history.undone_changes(undo.undo_id)
+        there = [
+            sequence
+            for sequence in rows["contents_entry"].unique()
+            if self._history.keeps_contents(sequence)
+        ]
+        meanings = [
+            self._history.typed_events(sequence) for sequence in rows["entry"].unique().sort()
+        ]
+        no_paths = pl.DataFrame(schema={"change_seq": pl.Int64, "path": pl.String})
+        return _Changes(
+            range=wanted,
+            changes=rows.with_columns(
+                contents_entry=pl.when(pl.col("contents_entry").is_in(there)).then(
+                    "contents_entry"
+                ),
+                undone_kind="kind",
+                kind=pl.lit(UNDONE),
+                is_silent=pl.lit(value=False),
+                is_backfill=pl.lit(value=False),
+                merged_into=pl.lit(None, pl.String),
+            ).sort("change_seq"),
+            field_changes=no_paths,
+            typed_events=pl.concat(meanings) if meanings else pl.DataFrame(),
         )
 
     def _events(self, found: _Changes, after_seq: int, limit: int) -> list[ChangeEvent]:
@@ -122,9 +175,11 @@ class HistoryEvents:
         for change_seq, path in paths.iter_rows():
             by_change.setdefault(change_seq, []).append(path)
         meanings: dict[int, list[TypedEvent]] = {}
-        for row in found.typed_events.filter(in_these).sort("position").iter_rows(named=True):
-            meaning = msgspec.convert(row, TypedEvent)
-            meanings.setdefault(row["change_seq"], []).append(meaning)
+        if isinstance(found.range.holder, HistoryEntry):
+            for row in found.typed_events.filter(in_these).sort("position").iter_rows(named=True):
+                meaning = msgspec.convert(row, TypedEvent)
+                meanings.setdefault(row["change_seq"], []).append(meaning)
+        undone = _undone(changes, found.typed_events) if "undone_kind" in changes.columns else {}
         about = self._about_studies(changes)
         return [
             ChangeEvent(
@@ -139,6 +194,7 @@ class HistoryEvents:
                 is_silent=change["is_silent"],
                 is_backfill=change["is_backfill"],
                 merged_into=change["merged_into"],
+                undoes=undone.get(change["change_seq"]),
                 typed_events=tuple(meanings.get(change["change_seq"], ())),
                 fields_changed=tuple(by_change.get(change["change_seq"], ())),
                 **about.get(change["change_seq"], {}),
@@ -187,8 +243,22 @@ def _texts(content: Any, paths: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _holds(entry: HistoryEntry, change_seq: int) -> bool:
-    return entry.first_change_seq <= change_seq < entry.next_change_seq
+def _undone(changes: pl.DataFrame, typed_events: pl.DataFrame) -> dict[int, UndoneChange]:
+    """What undoings take back, by their own numbers."""
+    of_these = typed_events.filter(
+        pl.col("change_seq").is_in(changes["undone_change_seq"].implode())
+    )
+    types: dict[int, dict[str, None]] = {}
+    for number, event_type in of_these.sort("position").select("change_seq", "event_type").rows():
+        types.setdefault(number, {})[event_type] = None
+    return {
+        row["change_seq"]: UndoneChange(
+            change_seq=row["undone_change_seq"],
+            kind=row["undone_kind"],
+            event_types=tuple(types.get(row["undone_change_seq"], ())),
+        )
+        for row in changes.iter_rows(named=True)
+    }
 
 
 def _unreadable(error: Exception) -> SourceError:

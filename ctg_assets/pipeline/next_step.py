@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ctg_assets.lake.compaction import model_fingerprint
+from ctg_assets.lake.compaction import model_fingerprint, stands_on_what_counts
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, ExtractionState
 from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.lake.shards import first_missing_page
@@ -166,6 +166,7 @@ def _without_progress(settings: Settings, lake: Lake, now: str, choice: Choice) 
     entries = lake.history.entries()
     recorded = {entry.extraction_id for entry in entries}
     waiting = {plan.extraction_id for plan in unrecorded(settings, lake)}
+    undone = lake.history.undone_extractions()
     plans = lake.extractions.plans()
     last_recorded = max((p.number for p in plans if p.extraction_id in recorded), default=0)
     lost = [
@@ -175,6 +176,7 @@ def _without_progress(settings: Settings, lake: Lake, now: str, choice: Choice) 
         and plan.data_timestamp == now
         and plan.number > last_recorded
         and plan.extraction_id not in waiting
+        and plan.extraction_id not in undone
         and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
     ]
     remedy = (
@@ -213,16 +215,19 @@ def unrecorded(settings: Settings, lake: Lake) -> list[ExtractionPlan]:
     """The complete extractions that the history does not have and should have, oldest first.
 
     What was extracted under other settings and not recorded in time is overtaken, an import is not.
-    Neither is an extraction of use when a later one was recorded.
+    Neither is an extraction of use when a later one was recorded, or when it was recorded and undone.
     """
     recorded = {entry.extraction_id for entry in lake.history.entries()}
+    undone = lake.history.undone_extractions()
     waiting: list[ExtractionPlan] = []
     for plan in lake.extractions.plans():
         if plan.extraction_id in recorded:
             waiting.clear()
         elif (
-            plan.mode is ExtractionMode.IMPORT or _is_wanted(plan, settings)
-        ) and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE:
+            plan.extraction_id not in undone
+            and (plan.mode is ExtractionMode.IMPORT or _is_wanted(plan, settings))
+            and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+        ):
             waiting.append(plan)
     return waiting
 
@@ -280,6 +285,14 @@ def _is_current(entry: HistoryEntry, settings: Settings) -> bool:
     )
 
 
+def _plan_of(lake: Lake, entry: HistoryEntry) -> ExtractionPlan:
+    """The plan of an entry's extraction, whose folder may be gone when what came later was undone."""
+    try:
+        return lake.extractions.plan(entry.extraction_id)
+    except KeyError:
+        return lake.history.plan(entry.sequence)
+
+
 def _after_recording(
     settings: Settings,
     lake: Lake,
@@ -289,8 +302,12 @@ def _after_recording(
     goal: Callable[[SnapshotManifest], WarehouseState],
 ) -> Step | Rest:
     """The next step from the newest entry of the history to the marts."""
-    latest = lake.extractions.plan(entry.extraction_id)
+    latest = _plan_of(lake, entry)
     manifest = lake.snapshots.manifest(entry.extraction_id)
+    entries = lake.history.entries()
+    if not all(stands_on_what_counts(each, entries) for each in lake.snapshots.manifests()):
+        reason = f"snapshots of entries that were undone are to be replaced; {entry.extraction_id} counts"
+        return Step(Stage.SNAPSHOT, reason, latest)
     if manifest is None or manifest.model_fingerprint != model_fingerprint():
         how = "yet" if manifest is None else "by the present field tree"
         reason = f"extraction {entry.extraction_id} is not compacted {how}"

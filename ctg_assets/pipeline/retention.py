@@ -21,6 +21,7 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
     plans = lake.extractions.plans()
     states = [lake.extractions.state(plan.extraction_id) for plan in plans]
     recorded = {entry.extraction_id for entry in lake.history.entries()}
+    undone = lake.history.undone_extractions()
     complete = [
         i
         for i, (plan, state) in enumerate(zip(plans, states, strict=True))
@@ -44,7 +45,8 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
             and place not in kept
             and (plan.extraction_id in recorded or lake.recorder.holds(plan.extraction_id))
         )
-        if is_older or is_import_without_end or state is ExtractionState.SUPERSEDED:
+        is_given_up = state is ExtractionState.SUPERSEDED or plan.extraction_id in undone
+        if is_older or is_import_without_end or is_given_up:
             needless.append(plan.extraction_id)
     for extraction_id in needless:
         lake.snapshots.delete(extraction_id)

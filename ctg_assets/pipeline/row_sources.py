@@ -173,7 +173,10 @@ def _history() -> RowSource:
 
     def appended(lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
         later = lake.history.since(ancestor.history_sequence)
-        return dict.fromkeys(_FILES, later[0].first_change_seq) if later else {}
+        # Where an undo had entries recorded once more, changes have kept their numbers.
+        numbers = [first for entry in later for first, _ in entry.numbers]
+        numbers += [entry.first_change_seq for entry in later]
+        return dict.fromkeys(_FILES, min(numbers)) if later else {}
 
     return RowSource(
         shapes=HISTORY_TABLES,

@@ -22,6 +22,7 @@ from ctg_assets.lake.recording import Recorder
 from ctg_assets.lake.shards import ShardStore
 from ctg_assets.lake.snapshots import SnapshotStore
 from ctg_assets.lake.storage import Storage
+from ctg_assets.lake.undoing import Undoer
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.registry.rate_limit import SharedRateLimit
 from ctg_assets.settings import Settings
@@ -50,6 +51,7 @@ class Lake:
     snapshots: SnapshotStore
     recorder: Recorder
     compactor: Compactor
+    undoer: Undoer
 
     @property
     def location(self) -> str:
@@ -71,6 +73,7 @@ def open_lake(settings: Settings) -> Lake:
         snapshots=SnapshotStore(storage),
         recorder=Recorder(storage, settings.data_dir / _SCRATCH),
         compactor=Compactor(storage, settings.data_dir / _SCRATCH),
+        undoer=Undoer(storage),
     )
 
 
