@@ -1,0 +1,214 @@
+"""An undo, down to the tables, and as receivers of the feed hear of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ctg_assets.feed.events import ChangeEvent
+from ctg_assets.feed.filters import Filter
+from ctg_assets.feed.sink_file import FilterSettings
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
+from ctg_assets.lake.undoing import Author
+from ctg_assets.pipeline.feed_events import HistoryEvents
+from ctg_assets.pipeline.load import load_staging, wanted_state, warehouse_state
+from ctg_assets.pipeline.next_step import Stage, Step, next_build_step, unrecorded
+from ctg_assets.pipeline.retention import prune
+from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.settings import Settings
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets_tests.conftest import new_database
+from ctg_assets_tests.pipeline.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
+from ctg_assets_tests.warehouse.helpers import query
+
+AUTHOR = Author(command="ctg-assets history undo 2", user="tester", host="here")
+LAST_DATA = "2026-11-22T09:00:05"
+
+# What tells two loads apart that hold the same.
+_BOOKKEEPING = {"change_seq", "recorded_at", "extraction_id", "page"}
+_TABLES = (
+    "study_versions",
+    "study_changes",
+    "study_field_changes",
+    "study_events",
+    "studies",
+    "sponsors",
+)
+
+
+def _record(
+    lake: Lake,
+    settings: Settings,
+    *studies: bytes,
+    at: str = FIRST_DATA,
+    mode: ExtractionMode = ExtractionMode.FULL,
+) -> str:
+    plan = planned(lake, settings, studies=len(studies), data_timestamp=at, mode=mode)
+    completed(lake, plan, studies)
+    lake.recorder.record(plan.extraction_id)
+    return plan.extraction_id
+
+
+def _history(lake: Lake, settings: Settings, *, with_mistake: bool = True) -> None:
+    """A walk, an import that is a mistake, a walk that finds one study changed and one gone."""
+    _record(lake, settings, *json_of(1, 2, 3))
+    if with_mistake:
+        wrong = [*json_of(1, title="Wrong"), *json_of(9)]
+        _record(lake, settings, *wrong, at=NEXT_DATA, mode=ExtractionMode.IMPORT)
+    _record(lake, settings, *json_of(1), *json_of(2, title="New"), at=LAST_DATA)
+
+
+def _load(lake: Lake, address: PostgresAddress) -> None:
+    entry = lake.history.latest()
+    assert entry is not None
+    load_staging(address, lake, lake.compactor.compact(entry.extraction_id))
+
+
+def _held(address: PostgresAddress, table: str) -> list[Any]:
+    columns = [
+        name
+        for (name,) in query(
+            address,
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'staging' "
+            f"AND table_name = '{table}' ORDER BY ordinal_position",
+        )
+        if name not in _BOOKKEEPING
+    ]
+    return sorted(query(address, f"SELECT {', '.join(columns)} FROM staging.{table}"), key=repr)
+
+
+def test_tables_are_as_without_what_was_undone(
+    settings: Settings, address: PostgresAddress, server: PostgresAddress, tmp_path: Any
+) -> None:
+    """Loaded with the mistake, undone, loaded again by the steps that are then to be done.
+
+    The undone extraction is not recorded again, and its shards go with the next pruning.
+    """
+    lake = open_lake(settings)
+    _history(lake, settings)
+    _load(lake, address)
+    assert len(_held(address, "studies")) == 2
+    database = settings.model_copy(update={"postgres_url": address.url})
+
+    def step() -> Any:
+        return next_build_step(
+            database,
+            lake,
+            warehouse=lambda _: warehouse_state(database),
+            goal=wanted_state,
+        )
+
+    record, _ = lake.undoer.undo(2, AUTHOR)
+    assert unrecorded(settings, lake) == []
+    following = step()
+    assert isinstance(following, Step)
+    assert following.stage is Stage.SNAPSHOT
+    entry = lake.history.latest()
+    assert entry is not None
+    lake.compactor.compact(entry.extraction_id)
+    following = step()
+    assert isinstance(following, Step)
+    assert following.stage is Stage.STAGING
+    _load(lake, address)
+    other = open_lake(settings.model_copy(update={"data_dir": tmp_path / "other"}))
+    _history(other, settings, with_mistake=False)
+    with new_database(server) as expected:
+        _load(other, expected)
+        for table in _TABLES:
+            assert _held(address, table) == _held(expected, table), table
+    assert _held(address, "study_field_changes")
+    [undone] = record.extractions
+    assert lake.extractions.state(undone) is ExtractionState.SUPERSEDED
+    assert undone in prune(lake, keep_extractions=2)
+
+
+def test_a_delta_follows_an_undo_that_the_tables_never_saw(
+    settings: Settings, address: PostgresAddress, server: PostgresAddress, tmp_path: Any
+) -> None:
+    """Changes that kept their numbers are loaded though those numbers are below the new ones."""
+    lake = open_lake(settings)
+    _record(lake, settings, *json_of(*range(1, 41)))
+    _load(lake, address)
+    _record(lake, settings, *json_of(1, title="Wrong"), at=NEXT_DATA, mode=ExtractionMode.IMPORT)
+    _record(
+        lake,
+        settings,
+        *json_of(
+            2,
+            title="New",
+        ),
+        *json_of(1, *range(3, 41)),
+        at=LAST_DATA,
+    )
+    lake.undoer.undo(2, AUTHOR)
+    _load(lake, address)
+    other = open_lake(settings.model_copy(update={"data_dir": tmp_path / "other"}))
+    _record(other, settings, *json_of(*range(1, 41)))
+    _record(other, settings, *json_of(2, title="New"), *json_of(1, *range(3, 41)), at=LAST_DATA)
+    with new_database(server) as expected:
+        _load(other, expected)
+        for table in _TABLES:
+            assert _held(address, table) == _held(expected, table), table
+
+
+def _all(lake: Lake, after: int = 0) -> list[ChangeEvent]:
+    source = HistoryEvents(lake.history)
+    found: list[ChangeEvent] = []
+    while part := source.events(found[-1].change_seq if found else after, 2):
+        found += part
+    return found
+
+
+def _state(events: list[ChangeEvent]) -> dict[str, str]:
+    there: dict[str, str] = {}
+    for event in events:
+        if event.new_content_hash is None:
+            there.pop(event.nct_id, None)
+        elif not event.is_backfill:
+            there[event.nct_id] = event.new_content_hash
+    return there
+
+
+def test_receivers_are_told(lake: Lake, settings: Settings) -> None:
+    """Whoever had everything, and whoever begins anew, ends with what is there, each number once."""
+    _history(lake, settings)
+    before = _all(lake)
+    lake.undoer.undo(2, AUTHOR)
+    after = _all(lake, before[-1].change_seq)
+    heads = lake.history.periods().filter(pl.col("valid_to").is_null())
+    there = dict(heads.select("nct_id", "content_hash").iter_rows())
+    assert _state([*before, *after]) == there
+    assert _state(_all(lake)) == there
+    numbers = [event.change_seq for event in [*before, *after]]
+    assert numbers == sorted(set(numbers))
+    undone = [event for event in after if event.kind == "undone"]
+    withdrawn = {event.undoes.change_seq: event for event in undone if event.undoes is not None}
+    assert {e.change_seq for e in before} - {e.change_seq for e in _all(lake)} == set(withdrawn)
+    assert HistoryEvents(lake.history).newest() == after[-1].change_seq
+
+
+def test_who_wanted_a_change_hears_that_it_is_undone(lake: Lake, settings: Settings) -> None:
+    """By the filters that let the change pass; once nothing is known of it any more, by fewer."""
+    _history(lake, settings)
+    before = {event.change_seq: event for event in _all(lake)}
+    record, _ = lake.undoer.undo(2, AUTHOR)
+    filters = [
+        Filter(FilterSettings(events=["insert"])),
+        Filter(FilterSettings(events=["update"])),
+        Filter(FilterSettings(nct_ids=["NCT00000009"])),
+        Filter(FilterSettings(sponsors=["nobody"])),
+    ]
+    undone = [event for event in _all(lake) if event.undoes is not None]
+    assert undone
+    for event in undone:
+        assert event.undoes is not None
+        change = before[event.undoes.change_seq]
+        assert event.title == change.title
+        for each in filters[:3]:
+            assert each.passes(event) == each.passes(change)
+    assert Filter(FilterSettings(events=["undone"])).passes(undone[0])
+    lake.history.prune_withdrawn(record.undone_at.replace(year=2099))
+    pruned = [event for event in _all(lake) if event.undoes is not None]
+    assert [event.event_id for event in pruned] == [event.event_id for event in undone]
+    assert any(filters[3].passes(event) for event in pruned)
