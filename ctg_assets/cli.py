@@ -36,7 +36,7 @@ from ctg_assets.console import (
     entry_facts,
     extraction_facts,
     facts,
-    history_table,
+    history_lines,
     led,
     log_to,
     rows_table,
@@ -607,9 +607,9 @@ def history_list() -> None:
     """
     with _errors_as_exit_codes():
         entries = open_lake(load_settings()).history.with_withdrawn()
-        if entries:
-            out.print(history_table(entries))
-        else:
+        for line in history_lines(entries) if entries else ():
+            out.print(line)
+        if not entries:
             out.print("nothing is recorded yet; `ctg-assets refresh` begins")
 
 

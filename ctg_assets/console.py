@@ -299,26 +299,23 @@ def sink_lines(status: SinkStatus) -> Iterator[Text]:
         yield Text(f"{name}: {more:,} more dead letters, in ctg_meta.feed_dead_letters")
 
 
-def history_table(entries: Sequence[tuple[HistoryEntry, UndoRecord | None]]) -> Table:
+def history_lines(entries: Sequence[tuple[HistoryEntry, UndoRecord | None]]) -> Iterator[Text]:
     """The entries of the history, one a line; those that were withdrawn say by which undo."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("entry", "studies"):
-        table.add_column(heading, justify="right")
-    for heading in ("mode", "as of (UTC)", "recorded (UTC)", "changes", "from", ""):
-        table.add_column(heading, overflow="fold")
+    yield Text(
+        f"{'entry':>5}  {'mode':<11}  {'as of (UTC)':<16}  {'recorded (UTC)':<16}  {'studies':>9}  "
+        "changes; from",
+        style="bold",
+    )
     for entry, undo in entries:
-        table.add_row(
-            str(entry.sequence),
-            f"{entry.studies:,}",
-            str(entry.mode),
-            f"{entry.observed_at:%Y-%m-%d %H:%M}",
-            f"{entry.recorded_at:%Y-%m-%d %H:%M}",
-            changes_in_words(entry.changes),
-            printable(entry.source + (f" ({entry.query})" if entry.query else "")),
-            standing(entry, undo),
-            style="dim" if undo is not None else None,
+        source = entry.source + (f" ({entry.query})" if entry.query else "")
+        state = standing(entry, undo)
+        yield Text(
+            f"{entry.sequence:>5}  {entry.mode:<11}  {entry.observed_at:%Y-%m-%d %H:%M}  "
+            f"{entry.recorded_at:%Y-%m-%d %H:%M}  {entry.studies:>9,}  "
+            f"{changes_in_words(entry.changes)}; {printable(source)}"
+            + (f"; {state}" if state else ""),
+            style="dim" if undo is not None else "",
         )
-    return table
 
 
 def changes_in_words(changes: Mapping[str, int]) -> str:

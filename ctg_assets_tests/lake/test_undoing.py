@@ -28,35 +28,6 @@ from ctg_assets_tests.lake.undone import AUTHOR, History, Step, Undo, steps, tol
 ONE, TWO, THREE = (f"NCT0000000{digit}" for digit in range(1, 4))
 
 
-class Follower:
-    """Somebody who is told of every change in the order of its number, once, and keeps what is there."""
-
-    def __init__(self, history: HistoryStore) -> None:
-        self.history = history
-        self.position = 0
-        self.there: dict[str, str] = {}
-
-    def follow(self) -> None:
-        """Take what is new."""
-        for number, nct_id, content_hash in self._news():
-            assert number > self.position
-            self.position = number
-            if content_hash is None:
-                self.there.pop(nct_id, None)
-            else:
-                self.there[nct_id] = content_hash
-
-    def _news(self) -> list[tuple[int, str, str | None]]:
-        news = [
-            self.history.changes(entry.sequence).filter(~pl.col("is_backfill"))
-            for entry in self.history.entries()
-        ]
-        news += [self.history.undone_changes(undo.undo_id) for undo in self.history.undos()]
-        columns = ["change_seq", "nct_id", "new_content_hash"]
-        rows = [row for frame in news for row in frame.select(columns).rows()]
-        return sorted(row for row in rows if row[0] > self.position)
-
-
 @settings(max_examples=100, deadline=None)
 @given(steps)
 def test_any_sequence_is_as_without_what_was_undone(drawn: list[Step | Undo]) -> None:

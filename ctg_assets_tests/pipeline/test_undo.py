@@ -194,10 +194,10 @@ def test_who_wanted_a_change_hears_that_it_is_undone(lake: Lake, settings: Setti
     before = {event.change_seq: event for event in _all(lake)}
     record, _ = lake.undoer.undo(2, AUTHOR)
     filters = [
-        Filter(FilterSettings(events=["insert"])),
-        Filter(FilterSettings(events=["update"])),
-        Filter(FilterSettings(nct_ids=["NCT00000009"])),
-        Filter(FilterSettings(sponsors=["nobody"])),
+        Filter(FilterSettings(events=("insert",))),
+        Filter(FilterSettings(events=("update",))),
+        Filter(FilterSettings(nct_ids=("NCT00000009",))),
+        Filter(FilterSettings(sponsors=("nobody",))),
     ]
     undone = [event for event in _all(lake) if event.undoes is not None]
     assert undone
@@ -207,7 +207,7 @@ def test_who_wanted_a_change_hears_that_it_is_undone(lake: Lake, settings: Setti
         assert event.title == change.title
         for each in filters[:3]:
             assert each.passes(event) == each.passes(change)
-    assert Filter(FilterSettings(events=["undone"])).passes(undone[0])
+    assert Filter(FilterSettings(events=("undone",))).passes(undone[0])
     lake.history.prune_withdrawn(record.undone_at.replace(year=2099))
     pruned = [event for event in _all(lake) if event.undoes is not None]
     assert [event.event_id for event in pruned] == [event.event_id for event in undone]
