@@ -17,6 +17,7 @@ from ctg_assets.orchestration.extraction import (
 )
 from ctg_assets.orchestration.marts import build_marts_assets, dbt_cli, dbt_project
 from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import marked_in_process_executor
 from ctg_assets.orchestration.selections import build_warehouse, extract_pages, plan_extraction
 from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_refresh
 from ctg_assets.orchestration.snapshot import history, studies
@@ -43,8 +44,7 @@ def build_definitions(
             "settings": SettingsResource(overrides=overrides),
             "dbt": dbt_cli(),
         },
-        # Steps are few and long, and what is parallel in them is parallel inside.
-        executor=dg.in_process_executor,
+        executor=marked_in_process_executor,
     )
 
 

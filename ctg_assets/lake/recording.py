@@ -53,6 +53,9 @@ from ctg_assets.lake.storage import Storage
 # Longer than the microseconds by which contents of one time are told apart (`slotting.py`).
 _BETWEEN_WALKS = timedelta(milliseconds=1)
 
+# Of studies that are gone, so many are named.
+_EXAMPLES = 3
+
 
 class IncompleteExtractionError(Exception):
     """The extraction has pages missing; recording it would lose studies."""
@@ -70,12 +73,14 @@ Fates = Callable[[Sequence[str]], Mapping[str, Fate]]
 class Disappearance:
     """How many of the studies that were current a whole walk did not see.
 
-    `left_scope` says that the walk is of another registry or query than the one before it.
+    `left_scope` says that the walk is of another registry or query than the one before it; `examples`
+    are some of those that it did not see.
     """
 
     current: int
     gone: int
     left_scope: bool
+    examples: tuple[str, ...] = ()
 
 
 class Recorder:

@@ -13,7 +13,6 @@ from ctg_assets.lake.extractions import ExtractionPlan, ExtractionState, page_ke
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.orchestration.pages import PAGES, prune_pages, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import check_shards
 from ctg_assets.pipeline.crawl import CrawledPage, Crawler
@@ -56,7 +55,6 @@ def extraction_plan(
     """
     configured = settings.load()
     lake = open_lake(configured)
-    mark_running_here(context)
     with exclusively(configured, "extraction"), open_registry(configured) as client:
         plan = plan_extraction(configured, lake, client)
         pruned = prune_pages(context.instance, lake)
@@ -105,7 +103,6 @@ def page_shards(
     """
     configured = settings.load()
     lake = open_lake(configured)
-    mark_running_here(context)
     wanted = sorted(map(parse_page_key, context.partition_keys))
     keys = set(context.partition_keys)
     done: list[ShardInfo] = []

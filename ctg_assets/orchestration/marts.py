@@ -29,10 +29,11 @@ from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.runs import mark_running_here
+from ctg_assets.pipeline.dbt_findings import compiled_path, describe_findings, node_under_test
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
 from ctg_assets.pipeline.load import record_marts
 from ctg_assets.pipeline.marts import build_arguments, record_views, target_folder
+from ctg_assets.printable import printable
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.inspection import ColumnFacts, describe_columns, describe_table
 from ctg_assets.warehouse.server import open_postgres
@@ -111,7 +112,6 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
     def marts(
         context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: SettingsResource
     ) -> Iterator[Any]:
-        mark_running_here(context)
         with open_postgres(settings.load()) as address:
             with _environment(profile_environment(address)):
                 invocation = dbt.cli(
@@ -121,6 +121,8 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
                 for event in invocation.stream():
                     if isinstance(event, dg.Output | dg.AssetMaterialization):
                         yield event.with_metadata({**event.metadata, **facts.of(event)})
+                    elif isinstance(event, dg.AssetCheckResult) and not event.passed:
+                        yield event._replace(description=facts.findings(event))
                     else:
                         yield event
             # Not `is_subset`: tests on sources are checks of the staging assets, and may be left out.
@@ -178,10 +180,22 @@ class _Facts:
             **content,
         }
 
+    def findings(self, check: dg.AssetCheckResult) -> str:
+        """What a test that did not pass found, in words; dbt tells only how many rows."""
+        manifest = self.invocation.manifest
+        test = manifest["nodes"][check.metadata["unique_id"].value]
+        counted = check.metadata.get("dagster_dbt/failed_row_count")
+        said = describe_findings(
+            self.address,
+            test,
+            node_under_test(manifest, test),
+            compiled_path(self.invocation.target_path, test),
+            counted.value if isinstance(counted, dg.IntMetadataValue) else None,
+        )
+        return printable(said)
+
     def _compiled(self, model: Mapping[str, Any]) -> str:
-        folder = self.invocation.target_path / "compiled" / model["package_name"]
-        file: Path = folder / model["original_file_path"]
-        return file.read_text(encoding="utf-8")
+        return compiled_path(self.invocation.target_path, model).read_text(encoding="utf-8")
 
 
 def _column(facts: ColumnFacts) -> dg.TableColumn:

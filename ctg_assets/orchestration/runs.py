@@ -13,10 +13,17 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
 import psutil
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.base import Executor
+from dagster._core.executor.in_process import InProcessExecutor
 
 _PROCESS_TAG = "ctg/process"
 
@@ -37,9 +44,25 @@ def process_tags() -> dict[str, str]:
     return {_PROCESS_TAG: f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"}
 
 
-def mark_running_here(context: dg.AssetExecutionContext) -> None:
-    """Note in the run's tags that this process executes it."""
-    context.instance.add_run_tags(context.run.run_id, process_tags())
+class _MarkingExecutor(InProcessExecutor):
+    """Dagster's in-process executor, which first says where it runs, and buries the dead of this host."""
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[DagsterEvent]:
+        """Execute a run; whoever starts it (UI, sensor, Dagster's commands) cannot know the process."""
+        instance = plan_context.instance
+        instance.add_run_tags(plan_context.run_id, process_tags())
+        for run_id in bury_dead_runs(instance):
+            plan_context.log.warning(f"run {run_id} was reported failed: its process is gone")
+        yield from super().execute(plan_context, execution_plan)
+
+
+@dg.executor(name="in_process")
+def marked_in_process_executor(init_context: dg.InitExecutorContext) -> Executor:
+    """Steps are few and long, and what is parallel in them is parallel inside: one process for a run."""
+    del init_context
+    return _MarkingExecutor(retries=RetryMode.DISABLED)
 
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:

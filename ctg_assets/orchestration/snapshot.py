@@ -19,13 +19,16 @@ from ctg_assets.lake.snapshots import SnapshotManifest, snapshot_schema
 from ctg_assets.orchestration.extraction import OWNERS, page_shards
 from ctg_assets.orchestration.metadata import bar_chart, markdown_table
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import Verdict, snapshot_verdicts
 from ctg_assets.pipeline.fates import registry_fates
-from ctg_assets.pipeline.next_step import next_to_record
+from ctg_assets.pipeline.next_step import Rest, next_to_record
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake, exclusively, open_lake
+from ctg_assets.pipeline.status import quarantine_reasons, studies_with_unknown_fields
+from ctg_assets.pipeline.upcoming import next_extracted_step
+from ctg_assets.settings import Settings
+from ctg_assets.warehouse.errors import WarehouseError
 
 GROUP = "lake"
 
@@ -82,10 +85,13 @@ _STATUS = ("protocolSection", "statusModule", "overallStatus")
 def history(
     context: dg.AssetExecutionContext, settings: SettingsResource
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-    """Record the oldest complete extraction that the history does not have yet."""
+    """Record the complete extractions that the history does not have yet, oldest first.
+
+    If it has all, the newest entry is reported again when something downstream is not built from it
+    yet, so that this gets built; when all is, nothing is.
+    """
     configured = settings.load()
     lake = open_lake(configured)
-    mark_running_here(context)
     waiting = next_to_record(configured, lake)
     if waiting is None and lake.history.latest() is None:
         message = (
@@ -93,10 +99,14 @@ def history(
         )
         raise IncompleteExtractionError(message)
     if waiting is None:
-        context.log.info("every complete extraction is recorded")
         if context.selected_asset_check_keys:
             nothing = Verdict(True, "every complete extraction was recorded before")
             yield check_result(nothing, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
+        if _is_all_built(context, configured, lake):
+            return
+        newest = lake.history.latest()
+        if newest is not None:
+            yield from _history_results(context, lake, newest)
         return
     # Of pages that are not sound it is not asked.
     verdict = waiting.verdicts.get(_DISAPPEARANCE_CHECK)
@@ -105,10 +115,40 @@ def history(
     if waiting.forbidden is not None:
         message = f"nothing was recorded: {waiting.forbidden}"
         raise dg.Failure(message, allow_retries=False)
-    plan = waiting.plan
-    with exclusively(configured, _SNAPSHOT_LOCK):
-        fates = registry_fates(configured, query=plan.query)
-        entry = lake.recorder.record(plan.extraction_id, fates=fates)
+    while waiting is not None and waiting.forbidden is None:
+        plan = waiting.plan
+        with exclusively(configured, _SNAPSHOT_LOCK):
+            fates = registry_fates(configured, query=plan.query)
+            entry = lake.recorder.record(plan.extraction_id, fates=fates)
+        waiting = next_to_record(configured, lake)
+    if waiting is not None:
+        context.log.warning(f"one more extraction was not recorded: {waiting.forbidden}")
+    yield from _history_results(context, lake, entry)
+
+
+def _is_all_built(context: dg.AssetExecutionContext, settings: Settings, lake: Lake) -> bool:
+    """Whether nothing is left to do from the history to the marts; says what is, if something is.
+
+    A step without results lets Dagster skip what is downstream. That is right only when all of it is up
+    to date: a run that was killed after the history got its entry has left the rest to the next one.
+    """
+    try:
+        upcoming = next_extracted_step(settings, lake)
+    except WarehouseError as error:
+        context.log.warning(f"what the database holds cannot be told: {error}")
+        return False
+    if isinstance(upcoming, Rest) and not upcoming.blocked:
+        context.log.info(
+            f"nothing to do: every complete extraction is recorded, and {upcoming.reason}"
+        )
+        return True
+    context.log.info(f"every complete extraction is recorded; downstream of it: {upcoming.reason}")
+    return False
+
+
+def _history_results(
+    context: dg.AssetExecutionContext, lake: Lake, entry: HistoryEntry
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     facts = _history_metadata(lake, entry)
     of_changes = {
         "first change_seq": entry.first_change_seq,
@@ -142,7 +182,6 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     """
     configured = settings.load()
     lake = open_lake(configured)
-    mark_running_here(context)
     entry = lake.history.latest()
     if entry is None:
         message = (
@@ -157,7 +196,12 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     with exclusively(configured, _SNAPSHOT_LOCK):
         manifest = lake.compactor.compact(entry.extraction_id, log_progress)
         prune(lake, keep_extractions=configured.keep_extractions)
-    verdicts = snapshot_verdicts(manifest, configured)
+    verdicts = snapshot_verdicts(
+        manifest,
+        configured,
+        quarantined=quarantine_reasons(lake, manifest),
+        unknown=studies_with_unknown_fields(lake, manifest),
+    )
     return dg.MaterializeResult(
         metadata=_metadata(lake, manifest),
         data_version=dg.DataVersion(manifest.content_fingerprint),

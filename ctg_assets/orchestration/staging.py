@@ -15,11 +15,11 @@ from ctg_assets.model.spec import TableShape
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.runs import mark_running_here
 from ctg_assets.orchestration.snapshot import studies
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import check_foreign_keys, check_study_rows
-from ctg_assets.pipeline.load import load_staging, tables_left_over
+from ctg_assets.pipeline.load import load_staging, outdated_tables, tables_left_over
+from ctg_assets.pipeline.next_step import loading_forbidden
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.pipeline.services import open_lake
 from ctg_assets.warehouse.builds import LOAD_INFO, update_load_info
@@ -101,29 +101,45 @@ def build_staging_assets() -> dg.AssetsDefinition:
         """
         configured = settings.load()
         lake = open_lake(configured)
-        mark_running_here(context)
         manifest = lake.snapshots.latest()
         if manifest is None:
             message = "there is no snapshot yet; materialize studies first"
             raise IncompleteExtractionError(message)
+        forbidden = loading_forbidden(manifest, configured)
+        if forbidden is not None:
+            message = f"nothing was loaded: {forbidden}"
+            raise dg.Failure(message, allow_retries=False)
         names = {key.path[-1] for key in context.selected_asset_keys}
-        tables = names - {LOAD_INFO.name}
 
         with open_postgres(configured) as address:
-            if not tables and not tables_left_over(address):
+            outdated = outdated_tables(address, manifest)
+            # Who names tables wants them made; whoever builds all from the snapshot on, only what is not
+            # there yet.
+            tables = names - {LOAD_INFO.name}
+            if _is_from_snapshot_on(context):
+                tables &= outdated
+            report = None
+            if tables or tables_left_over(address):
+                report = load_staging(address, lake, manifest, tables, _progress_log(context))
+                context.log.info(f"loaded {sum(report.rows.values())} rows in {report.seconds}")
+            elif LOAD_INFO.name in names and outdated:
+                listed = ", ".join(sorted(outdated))
+                message = (
+                    f"the tables do not hold snapshot {manifest.snapshot_id}: load {listed} first"
+                )
+                raise dg.Failure(message, allow_retries=False)
+            elif LOAD_INFO.name in names:
+                context.log.info(f"every table holds snapshot {manifest.snapshot_id} already")
                 update_load_info(
                     address,
                     snapshot_id=manifest.snapshot_id,
                     data_timestamp=parse_data_timestamp(manifest.data_timestamp),
                 )
-                yield dg.MaterializeResult(_LOAD_INFO_KEY, metadata=_load_info_metadata(manifest))
-                return
-            report = load_staging(address, lake, manifest, tables, _progress_log(context))
-            context.log.info(f"loaded {sum(report.rows.values())} rows in {report.seconds}")
             yield from _results(address, manifest, report, names)
             if context.selected_asset_check_keys:
+                rows = None if report is None else report.rows.get("studies")
                 verdicts = {
-                    _ROWS_CHECK: check_study_rows(manifest, report.rows.get("studies")),
+                    _ROWS_CHECK: check_study_rows(manifest, rows),
                     _KEYS_CHECK: check_foreign_keys(_broken_keys(address, shapes)),
                 }
                 for check in context.selected_asset_check_keys:
@@ -156,29 +172,44 @@ def _progress_log(context: dg.AssetExecutionContext) -> Any:
     return log
 
 
+def _is_from_snapshot_on(context: dg.AssetExecutionContext) -> bool:
+    """Whether the snapshot is part of the run, so that the tables follow from it."""
+    selection = context.run.asset_selection
+    # A whole job names no assets.
+    return not selection or studies.key in selection
+
+
 def _results(
-    address: PostgresAddress, manifest: SnapshotManifest, report: LoadReport, names: set[str]
+    address: PostgresAddress,
+    manifest: SnapshotManifest,
+    report: LoadReport | None,
+    names: set[str],
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    """A result for every table that was asked for: Dagster skips what depends on one without.
+
+    Also for those that hold the snapshot since an earlier load; they are not looked at again.
+    """
     sizes = {
         size.table: size.table_bytes + size.index_bytes for size in table_sizes(address, STAGING)
     }
     version = dg.DataVersion(manifest.content_fingerprint)
-    for table in report.rows:
-        if table in names:
-            yield dg.MaterializeResult(
-                [STAGING, table],
-                data_version=version,
-                metadata={
-                    "dagster/row_count": report.rows[table],
-                    "size MB (with indexes)": round(sizes[table] / 1e6, 3),
-                    "snapshot": manifest.snapshot_id,
-                    **table_preview(address, STAGING, table),
-                },
-            )
+    loaded = {} if report is None else report.rows
+    for table in sorted(names - {LOAD_INFO.name}):
+        metadata: dict[str, Any] = {"snapshot": manifest.snapshot_id}
+        if table in loaded:
+            metadata |= {
+                "dagster/row_count": loaded[table],
+                "size MB (with indexes)": round(sizes[table] / 1e6, 3),
+                **table_preview(address, STAGING, table),
+            }
+        else:
+            metadata["loaded"] = "before; it holds the snapshot already"
+        yield dg.MaterializeResult([STAGING, table], data_version=version, metadata=metadata)
     if LOAD_INFO.name in names:
         metadata = _load_info_metadata(manifest)
-        metadata |= {f"{phase} seconds": round(s, 2) for phase, s in report.seconds.items()}
-        metadata["copied MB"] = round(report.copied_bytes / 1e6, 1)
+        if report is not None:
+            metadata |= {f"{phase} seconds": round(s, 2) for phase, s in report.seconds.items()}
+            metadata["copied MB"] = round(report.copied_bytes / 1e6, 1)
         yield dg.MaterializeResult(_LOAD_INFO_KEY, data_version=version, metadata=metadata)
 
 

@@ -6,7 +6,7 @@ asset checks do) and judging the database (`warehouse/`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -20,6 +20,9 @@ from ctg_assets.settings import Settings
 # The registry's count and its pages come from one index, so they should agree to the study. A handful
 # too few is told; more than this share missing stops the way downstream.
 _TOLERATED_MISSING_FRACTION = 0.001
+
+# A description names so many; facts and `ctg-assets status` have more.
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class Verdict:
     description: str
     fatal: bool = True
     facts: Mapping[str, int | float | str | Listing] = field(default_factory=dict)
+
+
+def few(names: Iterable[object], total: int | None = None) -> str:
+    """The first of some names, and how many more there are."""
+    listed = list(names)
+    more = (len(listed) if total is None else total) - len(listed[:_MOST_NAMED])
+    shown = ", ".join(map(str, listed[:_MOST_NAMED]))
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def check_shards(lake: Lake, plan: ExtractionPlan) -> Verdict:
@@ -64,9 +75,11 @@ def check_shards(lake: Lake, plan: ExtractionPlan) -> Verdict:
         facts["expected studies"] = plan.expected_studies
 
     if wrong_counts:
-        return Verdict(
-            False, f"row counts of pages {wrong_counts} are not as recorded", facts=facts
+        described = (
+            f"row counts of {len(wrong_counts)} of {len(ids)} pages are not as recorded: pages "
+            f"{few(wrong_counts)}"
         )
+        return Verdict(False, described, facts=facts)
     completion = lake.extractions.completion(plan.extraction_id)
     if completion is not None and len(ids) < completion.pages:
         gone = (
@@ -85,7 +98,11 @@ def check_shards(lake: Lake, plan: ExtractionPlan) -> Verdict:
         found = f"the registry counted {expected} studies, its pages held {distinct}"
         return Verdict(False, found, fatal=fatal, facts=facts)
     if len(all_ids) != distinct:
-        seen = f"{len(all_ids) - distinct} rows repeat a study; compaction keeps the newest"
+        repeated = all_ids.filter(all_ids.is_duplicated()).unique().sort()
+        seen = (
+            f"{len(all_ids) - distinct} rows repeat a study; compaction keeps the newest: "
+            f"{few(repeated)}"
+        )
         return Verdict(False, seen, fatal=False, facts=facts)
     return Verdict(True, f"all pages are there with {distinct} distinct studies", facts=facts)
 
@@ -106,8 +123,8 @@ def check_disappearance(found: Disappearance | None, settings: Settings) -> Verd
     if share > limit:
         return Verdict(
             False,
-            f"{described} ({share:.1%}, bound {limit:.1%}); everything stays as it was. If this is real, "
-            "set CTG_MAX_SHRINK_FRACTION for one refresh.",
+            f"{described} ({share:.1%}, bound {limit:.1%}), {few(found.examples, found.gone)}; everything "
+            "stays as it was. If this is real, set CTG_MAX_SHRINK_FRACTION for one refresh.",
             facts=facts,
         )
     return Verdict(True, described, facts=facts)
@@ -145,39 +162,61 @@ def check_snapshot_count(manifest: SnapshotManifest) -> Verdict:
     )
 
 
-def check_quarantine(manifest: SnapshotManifest, settings: Settings) -> Verdict:
-    """Whether few enough studies could not be typed."""
+def check_quarantine(
+    manifest: SnapshotManifest, settings: Settings, quarantined: Sequence[tuple[str, str]] = ()
+) -> Verdict:
+    """Whether few enough studies could not be typed; `quarantined` are some of them with the reason."""
     limit = settings.max_quarantine_fraction
     share = manifest.quarantined / max(1, manifest.studies + manifest.quarantined)
     facts: dict[str, int | float | str] = {"quarantined": manifest.quarantined, "share": share}
+    reasons = sorted(manifest.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
+    named = few(f"{reason} ({studies})" for reason, studies in reasons)
+    if quarantined:
+        named += f"; for example {quarantined[0][0]}: {quarantined[0][1]}"
     if share > limit:
         return Verdict(
             False,
-            f"{share:.1%} of the studies could not be typed, more than {limit:.1%}: the registry's "
-            "format has probably changed. `ctg-assets status` lists the reasons; "
-            "CTG_MAX_QUARANTINE_FRACTION sets the bound.",
+            f"{share:.1%} of the studies ({manifest.quarantined}) could not be typed, more than "
+            f"{limit:.1%}: the registry's format has probably changed: {named}. `ctg-assets status` lists "
+            "the reasons; CTG_MAX_QUARANTINE_FRACTION sets the bound.",
             facts=facts,
         )
-    described = f"{manifest.quarantined} studies are in quarantine"
-    return Verdict(manifest.quarantined == 0, described, fatal=False, facts=facts)
+    if manifest.quarantined == 0:
+        return Verdict(True, "0 studies are in quarantine", fatal=False, facts=facts)
+    described = f"{manifest.quarantined} studies are in quarantine: {named}"
+    return Verdict(False, described, fatal=False, facts=facts)
 
 
-def check_drift(manifest: SnapshotManifest) -> Verdict:
-    """Whether studies hold only fields that the model knows."""
+def check_drift(manifest: SnapshotManifest, studies: Mapping[str, str] | None = None) -> Verdict:
+    """Whether studies hold only fields that the model knows; `studies` has a study for some paths."""
     unknown = manifest.unknown_fields
     facts: dict[str, int | float | str] = dict(unknown)
     if unknown:
-        described = f"{len(unknown)} fields are not in the model: {', '.join(unknown)}"
+        named = few(f"{path} ({occurrences} times)" for path, occurrences in unknown.items())
+        described = f"{len(unknown)} fields are not in the model: {named}"
+        for path, study in (studies or {}).items():
+            described += f"; for example {study} has {path}"
+            break
         return Verdict(False, described, fatal=False, facts=facts)
     return Verdict(True, "every field is in the model", facts=facts)
 
 
-def snapshot_verdicts(manifest: SnapshotManifest, settings: Settings) -> dict[str, Verdict]:
-    """All verdicts on a snapshot, by the name of the check."""
+def snapshot_verdicts(
+    manifest: SnapshotManifest,
+    settings: Settings,
+    *,
+    quarantined: Sequence[tuple[str, str]] = (),
+    unknown: Mapping[str, str] | None = None,
+) -> dict[str, Verdict]:
+    """All verdicts on a snapshot, by the name of the check.
+
+    `quarantined` (some studies in quarantine with the reason) and `unknown` (a study for some paths
+    that are not in the model) are examples for the descriptions.
+    """
     return {
         "every_study_is_accounted_for": check_snapshot_count(manifest),
-        "few_studies_in_quarantine": check_quarantine(manifest, settings),
-        "no_unknown_fields": check_drift(manifest),
+        "few_studies_in_quarantine": check_quarantine(manifest, settings, quarantined),
+        "no_unknown_fields": check_drift(manifest, unknown),
     }
 
 
@@ -194,5 +233,6 @@ def check_study_rows(manifest: SnapshotManifest, rows: int | None) -> Verdict:
 def check_foreign_keys(broken: Collection[str]) -> Verdict:
     """Whether all foreign keys between staging tables are there and validated."""
     if broken:
-        return Verdict(False, f"missing or not validated: {', '.join(sorted(broken))}")
+        named = ", ".join(sorted(broken))
+        return Verdict(False, f"{len(broken)} keys are missing or not validated: {named}")
     return Verdict(True, "every declared foreign key is there and was validated by Postgres")

@@ -160,6 +160,13 @@ def tables_left_over(address: PostgresAddress) -> list[str]:
     return [name for name in staging_builds(address) if name not in declared]
 
 
+def outdated_tables(address: PostgresAddress, manifest: SnapshotManifest) -> set[str]:
+    """The staging tables that do not hold a snapshot, as the model has it now, yet."""
+    held = staging_builds(address)
+    wanted = _fingerprints(itself(manifest), _model_digests(manifest))
+    return {name for name, made in wanted.items() if held.get(name) != made}
+
+
 def wanted_state(manifest: SnapshotManifest) -> WarehouseState:
     """What the database should hold once a snapshot has gone all the way."""
     tables = _fingerprints(itself(manifest), _model_digests(manifest))

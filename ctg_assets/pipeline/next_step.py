@@ -316,11 +316,16 @@ def _after_recording(
     wanted = goal(manifest)
     state = warehouse(wanted)
     if state.tables != wanted.tables:
-        failed = _first_failed(snapshot_verdicts(manifest, settings))
-        if failed is not None:
-            return Rest(f"not loaded, {failed}", blocked=True)
+        forbidden = loading_forbidden(manifest, settings)
+        if forbidden is not None:
+            return Rest(f"not loaded, {forbidden}", blocked=True)
         return _staging_step(latest, state, wanted)
     return _after_staging(latest, state, wanted)
+
+
+def loading_forbidden(manifest: SnapshotManifest, settings: Settings) -> str | None:
+    """Why a snapshot may not be loaded, if it may not."""
+    return _first_failed(snapshot_verdicts(manifest, settings))
 
 
 def _first_failed(verdicts: Mapping[str, Verdict]) -> str | None:

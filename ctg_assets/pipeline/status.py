@@ -68,6 +68,15 @@ def quarantine_reasons(lake: Lake, manifest: SnapshotManifest) -> list[tuple[str
     return [(nct_id or "-", reason) for nct_id, reason in zip(ids, reasons, strict=True)]
 
 
+def studies_with_unknown_fields(lake: Lake, manifest: SnapshotManifest) -> dict[str, str]:
+    """For a path outside the model a study that has it, of those read first; empty if there is none."""
+    for rows in lake.snapshots.extras(manifest.snapshot_id):
+        for path, nct_id in zip(*(rows[c].to_pylist() for c in ("path", "nct_id")), strict=True):
+            if nct_id is not None:
+                return {path: nct_id}
+    return {}
+
+
 def warehouse_status(settings: Settings) -> WarehouseStatus:
     """What the database holds; never fails, a database that cannot be read is a finding."""
     try:

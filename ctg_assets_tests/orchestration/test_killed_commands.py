@@ -1,0 +1,350 @@
+"""Dagster's own commands after a kill: what a dead run left undone, the next one does, or fails.
+
+The kills of real processes are few here. `KILLS=20 pytest` on this file alone kills as many more, at
+random moments of random commands (about a minute each).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+import msgspec
+import pytest
+
+from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.orchestration.extraction import extraction_plan, page_shards
+from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import marked_in_process_executor
+from ctg_assets.orchestration.selections import build_warehouse
+from ctg_assets.orchestration.snapshot import history, studies
+from ctg_assets.orchestration.staging import build_staging_assets
+from ctg_assets.pipeline.crawl import Crawler
+from ctg_assets.pipeline.import_file import import_file
+from ctg_assets.pipeline.load import load_staging, record_marts
+from ctg_assets.pipeline.next_step import Rest, Step
+from ctg_assets.pipeline.services import Lake, open_lake, open_registry
+from ctg_assets.pipeline.upcoming import next_extracted_step, plan_extraction
+from ctg_assets.settings import Settings, load_settings
+from ctg_assets.simulator.serving import RunningSimulator, running_simulator
+from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.warehouse.server import open_postgres
+from ctg_assets_tests.orchestration.test_commands import printed_commands
+from ctg_assets_tests.orchestration.workplace import (
+    Workplace,
+    kill_group,
+    wait_until,
+    workplace,
+)
+from ctg_assets_tests.warehouse.helpers import query, temporary_folder
+
+STUDIES = 25
+
+
+@dg.asset(key=["marts", "dim_study"], deps=[dg.AssetKey(["staging", "studies"])])
+def dim_study(settings: SettingsResource) -> None:
+    """Stands for the marts."""
+    with open_postgres(settings.load()) as address, connect(address) as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS marts")
+        connection.execute("DROP TABLE IF EXISTS marts.dim_study")
+        connection.execute("CREATE TABLE marts.dim_study AS SELECT nct_id FROM staging.studies")
+        record_marts(address)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A registry, a data folder, a database and a Dagster instance."""
+
+    registry: RunningSimulator
+    settings: Settings
+    address: PostgresAddress
+    instance: dg.DagsterInstance
+
+    @property
+    def lake(self) -> Lake:
+        """Its lake."""
+        return open_lake(self.settings)
+
+    def walk(self) -> None:
+        """Walk the registry, as the first two commands do."""
+        lake = self.lake
+        with open_registry(self.settings) as client:
+            plan = plan_extraction(self.settings, lake, client)
+            list(Crawler(client, lake.extractions, lake.shards).walk(plan, plan.planned_pages or 1))
+
+    def run(self, *names: str, **settings: object) -> dg.ExecuteInProcessResult:
+        """Materialize assets, all from the history on by default, in one run, as Dagster's commands do."""
+        definitions = dg.Definitions(
+            assets=[
+                extraction_plan,
+                page_shards,
+                history,
+                studies,
+                build_staging_assets(),
+                dim_study,
+            ],
+            jobs=[build_warehouse],
+            resources={
+                "settings": SettingsResource(overrides={**self._overrides, **settings}),
+            },
+            executor=marked_in_process_executor,
+        )
+        return definitions.resolve_job_def("build_warehouse").execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(name.split("/")) for name in names] or None,
+        )
+
+    @property
+    def _overrides(self) -> dict[str, object]:
+        overrides = self.settings.model_dump(mode="json", exclude_none=True)
+        return {**overrides, "data_dir": str(self.settings.data_dir)}
+
+    def left(self) -> Step | Rest:
+        """What is left to do from the extraction to the marts."""
+        return next_extracted_step(self.settings, self.lake)
+
+    def is_built(self, studies: int) -> bool:
+        """Whether the warehouse holds everything, down to the marts."""
+        return self.left() == Rest("the marts are up to date") and query(
+            self.address, "SELECT count(*) FROM marts.dim_study"
+        ) == [(studies,)]
+
+
+@pytest.fixture
+def bench(address: PostgresAddress) -> Iterator[Bench]:
+    """A bench on which one walk has been done, and nothing else."""
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as registry,
+        temporary_folder() as folder,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        settings = load_settings(
+            api_url=registry.api_url,
+            data_dir=folder,
+            postgres_url=address.url,
+            page_size=10,
+            requests_per_minute=10_000,
+            retry_seconds=0,
+            refresh_mode="full",
+        )
+        bench = Bench(registry, settings, address, instance)
+        bench.walk()
+        yield bench
+
+
+def _record(bench: Bench) -> None:
+    plan = bench.lake.extractions.latest(ExtractionState.COMPLETE)
+    assert plan is not None
+    bench.lake.recorder.record(plan.extraction_id)
+
+
+def _compact(bench: Bench) -> None:
+    plan = bench.lake.extractions.latest(ExtractionState.COMPLETE)
+    assert plan is not None
+    bench.lake.compactor.compact(plan.extraction_id)
+
+
+def _load_all(bench: Bench) -> None:
+    manifest = bench.lake.snapshots.latest()
+    assert manifest is not None
+    load_staging(bench.address, bench.lake, manifest)
+
+
+def _load_some(bench: Bench) -> None:
+    manifest = bench.lake.snapshots.latest()
+    assert manifest is not None
+    load_staging(bench.address, bench.lake, manifest, {"studies", "conditions"})
+
+
+# What a run may have done when it is killed, each after the one before it; a step that was under way
+# has done nothing, since its result becomes visible at its end. Single tables are loaded from the UI.
+_STEPS: dict[str, tuple[Callable[[Bench], None], ...]] = {
+    "nothing": (),
+    "recorded": (_record,),
+    "compacted": (_record, _compact),
+    "some tables loaded": (_record, _compact, _load_some),
+    "loaded": (_record, _compact, _load_all),
+}
+
+
+@pytest.mark.parametrize(
+    ("done", "before"),
+    [*((done, False) for done in _STEPS), ("recorded", True), ("compacted", True)],
+)
+def test_the_rest_of_a_dead_run_is_done_by_the_next(bench: Bench, done: str, before: bool) -> None:
+    """Whatever a killed run got done, the same run again ends with a loaded warehouse; a third does nothing.
+
+    Every step after which a run may be killed, on an empty database and on one that holds the day before.
+    """
+    studies = STUDIES
+    if before:
+        assert bench.run().success
+        studies += 1
+        bench.registry.advance(GeneratedSource(studies, 1))
+        bench.walk()
+    for step in _STEPS[done]:
+        step(bench)
+    assert not bench.is_built(studies)
+
+    again = bench.run()
+    assert again.success
+    assert bench.is_built(studies)
+    loaded_at = query(bench.address, "SELECT loaded_at FROM staging.load_info")
+    (made,) = (
+        event.step_materialization_data.materialization.metadata
+        for event in again.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(["staging", "studies"])
+    )
+    assert ("loaded" in made) is (done == "loaded")
+
+    third = bench.run()
+    assert third.success
+    assert third.get_asset_materialization_events() == []
+    assert query(bench.address, "SELECT loaded_at FROM staging.load_info") == loaded_at
+
+
+def test_everything_that_waits_is_recorded_in_one_run(bench: Bench) -> None:
+    """Two walks that were not recorded are both in the warehouse after one run."""
+    bench.registry.advance(GeneratedSource(STUDIES + 1, 1))
+    bench.walk()
+    assert bench.run().success
+    assert len(bench.lake.history.entries()) == 2
+    assert bench.is_built(STUDIES + 1)
+
+
+def test_a_run_that_a_check_stops_fails_each_time(bench: Bench) -> None:
+    """What may not be loaded fails the run that finds it and every later one, also one of tables alone."""
+    assert bench.run().success
+    mistyped = {
+        "protocolSection": {
+            "identificationModule": {"nctId": "NCT99999999"},
+            "designModule": {"enrollmentInfo": {"count": "many"}},
+        }
+    }
+    file = bench.settings.data_dir / "studies.jsonl"
+    file.write_bytes(msgspec.json.encode(mistyped))
+    import_file(bench.lake, file, page_size=10)
+    for names in ((), (), ("staging/studies", "staging/load_info"), ("staging/load_info",)):
+        assert not bench.run(*names, max_quarantine_fraction=0.0).success
+        assert query(bench.address, "SELECT count(*) FROM staging.studies") == [(STUDIES,)]
+    assert bench.run(max_quarantine_fraction=1.0).success
+    assert bench.is_built(STUDIES)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        ("staging/conditions",),
+        ("staging/studies", "staging/conditions", "staging/load_info"),
+        ("studies", "staging/conditions"),
+        ("marts/dim_study",),
+        ("study_changes", "studies"),
+    ],
+    ids=" ".join,
+)
+def test_a_subset_does_what_it_says(bench: Bench, selection: tuple[str, ...]) -> None:
+    """Assets that somebody chose are made, each of them, on a warehouse that is whole; or the log says why not."""
+    assert bench.run().success
+    result = bench.run(*selection)
+    assert result.success
+    made = {
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+    # What the history has is not recorded again.
+    assert made == set(selection) - {"study_changes"}
+
+
+def test_the_record_of_a_load_is_not_written_before_it(bench: Bench) -> None:
+    """`load_info` alone is refused while the tables hold another snapshot: it would not be true."""
+    assert bench.run().success
+    bench.registry.advance(GeneratedSource(STUDIES + 1, 1))
+    bench.walk()
+    assert bench.run("study_versions", "study_changes", "studies").success
+    before = query(bench.address, "SELECT * FROM staging.load_info")
+    assert not bench.run("staging/load_info").success
+    assert query(bench.address, "SELECT * FROM staging.load_info") == before
+
+
+# --- real processes, really killed --------------------------------------------------------------------
+
+_KILLS = int(os.environ.get("KILLS", "0"))
+
+
+def _connected(place: Workplace, application: str) -> bool:
+    """Whether a program of this name works in the database."""
+    statement = f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{application}'"
+    return bool(place.query(statement))
+
+
+def _finish(place: Workplace, commands: list[str]) -> None:
+    """Run commands to the end, which must bring a warehouse that holds everything."""
+    for command in commands:
+        done = place.run("sh", "-c", command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert place.query("SELECT count(*) FROM marts.dim_study") == [(STUDIES,)]
+    status = place.ctg("status").stdout
+    assert status.endswith("\nnothing is unfinished\n"), status
+    assert "running" not in status
+    assert "died" not in status
+
+
+@pytest.fixture(scope="module")
+def killed() -> Iterator[Workplace]:
+    """A place whose registry was walked."""
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as running,
+        workplace(running.api_url) as place,
+    ):
+        lake = place.lake
+        with open_registry(place.settings) as client:
+            plan = plan_extraction(place.settings, lake, client)
+            list(Crawler(client, lake.extractions, lake.shards).walk(plan, plan.planned_pages or 1))
+        yield place
+
+
+def test_the_last_command_killed_in_the_load_and_in_the_marts_ends_loaded(
+    killed: Workplace,
+) -> None:
+    """`kill -9` while tables are loaded, again while marts are built: the same command then does the rest."""
+    command = printed_commands()[-1]
+    for application in ("ctg_assets load", "ctg-dbt"):
+        # Held by us, so that looking does not start and stop the server each time.
+        with open_postgres(killed.settings), killed.start("sh", "-c", command) as process:
+            wait_until(
+                f"{application} at work",
+                lambda application=application: _connected(killed, application),  # type: ignore[misc]
+                120,
+            )
+            kill_group(process)
+        assert "died: __ASSET_JOB" in killed.ctg("status").stdout
+    _finish(killed, [command])
+
+
+@pytest.mark.parametrize("seed", range(_KILLS))
+def test_any_command_killed_at_any_moment_ends_loaded(seed: int) -> None:
+    """A random one of the three commands is killed at a random moment; it and those after it end loaded."""
+    chance = random.Random(seed)
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as running,
+        workplace(running.api_url) as place,
+    ):
+        commands = printed_commands()
+        number = chance.randrange(len(commands))
+        for command in commands[:number]:
+            assert place.run("sh", "-c", command).returncode == 0
+        pause = chance.uniform(2, 25 if number == len(commands) - 1 else 12)
+        with place.start("sh", "-c", commands[number]) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(pause)
+            with contextlib.suppress(ProcessLookupError):
+                kill_group(process)
+        _finish(place, commands[number:])
