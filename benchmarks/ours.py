@@ -100,7 +100,7 @@ def dbt(server_dir: str, dbname: str) -> Outcome:
     clock = Clock()
     with open_postgres(settings_of(Path(server_dir))) as server:
         address = server.database(dbname)
-        notes = str(target_folder(address))
+        notes = str(target_folder(Path(server_dir) / "dbt", address))
         command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors"]
         command += [*build_arguments(address), "--target-path", notes, "--log-path", notes]
         command += ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]

@@ -32,6 +32,7 @@ from ctg_assets.console import (
     RefreshDisplay,
     SafeConsole,
     age,
+    check_line,
     consequences_lines,
     entry_facts,
     extraction_facts,
@@ -902,8 +903,7 @@ def _print_status(settings: Settings) -> None:
     out.print()
     upcoming = _print_database(settings, lake)
     out.print()
-    for run in _unfinished_runs():
-        out.print(run)
+    _print_runs()
     if upcoming is None:
         raise typer.Exit(ExitCode.FAILED)
     if isinstance(upcoming, Step):
@@ -967,12 +967,18 @@ def _print_page_range(settings: Settings) -> None:
     print(f"{keys[0]}...{keys[-1]}")
 
 
-def _unfinished_runs() -> list[str]:
+def _print_runs() -> None:
     from ctg_assets.orchestration.instance import open_instance
-    from ctg_assets.orchestration.runs import unfinished_runs
+    from ctg_assets.orchestration.runs import failed_checks, unfinished_runs
 
     with _quiet_dagster(), open_instance() as instance:
-        return [str(run) for run in unfinished_runs(instance)]
+        failed = failed_checks(instance)
+        runs = unfinished_runs(instance)
+    for check in failed:
+        name = f"{check.asset}: {check.name}"
+        out.print(check_line(name, check.description, warning=check.is_warning))
+    for run in runs:
+        out.print(str(run))
 
 
 def _print_outcome(settings: Settings) -> None:

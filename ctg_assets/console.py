@@ -104,6 +104,12 @@ def led(word: str, style: str, rest: object) -> Text:
     return Text.assemble((printable(word), style), printable(rest))
 
 
+def check_line(check: str, description: str, *, warning: bool) -> Text:
+    """A check that did not pass."""
+    word = ("warns", "yellow") if warning else ("failed", "red")
+    return Text.assemble("check ", word, printable(f" {check}: {description}"))
+
+
 class RefreshDisplay:
     """Shows a refresh as it goes: a live line on a terminal, plain lines elsewhere."""
 
@@ -155,9 +161,8 @@ class RefreshDisplay:
 
     def check_failed(self, check: str, description: str, *, warning: bool) -> None:
         """A check did not pass."""
-        word = ("warns", "yellow") if warning else ("failed", "red")
-        said = f" {check}: {description or 'without a word'}"
-        self._console.print(Text.assemble("          check ", word, printable(said)))
+        line = check_line(check, description, warning=warning)
+        self._console.print(Text.assemble("          ", line))
 
     def stage_finished(self) -> None:
         """The stage ended."""

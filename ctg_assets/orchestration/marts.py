@@ -5,6 +5,7 @@ Belongs here: how Dagster runs the dbt project and what it makes of it. Does not
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,10 +34,14 @@ from ctg_assets.pipeline.dbt_findings import compiled_path, describe_findings, n
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
 from ctg_assets.pipeline.load import record_marts
 from ctg_assets.pipeline.marts import build_arguments, record_views, target_folder
+from ctg_assets.pipeline.services import data_folder
 from ctg_assets.printable import printable
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.inspection import ColumnFacts, describe_columns, describe_table
 from ctg_assets.warehouse.server import open_postgres
+
+# Where dbt keeps its notes, in the data folder.
+_DBT = "dbt"
 
 _FINGERPRINT_FILE = "manifest.fingerprint"
 
@@ -90,6 +95,9 @@ def dbt_project() -> DbtProject:
     recorded = target / _FINGERPRINT_FILE
     # Several processes load the definitions at once: web server, code server, run workers.
     with FileLock(target / "manifest.lock"):
+        # Notes for single databases lay here once, one more folder for each.
+        for old in target.glob("[0-9a-f]" * 12):
+            shutil.rmtree(old, ignore_errors=True)
         current = project_fingerprint()
         known = recorded.read_text() if recorded.exists() and project.manifest_path.exists() else ""
         if known != current:
@@ -112,11 +120,11 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
     def marts(
         context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: SettingsResource
     ) -> Iterator[Any]:
-        with open_postgres(settings.load()) as address:
+        configured = settings.load()
+        with open_postgres(configured) as address:
+            target = target_folder(data_folder(configured, _DBT), address)
             with _environment(profile_environment(address)):
-                invocation = dbt.cli(
-                    build_arguments(address), context=context, target_path=target_folder(address)
-                )
+                invocation = dbt.cli(build_arguments(address), context=context, target_path=target)
                 facts = _Facts(address, invocation)
                 for event in invocation.stream():
                     if isinstance(event, dg.Output | dg.AssetMaterialization):

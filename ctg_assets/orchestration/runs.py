@@ -83,6 +83,10 @@ def runs_under_way(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     return [run for run in unfinished if run.job_name in OUR_JOBS]
 
 
+# Several refreshes; each makes up to ten runs.
+_RUNS_LOOKED_AT = 30
+
+
 @dataclass(frozen=True)
 class RunState:
     """A run that has not ended, and whether its process is gone, so that it never will."""
@@ -114,6 +118,39 @@ def unfinished_runs(instance: dg.DagsterInstance) -> list[RunState]:
             where=_process_in_words(run),
         )
         for run in runs_under_way(instance)
+    ]
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """A check that did not pass when it was last made."""
+
+    asset: str
+    name: str
+    description: str
+    is_warning: bool
+
+
+def failed_checks(instance: dg.DagsterInstance) -> list[FailedCheck]:
+    """The checks that did not pass in the last of our runs that made them, by asset and name.
+
+    Looks at the last runs only: a build makes every check again that did not pass before.
+    """
+    newest: dict[tuple[str, str], dg.AssetCheckEvaluation] = {}
+    for run in instance.get_runs(limit=_RUNS_LOOKED_AT):
+        if run.job_name not in OUR_JOBS:
+            continue
+        events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        for entry in reversed(events):
+            if entry.dagster_event is not None:
+                made = entry.dagster_event.asset_check_evaluation_data
+                newest.setdefault((made.asset_key.to_user_string(), made.check_name), made)
+    return [
+        FailedCheck(
+            asset, name, made.description or "", made.severity is dg.AssetCheckSeverity.WARN
+        )
+        for (asset, name), made in sorted(newest.items())
+        if not made.passed
     ]
 
 

@@ -183,7 +183,8 @@ def check_quarantine(
         )
     if manifest.quarantined == 0:
         return Verdict(True, "0 studies are in quarantine", fatal=False, facts=facts)
-    described = f"{manifest.quarantined} studies are in quarantine: {named}"
+    studies = "study is" if manifest.quarantined == 1 else "studies are"
+    described = f"{manifest.quarantined} {studies} in quarantine: {named}"
     return Verdict(False, described, fatal=False, facts=facts)
 
 
@@ -193,7 +194,8 @@ def check_drift(manifest: SnapshotManifest, studies: Mapping[str, str] | None = 
     facts: dict[str, int | float | str] = dict(unknown)
     if unknown:
         named = few(f"{path} ({occurrences} times)" for path, occurrences in unknown.items())
-        described = f"{len(unknown)} fields are not in the model: {named}"
+        fields = "field is" if len(unknown) == 1 else "fields are"
+        described = f"{len(unknown)} {fields} not in the model: {named}"
         for path, study in (studies or {}).items():
             described += f"; for example {study} has {path}"
             break

@@ -54,7 +54,8 @@ def describe_findings(
 
 def in_words(number: int, rows: Sequence[Mapping[str, Any]], example: str | None) -> str:
     """How many rows a test found, the first of them, and a study to look at."""
-    shown = "; ".join(_row(row) for row in rows[:_MOST_ROWS])
+    # Of NULLs all rows look alike.
+    shown = "; ".join(dict.fromkeys(map(_row, rows[:_MOST_ROWS])))
     said = f"{_number(number)}: {shown}" if shown else _number(number)
     if number > len(rows[:_MOST_ROWS]) > 0:
         said += f"; and {number - len(rows[:_MOST_ROWS]):,} more"

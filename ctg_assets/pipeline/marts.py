@@ -7,10 +7,11 @@ Belongs here: choosing dbt's arguments by what is in the database. Does not belo
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from pathlib import Path
 
 from ctg_assets.pipeline.dbt_project import (
-    PROJECT_DIR,
     STAGING_VIEWS,
     profile_environment,
     project_fingerprint,
@@ -28,6 +29,9 @@ _BUILD = ("build", "--exclude-resource-type", "unit_test", "--no-write-json")
 # Changed rows are few and lie far apart: finding them is waiting for the disk, which is done together.
 # Building from all rows keeps two cores busy with the profile's two threads.
 _CHANGES_TOGETHER = ("--threads", "6")
+
+# One is enough for a data folder with one database; each takes some 20 MB.
+_MOST_TARGETS = 3
 
 _ALL_VIEWS = "(all)"
 _VIEWS = "config.materialized:view"
@@ -56,15 +60,22 @@ def build_arguments(address: PostgresAddress) -> list[str]:
     return [*_BUILD, *together, *(["--exclude", " ".join(needless)] if needless else [])]
 
 
-def target_folder(address: PostgresAddress) -> Path:
-    """Where dbt keeps what it knows of the project between builds for one database.
+def target_folder(folder: Path, address: PostgresAddress) -> Path:
+    """Where in a folder of its own dbt keeps what it knows of the project between builds for one database.
 
-    It parses everything anew, for three seconds, when the connection is another than in its notes.
+    It parses everything anew, for three seconds, when the connection is another than in its notes. Notes
+    for databases that were built least recently are removed.
     """
     variables = profile_environment(address)
     del variables["CTG_DBT_PASSWORD"]
     text = "\n".join(f"{name}={value}" for name, value in sorted(variables.items()))
-    return PROJECT_DIR / "target" / hashlib.sha256(text.encode()).hexdigest()[:12]
+    target = folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+    target.mkdir(parents=True, exist_ok=True)
+    os.utime(target)
+    known = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in known[_MOST_TARGETS:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
 
 
 def record_views(address: PostgresAddress) -> None:

@@ -42,7 +42,6 @@ def test_ci_commands_build_everything() -> None:
         assert sorted(place.dagster_state()["materialized"]["page_shards"]) == place.pages()
         assert "everything is up to date" in place.refresh()
         assert sorted(path.name for path in place.folder.iterdir()) == [
-            ".dagster",
             "dagster.yaml",
             "data",
         ]

@@ -106,8 +106,8 @@ def test_columns_can_be_traced_from_a_mart_to_the_tables(refreshed: tuple[Workpl
 def test_only_the_instance_and_data_folders_are_written(refreshed: tuple[Workplace, str]) -> None:
     """Nothing appears beside the data folder and Dagster's own, and nothing in the dbt project."""
     place, _ = refreshed
-    assert names_in(place.folder) == [".dagster", "dagster.yaml", "data"]
-    assert names_in(place.folder / ".dagster") == ["storage"]
+    assert names_in(place.folder) == ["dagster.yaml", "data"]
+    assert names_in(place.folder / "data" / "dagster") == ["storage"]
 
 
 def test_status_tells_what_is_there(refreshed: tuple[Workplace, str]) -> None:

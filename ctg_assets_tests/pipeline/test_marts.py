@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from pathlib import Path
+
 from psycopg import sql
 
 from ctg_assets.pipeline.dbt_project import STAGING_VIEWS
@@ -60,7 +64,18 @@ def test_constraints_spare_tests_after_a_load_of_changes(address: PostgresAddres
     assert left_out(address) == []
 
 
-def test_each_database_has_its_folder(address: PostgresAddress) -> None:
+def test_each_database_has_its_folder(address: PostgresAddress, tmp_path: Path) -> None:
     """Two databases share no notes of dbt's; the password is no part of their names."""
-    assert target_folder(address) == target_folder(address)
-    assert target_folder(address) != target_folder(address.database("another"))
+    own = target_folder(tmp_path, address)
+    assert own == target_folder(tmp_path, replace(address, password="another"))
+    assert own != target_folder(tmp_path, address.database("another"))
+
+
+def test_notes_for_databases_do_not_pile_up(address: PostgresAddress, tmp_path: Path) -> None:
+    """However many databases were built, the notes for a few stay: those built last."""
+    used = []
+    for number in range(10):
+        used.append(target_folder(tmp_path, address.database(f"number{number}")))
+        (used[-1] / "partial_parse.msgpack").touch()
+        os.utime(used[-1], (number, number))
+    assert set(tmp_path.iterdir()) == set(used[-3:])

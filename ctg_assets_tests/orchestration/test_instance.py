@@ -1,0 +1,75 @@
+"""Where Dagster's state lies: in the data folder, whoever opens the instance."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ctg_assets.orchestration.instance import open_instance
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+# What a command of Dagster's finds, which opens the instance by itself.
+_PARTITIONS = "import json, dagster as dg; print(json.dumps(dg.DagsterInstance.get().get_dynamic_partitions('page')))"
+
+
+@pytest.mark.parametrize("home", ["DAGSTER_HOME", "anywhere"])
+def test_two_data_folders_share_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    """Partitions, cursors and runs of one data folder are unknown in another, and found again in the first.
+
+    With DAGSTER_HOME as the Makefile sets it, and without it in any folder.
+    """
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    if home == "DAGSTER_HOME":
+        monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    monkeypatch.chdir(tmp_path)
+    folders = [tmp_path / "a folder", tmp_path / "another"]
+    for number, folder in enumerate(folders):
+        monkeypatch.setenv("CTG_DATA_DIR", str(folder))
+        with open_instance() as instance:
+            assert instance.get_dynamic_partitions("page") == []
+            assert instance.get_runs() == []
+            instance.add_dynamic_partitions("page", [f"page {number}"])
+            run = instance.create_run_for_job(_nothing)
+            instance.daemon_cursor_storage.set_cursor_values({"cursor": run.run_id})
+    for number, folder in enumerate(folders):
+        monkeypatch.setenv("CTG_DATA_DIR", str(folder))
+        with open_instance() as instance:
+            assert instance.get_dynamic_partitions("page") == [f"page {number}"]
+            (run,) = instance.get_runs()
+            assert instance.daemon_cursor_storage.get_cursor_values({"cursor"}) == {
+                "cursor": run.run_id
+            }
+        assert [path.name for path in folder.iterdir()] == ["dagster"]
+
+
+def test_dagsters_own_commands_find_the_same_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance opened by Dagster, with DAGSTER_HOME, knows what ours wrote, and nothing elsewhere."""
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path / "data"))
+    with open_instance() as instance:
+        instance.add_dynamic_partitions("page", ["one"])
+    for folder, known in (("data", ["one"]), ("other", [])):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _PARTITIONS],
+            env={**os.environ, "CTG_DATA_DIR": str(tmp_path / folder)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(done.stdout) == known
+
+
+@dg.job
+def _nothing() -> None:
+    """A job for a run to be of."""
