@@ -211,8 +211,8 @@ def import_file(
     file: Annotated[
         Path,
         typer.Argument(
-            help="JSON array (the site's bulk download), JSON Lines, either gzipped, or a zip of one "
-            "JSON file a study."
+            help="JSON array (the site's bulk download), JSON Lines, either compressed (gzip, bz2, xz, "
+            "zstd), or a zip of JSON files."
         ),
     ],
     observed_at: Annotated[
@@ -228,7 +228,7 @@ def import_file(
 
     Older contents take their place in the history of their studies; what is current stays. Studies
     that are not in the file stay as well: only walks of the registry tell that one is gone. Files of
-    many gigabytes are streamed. A broken file changes nothing.
+    many gigabytes are streamed. A file that is broken, or most of which is no study, changes nothing.
     """
     with _errors_as_exit_codes():
         settings = load_settings()
@@ -236,6 +236,7 @@ def import_file(
         at = None if observed_at is None or by_study else _utc_time(observed_at, "--observed-at")
         lake = open_lake(settings)
         studies = 0
+        warnings: list[str] = []
 
         def show(shard: ShardInfo) -> None:
             nonlocal studies
@@ -254,8 +255,11 @@ def import_file(
                     data_timestamp=at,
                     dated_by_studies=by_study,
                     progress=show,
+                    warn=warnings.append,
                 )
-            out.print(f"{studies:,} studies from {printable(file)}")
+            out.print(f"{studies:,} records from {printable(file)}")
+            for warning in warnings:
+                err.print(led("note", "yellow", f": {warning}"))
             _run(settings, partial(next_extracted_step, settings, lake))
 
 

@@ -1,7 +1,8 @@
-"""Studies out of a file: JSON array, JSON Lines, gzip of either, or a zip of one file a study.
+"""Studies out of a file: JSON array, JSON Lines, either compressed, or a zip of one file a study.
 
 Belongs here: finding the exact bytes of each study in a stream that may be many gigabytes long. Does
-not belong here: what becomes of them (`pipeline/import_file.py`).
+not belong here: compressions and encodings (`file_kinds.py`), whether a record is a study
+(`judging.py`), what becomes of it (`pipeline/import_file.py`).
 
 The boundaries are found with numpy on 8 MB at a time: quotes that are not escaped toggle "inside a
 string", braces outside strings change the depth, and a study is what lies between depth 0 and 0. So
@@ -11,31 +12,49 @@ studies is held to the grammar of an array or of lines, so that a file cut there
 
 from __future__ import annotations
 
-import gzip
+import re
 import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import msgspec
 import numpy as np
 
+from ctg_assets.lake.file_kinds import (
+    READ_ERRORS,
+    ZIP_MAGICS,
+    UnpackError,
+    as_utf8,
+    kind_of,
+    may_be_json,
+    unpacked,
+)
+
 _BLOCK_BYTES = 8 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZIP_MAGIC = b"PK\x03\x04"
-_EMPTY_ZIP_MAGIC = b"PK\x05\x06"
 
 _QUOTE, _BACKSLASH, _OPEN, _CLOSE = b'"\\{}'
 
 _SPACE = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EXCERPT_BYTES = 60
+_EXPECTED = "a JSON array or JSON Lines of study records"
+
+# How the registry and all who keep its studies line by line begin one.
+_STUDY_LINE = b'\n{"protocolSection"'
+# An API answer of many pages in one object; it is held whole. Studies have some megabytes at most.
+_LARGEST_OBJECT = 1 << 30
+
+_NAMED = re.compile(rb'"nctId"\s*:\s*"(NCT[0-9]{8})"')
+_EXCERPT_OF_ID = 4096
 
 # Where macOS puts files about the files of a zip, under the same names.
 _NOT_STUDIES = "__MACOSX/"
+_DEEPEST_ZIP = 3
+_MOST_NAMED = 5
 
 
 class BulkFileError(Exception):
@@ -46,64 +65,132 @@ class _Page(msgspec.Struct):
     studies: list[msgspec.Raw]
 
 
+@dataclass(frozen=True)
+class Record:
+    """One record of a file: its exact JSON bytes, and where it begins, for people."""
+
+    json: bytes
+    place: str
+
+
+@dataclass
+class LeftOut:
+    """The members of a zip that hold no JSON: how many, and the first of them with the reason."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, name: str, reason: str) -> None:
+        """Note one more."""
+        self.count += 1
+        if len(self.examples) < _MOST_NAMED:
+            self.examples.append(f"{name} ({reason})")
+
+
 def read_studies(path: Path) -> Iterator[bytes]:
-    """The exact JSON bytes of each study in a file, in order.
+    """The JSON bytes of each record of a file, in order, as by `read_records`."""
+    return (record.json for record in read_records(path))
+
+
+def read_records(path: Path, left_out: LeftOut | None = None) -> Iterator[Record]:
+    """The records of a file, in order; whether they are studies is not judged here.
 
     Understands the bulk download of the registry's site (a JSON array, or a zip of one file a study),
-    JSON Lines, API answers (`{"studies": [...]}`), each also gzipped; told apart by content.
+    JSON Lines and API answers (`{"studies": [...]}`), each of them also compressed (gzip, bz2, xz,
+    zstd), in UTF-16 or 32, or in zips in zips; told apart by content. Members of a zip that are no
+    JSON are noted in `left_out`. A line of studies that is not closed is a record of its own.
 
-    Raises BulkFileError when the file is missing, empty, damaged, cut off or holds anything else.
+    Raises BulkFileError when the file is missing, empty, damaged, cut off or holds no JSON.
     """
+    left_out = LeftOut() if left_out is None else left_out
     try:
         with path.open("rb") as file:
-            magic = file.read(4)
-            file.seek(0)
-            if not magic:
+            if not file.read(1):
                 message = f"{path} is empty"
                 raise BulkFileError(message)
-            if magic in {_ZIP_MAGIC, _EMPTY_ZIP_MAGIC}:
-                yield from _read_zip(path, file)
-            else:
-                with ExitStack() as stack:
-                    stream = cast("IO[bytes]", file)
-                    if magic.startswith(_GZIP_MAGIC):
-                        stream = cast("IO[bytes]", stack.enter_context(gzip.open(file, "rb")))
-                    yield from _read_stream(str(path), stream)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            file.seek(0)
+            yield from _read_packed(str(path), cast("IO[bytes]", file), left_out)
+    except READ_ERRORS as error:
+        message = f"{path} cannot be read: {error}"
+        raise BulkFileError(message) from error
+    except UnpackError as error:
         message = f"{path} cannot be read: {error}"
         raise BulkFileError(message) from error
 
 
-def _read_zip(path: Path, file: IO[bytes]) -> Iterator[bytes]:
-    found = 0
+def _read_packed(name: str, stream: IO[bytes], left_out: LeftOut) -> Iterator[Record]:
+    """The records of a stream that may be compressed, or a zip."""
+    stream, head = unpacked(stream)
+    if head.startswith(ZIP_MAGICS):
+        if not stream.seekable():
+            message = (
+                f"{name} is a zip inside a compression that cannot be searched; unpack it first"
+            )
+            raise BulkFileError(message)
+        yield from _read_zip(name, stream, left_out)
+        return
+    stream, head = as_utf8(stream, head)
+    kind = None if may_be_json(head) else kind_of(head)
+    if kind is not None:
+        message = f"{name} is {kind} (expected {_EXPECTED}); it begins with {_excerpt(head)}"
+        raise BulkFileError(message)
+    yield from _read_stream(name, stream)
+
+
+def _read_zip(name: str, file: IO[bytes], left_out: LeftOut, depth: int = 0) -> Iterator[Record]:
+    if depth > _DEEPEST_ZIP:
+        message = f"{name} is a zip in more than {_DEEPEST_ZIP} zips; unpack it first"
+        raise BulkFileError(message)
+    left_out_before = left_out.count
+    found = False
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            name = member.filename
-            if name.startswith(_NOT_STUDIES) or not name.endswith((".json", ".jsonl", ".ndjson")):
+            if member.is_dir() or member.filename.startswith(_NOT_STUDIES):
                 continue
+            whole_name = f"{name}:{member.filename}"
             try:
-                stream = archive.open(member)
-            except RuntimeError as error:  # it is encrypted, or compressed in an unusual way
-                message = f"{path}:{name} cannot be read: {error}"
+                opened = archive.open(member)
+            except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed unusually
+                message = f"{whole_name} cannot be read: {error}"
                 raise BulkFileError(message) from error
-            with stream:
-                for study in _read_stream(f"{path}:{name}", stream):
-                    found += 1
-                    yield study
+            with opened:
+                stream, head = unpacked(opened)
+                if head.startswith(ZIP_MAGICS) and stream.seekable():
+                    yield from _read_zip(whole_name, stream, left_out, depth + 1)
+                    found = True
+                    continue
+                stream, head = as_utf8(stream, head)
+                if may_be_json(head):
+                    yield from _read_stream(whole_name, stream)
+                    found = True
+                elif not head.strip():
+                    left_out.add(whole_name, "empty")
+                else:
+                    left_out.add(whole_name, kind_of(head) or f"no JSON: {_excerpt(head)}")
     if not found:
-        message = f"{path} is a zip without JSON files; expected one .json file a study"
+        few = "".join(f"; {each}" for each in left_out.examples)
+        message = (
+            f"{name} is a zip without JSON files; expected one JSON file a study. "
+            f"Members that are something else: {left_out.count - left_out_before}{few}"
+        )
         raise BulkFileError(message)
 
 
-def _read_stream(name: str, stream: IO[bytes]) -> Iterator[bytes]:
+def _read_stream(name: str, stream: IO[bytes]) -> Iterator[Record]:
     found = 0
-    for item, offset in _top_level_objects(name, stream):
-        for study in _studies_in(name, item, offset):
+    for item in _top_level_objects(name, stream):
+        where = f"{name}, line {item.line}"
+        studies = [item.json] if item.is_broken else _studies_in(name, item.json, item.offset)
+        for number, study in enumerate(studies, start=1):
             found += 1
-            yield study
+            yield Record(study, where if studies == [item.json] else f"{where}, study {number}")
     if not found:
-        message = f"{name} holds no studies; expected a JSON array or JSON Lines of study records"
+        message = f"{name} holds no studies; expected {_EXPECTED}"
         raise BulkFileError(message)
+
+
+def _excerpt(text: bytes) -> str:
+    return repr(text[:_EXCERPT_BYTES])
 
 
 def _studies_in(name: str, item: bytes, offset: int) -> list[bytes]:
@@ -114,6 +201,8 @@ def _studies_in(name: str, item: bytes, offset: int) -> list[bytes]:
             return [item]
         studies = [bytes(raw) for raw in msgspec.json.decode(item, type=_Page).studies]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if item.startswith(_STUDY_LINE[1:]):
+            return [item]  # it is set aside later, by itself
         message = f"{name}: broken JSON in the object that starts at byte {offset}: {error}"
         raise BulkFileError(message) from error
     for study in studies:
@@ -126,11 +215,33 @@ def _studies_in(name: str, item: bytes, offset: int) -> list[bytes]:
     return studies
 
 
-def _top_level_objects(name: str, stream: IO[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Each outermost JSON object with the offset of its first byte."""
+@dataclass(frozen=True)
+class _Item:
+    """An outermost JSON object, and where its first byte is; a broken one is not closed as it should."""
+
+    json: bytes
+    offset: int
+    line: int
+    is_broken: bool = False
+
+
+def _top_level_objects(name: str, stream: IO[bytes]) -> Iterator[_Item]:
+    """Each outermost JSON object."""
     splitter = _Splitter(name)
+    held = b""
     while block := stream.read(_BLOCK_BYTES):
-        yield from splitter.feed(block)
+        block = held + block
+        # The beginning of a line that may be one of a study waits for its rest.
+        split = max(0, len(block) - len(_STUDY_LINE) + 1)
+        split = next(
+            (at for at in range(split, len(block)) if _STUDY_LINE.startswith(block[at:])),
+            len(block),
+        )
+        held, block = block[split:], block[:split]
+        if block:
+            yield from splitter.feed(block)
+    if held:
+        yield from splitter.feed(held)
     splitter.end()
 
 
@@ -159,47 +270,179 @@ _NEXT = {
 _MAY_END = {_Outside.BEGINNING, _Outside.LINES, _Outside.END}
 
 
+def _study_lines(block: bytes) -> list[int]:
+    """Where in a block lines begin as those of studies do."""
+    found = []
+    at = block.find(_STUDY_LINE)
+    while at >= 0:
+        found.append(at + 1)
+        at = block.find(_STUDY_LINE, at + 1)
+    return found
+
+
 class _Splitter:
-    """Cuts a stream of blocks into outermost JSON objects."""
+    """Cuts a stream of blocks into outermost JSON objects.
+
+    No study holds a line that begins as a study does (JSON wants line ends in strings escaped). So in a
+    file of lines one that is not closed ends where the next study begins, and costs no other.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._outside = _Outside.BEGINNING
         self._pending: list[bytes] = []  # the beginning of an object that is not closed yet
+        self._is_broken = False  # what is pending will not close
+        self._sees_studies = False  # the last object began as a study does
         self._study_offset = 0  # of the object being read
+        self._study_line = 1
         self._offset = 0  # of the next block in the stream
+        self._line = 1
         self._depth = 0
         self._in_string = False
         self._escaped = False  # the last block ended with an odd run of backslashes
 
-    def feed(self, block: bytes) -> Iterator[tuple[bytes, int]]:
+    def feed(self, block: bytes) -> Iterator[_Item]:
         """The objects that end in this block."""
+        lines = _study_lines(block)
+        if self._is_broken:
+            yield from self._cut_by_lines(block, lines)
+            return
+        before = self._state()
+        error = None
+        items: list[_Item] = []
+        try:
+            starts = self._cut(block, items)
+        except BulkFileError as found:
+            error, starts = found, set()
+        outside = before["_outside"]
+        begins = outside is _Outside.BEGINNING
+        is_lines = (
+            block.lstrip(_SPACE + _BYTE_ORDER_MARK)[:1] == b"{"
+            if begins
+            else (outside is _Outside.LINES)
+        )
+        if is_lines and (error is not None or not starts.issuperset(lines)):
+            vars(self).update(before)
+            yield from self._cut_by_lines(block, lines)
+            return
+        if error is not None:
+            raise error
+        yield from items
+
+    def _cut_by_lines(self, block: bytes, lines: list[int]) -> Iterator[_Item]:
+        """As `feed`, but a study ends at the latest where a line begins as a study does."""
+        borders = [0, *lines, len(block)]
+        for start, end in pairwise(borders):
+            if start in lines and self._pending and (self._is_broken or self._opens_study()):
+                yield self._broken_item()
+            if start == end:
+                continue
+            part = block[start:end]
+            if self._is_broken:
+                self._pending.append(part)
+                self._pass_over(part)
+                self._hold_to_the_limit()
+                continue
+            before = self._state()
+            items: list[_Item] = []
+            try:
+                self._cut(part, items)
+            except BulkFileError:
+                vars(self).update(before)
+                if not self._pending:
+                    self._study_offset, self._study_line = self._offset, self._line
+                    self._outside = _Outside.LINES
+                self._pending = [*self._pending, part]
+                # Of other files nobody knows where the next record begins.
+                if not self._sees_studies and not self._opens_study():
+                    raise
+                self._is_broken = True
+                self._pass_over(part)
+                continue
+            yield from items
+
+    def _opens_study(self) -> bool:
+        """Whether what is pending began as a study does."""
+        beginning = b"".join(self._pending[: len(_STUDY_LINE)])
+        return beginning.startswith(_STUDY_LINE[1:])
+
+    def _broken_item(self) -> _Item:
+        """What is pending, which is no longer so; the next byte is outside of any object."""
+        broken = b"".join(self._pending).rstrip()
+        self._pending = []
+        self._is_broken = False
+        self._depth, self._in_string, self._escaped = 0, False, False
+        return _Item(broken, self._study_offset, self._study_line, is_broken=True)
+
+    def _pass_over(self, part: bytes) -> None:
+        self._offset += len(part)
+        self._line += part.count(b"\n")
+
+    def _state(self) -> dict[str, Any]:
+        return {**vars(self), "_pending": list(self._pending)}
+
+    def _cut(self, block: bytes, items: list[_Item]) -> set[int]:
+        """Add the objects that end in this block to `items`; returns where in it objects begin."""
         closings, depths = self._depths(block)
-        position = 0
+        starts = set()
+        counted = position = 0
+        line = self._line
+
+        def find(start: int, end: int) -> int:
+            nonlocal counted, line
+            found = self._find_study(block, start, end)
+            if found < end:
+                line += block.count(b"\n", counted, found)
+                counted = found
+                self._study_line = line
+                starts.add(found)
+            return found
+
         for end in (closings[depths == 0] + 1).tolist():
             if not self._pending:
-                position = self._find_study(block, position, end)
+                position = find(position, end)
             study = b"".join([*self._pending, block[position:end]])
             self._pending = []
-            yield study, self._study_offset
+            items.append(_Item(study, self._study_offset, self._study_line))
+            self._sees_studies = study.startswith(_STUDY_LINE[1:])
             position = end
         if not self._pending:
-            position = self._find_study(block, position, len(block))
+            position = find(position, len(block))
         if position < len(block):
             self._pending.append(block[position:])
-        self._offset += len(block)
+        self._pass_over(block)
+        self._hold_to_the_limit()
+        return starts
+
+    def _hold_to_the_limit(self) -> None:
+        if self._pending and self._offset - self._study_offset > _LARGEST_OBJECT:
+            message = (
+                f"{self._name}: {self._open_object()} is not closed after {_LARGEST_OBJECT:,} bytes"
+            )
+            raise BulkFileError(message)
+
+    def _open_object(self) -> str:
+        """The object being read, in words."""
+        named = _NAMED.search(b"".join(self._pending[:1])[:_EXCERPT_OF_ID])
+        study = f" (study {named[1].decode()})" if named else ""
+        return (
+            f"the object that starts at byte {self._study_offset} in line {self._study_line}{study}"
+        )
 
     def end(self) -> None:
         """To be called at the end of the stream; raises BulkFileError when something is cut off."""
-        if self._pending:
+        if self._is_broken:
             message = (
-                f"{self._name} ends in the middle of the object that starts at byte "
-                f"{self._study_offset}; it is cut off"
+                f"{self._name}: broken JSON in {self._open_object()}, the last of the file: braces and "
+                "quotes do not match"
             )
+            raise BulkFileError(message)
+        if self._pending:
+            message = f"{self._name} ends in the middle of {self._open_object()}; it is cut off"
             raise BulkFileError(message)
         if self._outside not in _MAY_END:
             message = (
-                f"{self._name} is cut off: it ends at byte {self._offset}, where "
+                f"{self._name} is cut off: it ends at byte {self._offset} in line {self._line}, where "
                 f"{self._outside.value} was expected"
             )
             raise BulkFileError(message)
@@ -222,9 +465,10 @@ class _Splitter:
                 continue
             at = self._offset + position
             if token != _BYTE_ORDER_MARK[at : at + 1]:
+                line = self._line + block.count(b"\n", 0, position)
                 message = (
-                    f"{self._name}: expected {self._outside.value} at byte {at}, "
-                    f"found {block[position : position + _EXCERPT_BYTES]!r}"
+                    f"{self._name}: expected {self._outside.value} at byte {at} in line {line}, "
+                    f"found {_excerpt(block[position:])}"
                 )
                 raise BulkFileError(message)
         return end
@@ -241,8 +485,9 @@ class _Splitter:
         steps = np.where(values[braces] == _OPEN, 1, -1)
         depths = self._depth + np.cumsum(steps)
         if depths.size and depths.min() < 0:
-            at = self._offset + int(braces[int(np.argmax(depths < 0))])
-            message = f"{self._name}: a closing brace too many at byte {at}"
+            place = int(braces[int(np.argmax(depths < 0))])
+            line = self._line + block.count(b"\n", 0, place)
+            message = f"{self._name}: a closing brace too many at byte {self._offset + place} in line {line}"
             raise BulkFileError(message)
         self._remember(values, len(quotes), depths)
         closing = steps < 0

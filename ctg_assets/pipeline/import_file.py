@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from ctg_assets.lake.bulk_file import read_studies
+import pyarrow as pa
+
+from ctg_assets.lake.bulk_file import LeftOut, read_records
 from ctg_assets.lake.extractions import (
     Completion,
     ExtractionMode,
@@ -19,8 +21,14 @@ from ctg_assets.lake.extractions import (
     ExtractionState,
     new_extraction_id,
 )
+from ctg_assets.lake.judging import Verdict, judged
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.pipeline.services import Lake
+
+_MOST_NAMED = 5
+
+# Of a content hash: enough to tell the few contents of one study apart.
+_DIGEST_DIGITS = 16
 
 
 def import_file(
@@ -31,18 +39,22 @@ def import_file(
     data_timestamp: datetime | None = None,
     dated_by_studies: bool = False,
     progress: Callable[[ShardInfo], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> ExtractionPlan:
     """Bring in the studies of a file as one complete extraction; returns its plan.
 
     `data_timestamp` (aware) says as of when the file is; unset, the file's time of modification is
-    taken. With `dated_by_studies` each study counts as observed on its own last update date, and a file
-    may hold several contents of one. `progress` is called with every shard written. The file is
-    streamed; one that turns out broken leaves nothing behind, and what a killed import left is removed
-    by the next. Only one process may crawl or import at a time (the caller sees to it).
+    taken. With `dated_by_studies` each study counts as observed on its own last update date. A file may
+    hold several contents of one study. `progress` is called with every shard written, `warn` with a
+    sentence on each kind of thing in a file of studies that a person should know of: records that are
+    no studies, members of a zip left out, studies with several contents. The file is streamed; one
+    that turns out broken or to be no file of studies leaves nothing behind, and what a killed import
+    left is removed by the next. Only one process may crawl or import at a time (the caller sees to it).
 
-    Raises BulkFileError when the file cannot be read.
+    Raises BulkFileError when the file cannot be read, or most of its records are no studies.
     """
-    studies = read_studies(path)
+    left_out, verdict, contents = LeftOut(), Verdict(), _Contents()
+    studies = judged(path, read_records(path, left_out), verdict)
     first = next(studies)  # fails before anything is recorded
     now = datetime.now(UTC)
     as_of = data_timestamp or datetime.fromtimestamp(path.stat().st_mtime, UTC)
@@ -59,12 +71,65 @@ def import_file(
     _remove_killed_imports(lake)
     plan = lake.extractions.create(plan)
     try:
-        completion = _write_shards(lake, plan, _batches(first, studies, page_size), progress)
+        completion = _write_shards(
+            lake, plan, _batches(first, studies, page_size), contents, progress
+        )
     except BaseException:
         lake.extractions.delete(plan.extraction_id)
         raise
     lake.extractions.complete(plan.extraction_id, completion)
+    if warn is not None:
+        for sentence in _warnings(verdict, left_out, contents):
+            warn(sentence)
     return plan
+
+
+class _Contents:
+    """Which studies a file holds, and how often with other contents."""
+
+    def __init__(self) -> None:
+        self._of_study: dict[str, bytes] = {}
+        self._several: dict[str, None] = {}
+
+    def add(self, page: pa.Table) -> None:
+        """Note the studies of a page."""
+        for nct_id, content_hash in zip(
+            page["nct_id"].to_pylist(), page["content_hash"].to_pylist(), strict=True
+        ):
+            if nct_id is not None:
+                digest = bytes.fromhex(content_hash[:_DIGEST_DIGITS])
+                if self._of_study.setdefault(nct_id, digest) != digest:
+                    self._several[nct_id] = None
+
+    @property
+    def studies(self) -> int:
+        """How many studies there are."""
+        return len(self._of_study)
+
+    @property
+    def several(self) -> list[str]:
+        """The studies with more than one content."""
+        return list(self._several)
+
+
+def _warnings(verdict: Verdict, left_out: LeftOut, contents: _Contents) -> Iterator[str]:
+    if verdict.odd:
+        places = _few(verdict.odd_places, verdict.odd)
+        yield f"records that are no studies, set aside: {verdict.odd:,} ({places})"
+    if left_out.count:
+        members = _few(left_out.examples, left_out.count)
+        yield f"members of the zip that are no JSON, left out: {left_out.count:,} ({members})"
+    if several := contents.several:
+        ids = _few(several[:_MOST_NAMED], len(several))
+        yield (
+            f"studies with several contents in the file: {len(several):,} ({ids}); the history has them "
+            "all, and the one updated last, or else the last in the file, is current"
+        )
+
+
+def _few(examples: list[str], count: int) -> str:
+    more = "" if count == len(examples) else f", and {count - len(examples):,} more"
+    return ", ".join(examples) + more
 
 
 def _remove_killed_imports(lake: Lake) -> None:
@@ -79,10 +144,10 @@ def _write_shards(
     lake: Lake,
     plan: ExtractionPlan,
     batches: Iterable[list[bytes]],
+    contents: _Contents,
     progress: Callable[[ShardInfo], None] | None,
 ) -> Completion:
     pages = rows = json_bytes = 0
-    ids: set[str] = set()
     for page, batch in enumerate(batches, start=1):
         shard = ShardInfo(
             extraction_id=plan.extraction_id,
@@ -91,15 +156,14 @@ def _write_shards(
             fetched_at=datetime.now(UTC),
         )
         shard = lake.shards.write(shard, batch)
-        page_ids = lake.shards.read(plan.extraction_id, page, ["nct_id"])["nct_id"]
-        ids.update(page_ids.drop_null().to_pylist())
+        contents.add(lake.shards.read(plan.extraction_id, page, ["nct_id", "content_hash"]))
         pages, rows, json_bytes = page, rows + shard.studies, json_bytes + shard.json_bytes
         if progress is not None:
             progress(shard)
     return Completion(
         pages=pages,
         rows=rows,
-        distinct_studies=len(ids),
+        distinct_studies=contents.studies,
         json_bytes=json_bytes,
         completed_at=datetime.now(UTC),
     )

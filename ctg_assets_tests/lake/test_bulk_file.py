@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import struct
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctg_assets.lake import bulk_file
-from ctg_assets.lake.bulk_file import BulkFileError, read_studies
+from ctg_assets.lake.bulk_file import BulkFileError, LeftOut, read_records, read_studies
 from ctg_assets_tests.lake.helpers import json_values
+from ctg_assets_tests.shared_material import shared_path
 
 MARK = b"\xef\xbb\xbf"
 A, B = b'{"a":1}', b'{"b":"}{\\"[,]"}'
@@ -185,23 +190,24 @@ BROKEN = {
     "cut after a comma": (b"[" + A + b",", "ends at byte 9.*next study"),
     "cut after the bracket": (b"[", "ends at byte 1"),
     "cut answer": (b'{"studies":[' + A, "middle of the object that starts at byte 0"),
-    "text": (b"nctId,title\nNCT1,x", "expected a study.*at byte 0, found b'nctId,title"),
-    "html": (b"<!DOCTYPE html><style>a{}</style>", "at byte 0, found b'<!DOCTYPE"),
-    "utf-16": ('[{"a":1}]'.encode("utf-16"), "at byte 0"),
+    "text": (b"some text", "expected a study.*at byte 0 in line 1, found b'some text"),
     "binary": (bytes(range(256)), "at byte 0"),
-    "a number": (b"17", "at byte 0, found b'17'"),
+    "a number": (b"17", "at byte 0 in line 1, found b'17'"),
     "a text": (b'"{}"', "at byte 0"),
-    "a nested array": (b"[[" + A + b"]]", "at byte 1, found"),
+    "a nested array": (b"[[" + A + b"]]", "at byte 1 in line 1, found"),
     "an array in lines": (A + b"\n[" + B + b"]", "another study.*at byte 8"),
     "lines with commas": (A + b"," + A, "another study.*at byte 7"),
     "two commas": (b"[" + A + b",," + A + b"]", "next study.*at byte 9"),
     "a last comma": (b"[" + A + b",]", "next study.*at byte 9"),
     "a first comma": (b"[," + A + b"]", "at byte 1"),
     "no comma": (b"[" + A + A + b"]", "comma or the end.*at byte 8"),
-    "numbers in the array": (b"[" + A + b",1]", "next study.*at byte 9, found b'1]'"),
+    "numbers in the array": (b"[" + A + b",1]", "next study.*at byte 9 in line 1, found b'1]'"),
     "text after the array": (b"[" + A + b"] {}", "nothing after the end.*at byte 10"),
-    "text after a line": (A + b"\nrubbish", "another study.*at byte 8, found b'rubbish'"),
-    "text between lines": (A + b"\nrubbish" + A, "another study.*at byte 8, found b'rubbish"),
+    "text after a line": (A + b"\nrubbish", "another study.*at byte 8 in line 2, found b'rubbish'"),
+    "text between lines": (
+        A + b"\nrubbish" + A,
+        "another study.*at byte 8 in line 2, found b'rubbish",
+    ),
     "a brace too many": (A + b"}" + A, "closing brace too many at byte 7"),
     "a brace first": (b"}", "closing brace too many at byte 0"),
     "a mark later": (A + MARK, "another study.*at byte 7"),
@@ -219,13 +225,14 @@ BROKEN = {
     "wrong check sum": (ONE_GZ[:-8] + b"\0" * 8, "cannot be read: CRC"),
     "rubbish after gzip": (ONE_GZ + b"rubbish", "cannot be read: "),
     "gzip of nothing": (gzip.compress(b""), "holds no studies"),
-    "gzip of text": (gzip.compress(b"text"), "at byte 0, found b'text'"),
+    "gzip of text": (gzip.compress(b"text"), "at byte 0 in line 1, found b'text'"),
     "cut zip": (ONE_ZIP[:-30], "cannot be read: File is not a zip file"),
     "damaged zip": (ONE_ZIP[:45] + b"\xff" * 8 + ONE_ZIP[53:], "cannot be read: "),
     "empty zip": (zipped({}), "zip without JSON files"),
     "zip without JSON": (zipped({"a.csv": b"x", "b/": b""}), "zip without JSON files"),
-    "zip of an empty file": (zipped({"a.json": A, "b.json": b""}), ":b.json holds no studies"),
-    "zip of text": (zipped({"a.json": A, "b.json": b"text"}), ":b.json: expected a study"),
+    "zip of an empty file": (zipped({"b.json": b" "}), r"something else: 1; .*:b.json \(empty\)"),
+    "zip of text": (zipped({"b.json": b"text"}), "something else: 1; .*:b.json .no JSON: b'text'"),
+    "zip of a cut file": (zipped({"a.json": A, "b.json": A[:-1]}), ":b.json ends in the middle"),
     "encrypted zip": (encrypted_zip(), r":a\.json cannot be read: .*encrypted"),
 }
 
@@ -258,6 +265,190 @@ def test_a_cut_file_never_passes_for_a_whole_one(
     assert found == studies[: len(found)]
     # Of a single study, the second answer holds none.
     assert len(found) < len(studies) or (shape is answers and len(studies) == 1)
+
+
+PACKINGS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda content: pa.compress(content, "zstd", asbytes=True),
+}
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(study_texts(), min_size=1, max_size=4),
+    st.sampled_from(SHAPES),
+    st.sampled_from(ENCODINGS),
+    st.lists(st.sampled_from([*PACKINGS, "zip", "two members"]), max_size=3),
+    st.integers(1, 40) | st.just(1 << 20),
+)
+def test_whatever_the_packing_and_the_encoding(
+    studies: list[bytes], shape: Any, encoding: str, packings: list[str], block_bytes: int
+) -> None:
+    """Every shape in every encoding, in up to three packings of any kinds, zips in zips too."""
+    content = shape(studies, b"").decode().encode(encoding)
+    inner = None
+    for packing in packings:
+        if packing == "zip":
+            # A zip is found from its end, and this compression cannot be searched.
+            content = zipped({"any name": content})
+        elif packing == "two members" and inner != "zst":
+            content = gzip.compress(content[:9]) + gzip.compress(content[9:])
+        elif packing in PACKINGS:
+            content = PACKINGS[packing](content)
+        inner = packing
+    is_searched = any(pair == ("zip", "zst") for pair in pairwise(packings))
+    if is_searched or ("zip" in packings and "zst" in packings[packings.index("zip") :]):
+        with pytest.raises(BulkFileError, match="unpack it first"):
+            read(content, block_bytes)
+    else:
+        assert read(content, block_bytes) == studies
+
+
+NAMES = [
+    "a.json",
+    "B.JSON",
+    "c.json.gz",
+    "d",
+    "e/f.jsonl",
+    "g.ndjson",
+    "h.txt",
+    "\u00fc.Json",
+    ".i",
+]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(NAMES),
+            st.sampled_from(["plain", *PACKINGS, "zip"]),
+            st.sampled_from(["study", "study", "empty", "text", "binary", "html"]),
+        ),
+        max_size=6,
+        unique_by=lambda member: member[0],
+    )
+)
+def test_members_of_a_zip_are_told_by_content(members: list[tuple[str, str, str]]) -> None:
+    """Under any name and in any packing what is JSON is read; the rest is counted, and named with a reason."""
+    others = {"empty": b" ", "text": b"17", "binary": b"\x89PNG\r\n", "html": b"<html>"}
+    archive, expected, other = {"folder/": b"", "__MACOSX/x": b"\0"}, [], []
+    for name, packing, kind in members:
+        content = b'{"id":"%s"}' % name.encode() if kind == "study" else others[kind]
+        if kind == "study":
+            expected.append(content)
+            packed = zipped({"inner": content}) if packing == "zip" else content
+            content = PACKINGS[packing](packed) if packing in PACKINGS else packed
+        else:
+            other.append(name)
+        archive[name] = content
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "studies.zip"
+        path.write_bytes(zipped(archive))
+        left_out = LeftOut()
+        if not expected:
+            with pytest.raises(BulkFileError, match=f"without JSON files.*: {len(other)}"):
+                list(read_records(path, left_out))
+            return
+        assert [record.json for record in read_records(path, left_out)] == expected
+        assert left_out.count == len(other)
+        named = [example.partition(" (")[0] for example in left_out.examples]
+        assert named == [f"{path}:{name}" for name in other[:5]]
+
+
+def test_the_zip_of_case_13() -> None:
+    """Case 13 of the odd inputs: .json, .JSON, .json.gz and no ending, all four read."""
+    path = shared_path("cases/13-zip-members-left-out.zip")
+    left_out = LeftOut()
+    assert len(list(read_records(path, left_out))) == 4
+    assert left_out.count == 0
+
+
+OTHERS = {
+    b"PAR1\x15\x04": "a Parquet file",
+    b"%PDF-1.7": "a PDF",
+    b"PGDMP\x01": "a dump of a Postgres database",
+    b"id|nct_id|x\n1|NCT00000001|y": "a table of AACT",
+    b"nct_id|nlm_download_date\n": "a table of AACT",
+    b"NCT00000001\nNCT00000002\n": "a list of NCT ids",
+    b"NCT00000001": "a list of NCT ids",
+    b"NCT Number,Study Title\n": "search results as CSV",
+    MARK + b'"NCT Number","Study Title"\n': "search results as CSV",
+    b"<?xml version='1.0'?><clinical_study>": "XML",
+    b" <!DOCTYPE HTML>": "an HTML page",
+    b"\x00" * 257 + b"ustar": "a tar archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+}
+
+
+@pytest.mark.parametrize("packing", [bytes, gzip.compress, bz2.compress])
+@pytest.mark.parametrize("content", OTHERS)
+def test_what_is_no_json_is_called_what_it_is(content: bytes, packing: Any) -> None:
+    """Files that people take for studies are told apart, compressed ones too."""
+    if content.startswith(b"\0"):
+        content = b"name" + content[4:]
+    expected = next(kind for start, kind in OTHERS.items() if content[-5:] == start[-5:])
+    with pytest.raises(BulkFileError, match=f"is {expected}"):
+        read(packing(content))
+
+
+study_lines = st.builds(
+    lambda number, text: json.dumps(
+        {
+            "protocolSection": {
+                "identificationModule": {"nctId": f"NCT{number:08}", "briefTitle": text}
+            }
+        },
+        separators=(",", ":"),
+    ).encode(),
+    st.integers(1, 10**8 - 1),
+    treacherous,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(study_lines, min_size=2, max_size=6),
+    st.data(),
+    st.integers(1, 60) | st.just(1 << 20),
+    st.sampled_from([b"\n", b"\r\n"]),
+)
+def test_a_broken_line_costs_no_other_study(
+    studies: list[bytes], data: st.DataObject, block_bytes: int, end: bytes
+) -> None:
+    """A line cut anywhere behind its first key, or with signs that open and close too much.
+
+    Every other line is a record of its own, untouched, wherever blocks end; only the last line's damage
+    is that of a cut file.
+    """
+    number = data.draw(st.integers(0, len(studies) - 2))
+    line = studies[number]
+    place = data.draw(st.integers(len(b'{"protocolSection"'), len(line) - 1))
+    inserted = data.draw(st.sampled_from([b"}", b"{", b'"', b"{{", b"}}", b'\\"']))
+    broken = data.draw(st.sampled_from([line[:place], line[:place] + inserted + line[place:]]))
+    found = read(end.join([*studies[:number], broken, *studies[number + 1 :]]), block_bytes)
+    assert found[:number] == studies[:number]
+    assert found[len(found) - len(studies) + number + 1 :] == studies[number + 1 :]
+    assert b"".join(found[number : len(found) - len(studies) + number + 1]).replace(
+        b" ", b""
+    ) == broken.replace(b" ", b"")
+
+
+def test_a_cut_file_names_the_study_and_the_line() -> None:
+    """Line, byte and NCT id of the study in which a file ends."""
+    study = b'{"protocolSection":{"identificationModule":{"nctId":"NCT01234567"}}}'
+    with pytest.raises(BulkFileError, match=r"byte 71 in line 2 \(study NCT01234567\).*cut off"):
+        read(b"[" + study + b",\n" + study[:-2])
+
+
+def test_an_object_that_never_ends_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by the largest object that is believed in."""
+    monkeypatch.setattr(bulk_file, "_LARGEST_OBJECT", 100)
+    with pytest.raises(BulkFileError, match="line 1 is not closed after 100 bytes"):
+        read(b'{"a":[' + A * 100, 16)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

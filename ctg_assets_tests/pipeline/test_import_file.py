@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ctg_assets.lake import bulk_file
 from ctg_assets.lake.bulk_file import BulkFileError
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
 from ctg_assets.lake.shards import ShardInfo
@@ -25,6 +26,7 @@ from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.pipeline.lakes import json_of, studies_of
 from ctg_assets_tests.pipeline.processes import kill_import
+from ctg_assets_tests.shared_material import shared_path
 
 _STUDIES = [GeneratedSource(30, seed=3).raw(index) for index in range(30)]
 
@@ -133,6 +135,87 @@ def test_a_given_time_is_kept_in_utc(lake: Lake, tmp_path: Path) -> None:
     assert plan.data_timestamp == "2026-11-20T13:30:00"
 
 
+_STRANGERS = {
+    "a wrapped study": b'{"nctId":"NCT1","study":%s}',
+    "a version": b'{"studyVersion":3,"study":%s}',
+    "former API": b'{"FullStudiesResponse":{"FullStudies":[]}}',
+    "a list of versions": b'{"changes":[]}',
+    "an id": b'{"nctId":"NCT00000001"}',
+    "metadata": b'{"exportedAt":"2020-01-01"}',
+    "nothing": b"{}",
+    "a section that is none": b'{"protocolSection":"x"}',
+}
+_HINTS = {
+    "a wrapped study": "in the field 'study'",
+    "a version": "in the field 'study'",
+    "former API": "version 1",
+    "a list of versions": "list of a study's versions",
+    "an id": "does not hold it",
+}
+
+
+def _strangers(kind: str, count: int) -> list[bytes]:
+    record = _STRANGERS[kind]
+    return [record % study if b"%s" in record else record for study in (_STUDIES * 5)[:count]]
+
+
+@pytest.mark.parametrize("kind", _STRANGERS)
+@pytest.mark.parametrize(("strange", "studies"), [(1, 0), (30, 0), (30, 29), (150, 30)])
+def test_a_file_of_something_else_is_refused(
+    lake: Lake, tmp_path: Path, kind: str, strange: int, studies: int
+) -> None:
+    """Nothing or less than half studies: nothing is left behind, and the message shows a line and the cure."""
+    content = b"\n".join([*_STUDIES[:studies], *_strangers(kind, strange)])
+    with pytest.raises(BulkFileError, match="is no file of studies") as caught:
+        import_file(lake, _file(tmp_path, content), page_size=7)
+    assert f"line {studies + 1}: " in str(caught.value)
+    assert _HINTS.get(kind, "protocolSection") in str(caught.value)
+    assert _left_behind(lake) == []
+
+
+def test_a_wrong_file_is_refused_early(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large file in which no study comes first, only the beginning is read."""
+    monkeypatch.setattr(bulk_file, "_BLOCK_BYTES", 1 << 16)
+    content = b"\n".join(_strangers("a wrapped study", 150)) + b"\nnever read"
+    with pytest.raises(BulkFileError, match="of 100 records read, none is a study"):
+        import_file(lake, _file(tmp_path, content), page_size=7)
+
+
+@pytest.mark.parametrize("kind", _STRANGERS)
+def test_a_few_odd_records_do_not_stop_studies(lake: Lake, tmp_path: Path, kind: str) -> None:
+    """They are kept beside the studies for quarantine, and told with their number and lines."""
+    odd = _strangers(kind, 2)
+    content = b"\n".join([odd[0], *_STUDIES, odd[1]])
+    told: list[str] = []
+    path = _file(tmp_path, content)
+    plan = import_file(lake, path, page_size=7, warn=told.append)
+    assert told == [f"records that are no studies, set aside: 2 ({path}, line 1, {path}, line 32)"]
+    assert studies_of(lake, plan.extraction_id) == sorted([*_STUDIES, *odd])
+
+
+def test_case_08_is_refused(lake: Lake) -> None:
+    """Case 08 of the odd inputs: studies wrapped in other objects get no further than the door."""
+    with pytest.raises(BulkFileError, match=r"is no file of studies.*line 1.*jq -c \.study"):
+        import_file(lake, shared_path("cases/08-wrong-shape.jsonl"), page_size=7)
+    assert _left_behind(lake) == []
+
+
+def test_members_left_out_are_told(lake: Lake, tmp_path: Path) -> None:
+    """What is no JSON in a zip is counted and named."""
+    path = tmp_path / "some.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.json", _STUDIES[0])
+        for number in range(7):
+            archive.writestr(f"notes {number}.txt", b"about this")
+    told: list[str] = []
+    import_file(lake, path, page_size=7, warn=told.append)
+    [sentence] = told
+    assert sentence.startswith("members of the zip that are no JSON, left out: 7 (")
+    assert "notes 4.txt (no JSON: b'about this'), and 2 more" in sentence
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -142,7 +225,7 @@ def test_a_given_time_is_kept_in_utc(lake: Lake, tmp_path: Path) -> None:
         _array()[:-5000],
         _lines()[:-200],
         gzip.compress(_array())[:-100],
-        b"\n".join([*_STUDIES, b'{"protocolSection": tru}']),
+        b"\n".join([*_STUDIES, b'{"a": tru}']),
         b"\n".join([*_STUDIES, b"42"]),
     ],
     ids=["empty", "no study", "HTML", "cut array", "cut lines", "cut gzip", "broken", "no object"],
