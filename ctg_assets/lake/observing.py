@@ -17,7 +17,15 @@ import polars as pl
 from ctg_assets.lake import credible_times
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
 from ctg_assets.lake.history import PERIODS_SCHEMA, UNIDENTIFIED, ChangeKind
-from ctg_assets.lake.slotting import Absence, Content, Period, Transition, lasting, slot_in
+from ctg_assets.lake.slotting import (
+    SHORTEST,
+    Absence,
+    Content,
+    Period,
+    Transition,
+    lasting,
+    slot_in,
+)
 
 _PERIODS: pl.Schema = pl.DataFrame(PERIODS_SCHEMA.empty_table()).schema
 
@@ -142,7 +150,13 @@ class Observations:
         )
         observed = self.seen.select(
             "nct_id", "content_hash", seen_date="last_update_post_date"
-        ).join(pl.concat([known, self.new_contents]), on=["nct_id", "content_hash"], how="left")
+        ).join(
+            pl.concat([known, self.new_contents]),
+            on=["nct_id", "content_hash"],
+            how="left",
+            maintain_order="left",
+        )
+        observed = self._placed(observed, known)
         last = self.periods.group_by("nct_id", maintain_order=True).last()
         last = last.select(
             "nct_id",
@@ -153,7 +167,7 @@ class Observations:
             old_contents_entry="contents_entry",
             old_date="last_update_post_date",
         )
-        observed = observed.join(last, on="nct_id", how="left")
+        observed = observed.join(last, on="nct_id", how="left", maintain_order="left")
         last_known = pl.max_horizontal(
             "last_from", "last_to", "last_seen", pl.lit(self.known_until)
         )
@@ -162,11 +176,33 @@ class Observations:
             & (pl.col("content_hash") == pl.col("old_content_hash"))
             & (pl.col("last_from") <= self.observed_at)
         ).fill_null(value=False)
-        is_late = (last_known >= self.observed_at) & ~stays | pl.lit(self.plan.dated_by_studies)
+        is_late = (
+            (last_known >= self.observed_at) & ~stays
+            | (pl.len().over("nct_id") > 1)
+            | pl.lit(self.plan.dated_by_studies)
+        )
         observed = observed.with_columns(is_late=is_late)
         self._observe_now(observed.filter(~pl.col("is_late")))
         if observed["is_late"].any():
             self._slot_in(observed.filter("is_late"))
+
+    def _placed(self, observed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+        """What was seen, with `newer`: how many newer contents of its study were seen at the same time.
+
+        Of several contents that a file has of a study, older ones that the history has already say
+        nothing: bringing the same file in again changes nothing.
+        """
+        newer = pl.len().over("nct_id") - pl.int_range(pl.len()).over("nct_id") - 1
+        placed = observed.with_columns(newer=newer.cast(pl.Int64))
+        if self.plan.dated_by_studies:
+            return placed.with_columns(newer=pl.lit(0, pl.Int64))
+        said = placed.select("nct_id", "content_hash").join(
+            known.select("nct_id", "content_hash", is_known=pl.lit(value=True)),
+            on=["nct_id", "content_hash"],
+            how="left",
+            maintain_order="left",
+        )["is_known"]
+        return placed.filter((pl.col("newer") == 0) | said.is_null())
 
     def _observe_now(self, observed: pl.DataFrame) -> None:
         """Observations later than all that is known of their studies, or of what is known to be so."""
@@ -243,10 +279,11 @@ class Observations:
         # A date that cannot be does not count; neither does it stand in the way of all that follows.
         possible = pl.when(self._is_possible("seen_date")).then("seen_date")
         dated = observed.with_columns(seen_date=possible)
-        dated = dated.sort("nct_id", "seen_date", nulls_last=False)
+        order = ["seen_date"] if self.plan.dated_by_studies else []
+        dated = dated.sort("nct_id", *order, nulls_last=False, maintain_order=True)
         for row in dated.iter_rows(named=True):
             nct_id = row["nct_id"]
-            at = self._observed_time(row["seen_date"])
+            at = self._observed_time(row["seen_date"]) - row["newer"] * SHORTEST
             of_study[nct_id], transitions = slot_in(
                 of_study[nct_id],
                 _content(row),

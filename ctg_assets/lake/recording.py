@@ -142,7 +142,9 @@ class Recorder:
         self._history.clean()
         sequence = self._history.next_sequence()
         self._sorted.clean()
-        seen = self._sorted.facts(extraction_id, every_content=plan.dated_by_studies)
+        # A walk is of one time, a file may be a collection.
+        is_import = plan.mode is ExtractionMode.IMPORT
+        seen = self._sorted.facts(extraction_id, every_content=is_import)
         work = Observations(
             plan=plan,
             sequence=sequence,

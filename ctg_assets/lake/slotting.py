@@ -15,8 +15,8 @@ from datetime import date, datetime, timedelta
 
 from ctg_assets.lake.history import ChangeKind
 
-# Times are kept to the microsecond; two contents of one study cannot be observed at the same time.
-_SHORTEST = timedelta(microseconds=1)
+SHORTEST = timedelta(microseconds=1)
+"""Times are kept to the microsecond; two contents of one study cannot be observed at the same time."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def slot_in(
     """
     begins = {period.valid_from: period.content.content_hash for period in periods}
     while begins.get(observed_at, content.content_hash) != content.content_hash:
-        observed_at += _SHORTEST
+        observed_at += SHORTEST
     before = [p for p in periods if p.valid_from <= observed_at]
     after = [p for p in periods if p.valid_from > observed_at]
     following = after[0] if after else None

@@ -10,7 +10,7 @@ import lzma
 import struct
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -267,7 +267,7 @@ def test_a_cut_file_never_passes_for_a_whole_one(
     assert len(found) < len(studies) or (shape is answers and len(studies) == 1)
 
 
-PACKINGS = {
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
     "xz": lzma.compress,

@@ -199,6 +199,44 @@ def test_a_study_seen_twice_in_a_walk(lake: Chronicler) -> None:
     assert entry.duplicate_rows == 2
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([None, "2026-02-01", "2026-02-02"]), st.integers(0, 3)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([None, "2026-02-01", "2026-02-02"]),
+)
+def test_every_content_of_a_study_in_a_file(
+    contents: list[tuple[str | None, int]],
+    known: str | None,
+) -> None:
+    """Any number of contents, equal ones too, on any dates, the same one too, before or after what is known.
+
+    The history has each of them, the one updated last or else the last in the file is current, a file
+    brought in again changes nothing, and what else is in the file is not touched.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        _bring_in_several(Chronicler(memory_storage(), Path(scratch)), contents, known)
+
+
+def _bring_in_several(
+    lake: Chronicler, contents: list[tuple[str | None, int]], known: str | None
+) -> None:
+    lake.record(1, study(ONE, known, "known"), OTHER)
+    sent = [study(ONE, date, f"title {number}") for date, number in contents]
+    lake.record(2, *sent, OTHER, mode=ExtractionMode.IMPORT)
+    newest = max(enumerate(contents), key=lambda each: (each[1][0] or "", each[0]))[0]
+    expected = {ONE: hash_of(sent[newest]), TWO: hash_of(OTHER)}
+    assert lake.current() == lake.current(on(2)) == expected
+    kept = {row[1] for row in lake.periods("nct_id", "content_hash") if row[0] == ONE}
+    assert kept == {hash_of(each) for each in [study(ONE, known, "known"), *sent]}
+    again = lake.record(3, *sent, OTHER, mode=ExtractionMode.IMPORT)
+    assert again.changes == {}
+    assert lake.current() == expected
+
+
 # --- studies that are gone ------------------------------------------------------------------------
 
 

@@ -202,6 +202,20 @@ def test_case_08_is_refused(lake: Lake) -> None:
     assert _left_behind(lake) == []
 
 
+def test_case_12_keeps_both_contents(lake: Lake) -> None:
+    """Case 12 of the odd inputs: two contents of one study, both in the history, told with the id."""
+    told: list[str] = []
+    path = shared_path("cases/12-duplicates-dropped-silently.jsonl")
+    plan = import_file(lake, path, page_size=7, warn=told.append)
+    entry = lake.compactor.compact(plan.extraction_id)
+    assert entry.studies == 1
+    periods = lake.history.periods()
+    assert periods["content_hash"].n_unique() == periods.height == 2
+    assert periods["valid_to"].null_count() == 1
+    [sentence] = told
+    assert "several contents in the file: 1 (NCT" in sentence
+
+
 def test_members_left_out_are_told(lake: Lake, tmp_path: Path) -> None:
     """What is no JSON in a zip is counted and named."""
     path = tmp_path / "some.zip"
