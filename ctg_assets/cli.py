@@ -734,10 +734,15 @@ def _undo(lake: Lake, entry: int, reason: str, *, ask: bool) -> Consequences:
 
 def _rebuild_past_months(settings: Settings, lake: Lake, since: datetime | None) -> None:
     """Write the months again that the monthly snapshot had counted with what was undone."""
-    if since is None or not observed_months(lake.history.entries(), since.date()):
+    entries = lake.history.entries()
+    if since is None:
+        return
+    # No month that rebuilding would not have begun with: of those only what was imported is known.
+    first = max(since, entries[0].observed_at).date()
+    if not observed_months(entries, first):
         return
     with open_postgres(settings) as address, out.status("rebuilding past months"):
-        months = rebuild_months(address, lake, first=since.date())
+        months = rebuild_months(address, lake, first=first)
     for each in months:
         out.print(f"{each.month:%Y-%m}: {each.rows:,} studies; it had {each.rows_before:,}")
 
