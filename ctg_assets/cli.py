@@ -48,10 +48,12 @@ from ctg_assets.console import (
 )
 from ctg_assets.feed.errors import FeedError, SinkBusyError, SinkFileError
 from ctg_assets.lake.bulk_file import BulkFileError
+from ctg_assets.lake.damage import DamagedFileError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
 from ctg_assets.lake.undoing import Author, Consequences, UndoError
+from ctg_assets.lake.verification import verify
 from ctg_assets.model.drift import drifts
 from ctg_assets.pipeline.as_of import NothingObservedError, load_as_of
 from ctg_assets.pipeline.feeding import (
@@ -61,6 +63,7 @@ from ctg_assets.pipeline.feeding import (
     sink_statuses,
 )
 from ctg_assets.pipeline.import_file import import_file as bring_in
+from ctg_assets.pipeline.mending import mend_lake
 from ctg_assets.pipeline.model_sql import DbtError
 from ctg_assets.pipeline.months import observed_months, rebuild_months
 from ctg_assets.pipeline.next_step import Rest, Stage, Step
@@ -522,6 +525,49 @@ def psql(context: typer.Context) -> None:
         raise typer.Exit(done.returncode)
 
 
+@app.command("verify")
+def verify_command() -> None:
+    """Look at every file of the lake, offline, and say what is damaged and what can be done.
+
+    Page shards, history and snapshots carry digests, which are checked here in full (while a refresh
+    runs, of what it reads); then counts and references are held against each other. Nothing is
+    changed: [bold]refresh[/] mends what it meets, and what cannot be made again comes from a backup.
+
+    The database is not looked at. It can always be made again from the lake: stop what uses it, move
+    postgres in the data folder away, and run refresh.
+
+    Exit codes: 0 all is as it was written, 1 something is damaged or cannot be read, 2 unusable
+    settings.
+    """
+    with _errors_as_exit_codes():
+        lake = open_lake(load_settings())
+        with out.status("listing the files of the lake") as live:
+
+            def show(done: int, total: int) -> None:
+                live.update(f"reading files of the lake: {done:,} of {total:,}")
+
+            found = verify(lake.storage, show)
+        for finding in found.findings:
+            path = lake.storage.path(finding.relative)
+            out.print(led("damaged", "red", f": {path}: {finding.problem}"))
+            kind = finding.kind
+            out.print(f"  it is       {kind.what}")
+            out.print(f"  needed for  {kind.hangs}")
+            out.print(f"  remedy      {kind.remedy}")
+        if found.unchecked:
+            example = lake.storage.path(found.unchecked[0])
+            out.print(
+                f"{len(found.unchecked):,} files carry no digest, so that a changed value in them cannot "
+                f"be told (of an earlier release, or not ours), for example {printable(example)}"
+            )
+        out.print(
+            f"{found.files:,} files of the lake, {found.file_bytes / 1e6:,.1f} MB: "
+            f"{len(found.findings):,} damaged"
+        )
+        if found.findings:
+            raise typer.Exit(ExitCode.FAILED)
+
+
 @app.command("db-url")
 def db_url() -> None:
     """Print the database's URL for other clients, and keep the embedded server up until Ctrl-C.
@@ -764,17 +810,37 @@ def _run(
     """Run what is left to do, and tell what is there then."""
     # Held to the end: the embedded server starts once, and a server that is down is said at once.
     with open_postgres(settings):
-        upcoming = first or following()
-        if isinstance(upcoming, Rest):
-            rest = upcoming
-        else:
-            rest = _run_stages(settings, upcoming, following)
+        told = partial(_following_mended, settings, following)
+        upcoming = first or told()
+        rest = upcoming if isinstance(upcoming, Rest) else _run_stages(settings, upcoming, told)
         if rest.blocked:
             err.print(led("stopped", "yellow", f": {rest.reason}"))
             raise typer.Exit(ExitCode.BLOCKED_BY_CHECK)
         if rest is upcoming:
             out.print("everything is up to date; there was nothing to do")
         _print_outcome(settings)
+
+
+def _following_mended(settings: Settings, following: Callable[[], Step | Rest]) -> Step | Rest:
+    """What is next; where that cannot be told for a damaged file, once what can be mended is mended."""
+    try:
+        return following()
+    except DamagedFileError as error:
+        err.print(printable(error), style="yellow")
+        if not _mend(settings):
+            raise
+        return following()
+
+
+def _mend(settings: Settings) -> bool:
+    """Mend what is damaged in the lake, and say so; returns whether anything was mended."""
+    err.print("a file of the lake is damaged; looking at all of them", style="yellow")
+    report = mend_lake(settings, open_lake(settings))
+    for mended in report.mended:
+        err.print(led("mended", "green", f": {mended.relative}: {mended.done}"))
+    for _, reason in report.left:
+        err.print(led("not mended", "red", f": {reason}"))
+    return bool(report.mended)
 
 
 def _run_stages(settings: Settings, first: Step, following: Callable[[], Step | Rest]) -> Rest:
@@ -790,6 +856,7 @@ def _run_stages(settings: Settings, first: Step, following: Callable[[], Step | 
                 listener=display,
                 first=first,
                 following=following,
+                mend=partial(_mend, settings),
             )
         except StageFailedError as error:
             display.close()

@@ -187,6 +187,10 @@ class ExtractionStore:
         self._write(plan.extraction_id, _PLAN, plan)
         return plan
 
+    def restore(self, plan: ExtractionPlan) -> None:
+        """Write a plan that was lost again, with the number that it had."""
+        self._write(plan.extraction_id, _PLAN, plan)
+
     def ids(self, extraction_id: str) -> list[str]:
         """The ids that a picked extraction asks for, in the order of its pages; none for others."""
         either: Any = _AskedIds | list[str]

@@ -598,7 +598,7 @@ class HistoryStore:
         for sequence in self._sequences():
             # Of older ones there is nothing left over: that an entry lacks its file would be damage.
             if sequence >= first:
-                self._storage.delete_folder(f"{_FOLDER}/{_name(sequence)}")
+                self._remove_leftover(sequence)
         known = {undo.undo_id for undo in self.undos()}
         for name in self._storage.names(_UNDONE):
             if name.rpartition(".")[0] not in known:
@@ -613,6 +613,13 @@ class HistoryStore:
             return read_record(self._storage, _path(sequence, _ENTRY), HistoryEntry)
         except FileNotFoundError:
             return None
+
+    def _remove_leftover(self, sequence: int) -> None:
+        if self._storage.exists(_path(sequence, PERIODS_FILE)) and self._entry(sequence) is None:
+            # All but the entry itself is there: it may have been lost later, so nothing is deleted.
+            self._storage.set_aside(f"{_FOLDER}/{_name(sequence)}")
+        else:
+            self._storage.delete_folder(f"{_FOLDER}/{_name(sequence)}")
 
     def _index_if_readable(self, sequence: int) -> pl.DataFrame | None:
         if not self._storage.exists(_path(sequence, PERIODS_FILE)):
@@ -740,6 +747,11 @@ class _ContentsFile:
 
 def _name(sequence: int) -> str:
     return f"{sequence:06d}"
+
+
+def history_path(sequence: int, name: str) -> str:
+    """The path within the lake of one of an entry's files."""
+    return _path(sequence, name)
 
 
 def _path(sequence: int, name: str) -> str:

@@ -15,6 +15,7 @@ import os
 import posixpath
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 _TEMPORARY_PREFIX = ".unfinished-"
+
+# Damaged files, each with its path below a folder named by the time; for people to look at.
+_ASIDE = "damaged"
 
 
 class StorageError(Exception):
@@ -60,6 +64,33 @@ class Storage:
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
         names = (info.base_name for info in self.filesystem.get_file_info(selector))
         return sorted(name for name in names if not name.startswith(_TEMPORARY_PREFIX))
+
+    def files(self, folder: str) -> list[str]:
+        """The paths of all published files below `folder`, however deep, sorted."""
+        selector = pafs.FileSelector(self.path(folder), allow_not_found=True, recursive=True)
+        prefix = len(self.path(folder).rstrip("/")) + 1
+        return sorted(
+            posixpath.join(folder, info.path[prefix:])
+            for info in self.filesystem.get_file_info(selector)
+            if info.type == pafs.FileType.File and not info.base_name.startswith(_TEMPORARY_PREFIX)
+        )
+
+    def set_aside(self, relative: str) -> str:
+        """Move a file or folder out of the way, below `damaged/`; returns where it is then."""
+        aside = self._aside(relative)
+        self.filesystem.move(self.path(relative), self.path(aside))
+        return aside
+
+    def copy_aside(self, relative: str) -> str:
+        """As `set_aside`, but the file stays where it is, too."""
+        aside = self._aside(relative)
+        self.filesystem.copy_file(self.path(relative), self.path(aside))
+        return aside
+
+    def _aside(self, relative: str) -> str:
+        aside = f"{_ASIDE}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}/{relative}"
+        self.filesystem.create_dir(posixpath.dirname(self.path(aside)), recursive=True)
+        return aside
 
     def read_bytes(self, relative: str) -> bytes:
         """The whole content of a small file.

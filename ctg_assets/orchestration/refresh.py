@@ -18,6 +18,7 @@ import dagster as dg
 from dagster._core.events import RunFailureReason
 from dagster_shared.error import SerializableErrorInfo
 
+from ctg_assets.lake.damage import DamagedFileError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.orchestration.pages import range_tags, register_pages
 from ctg_assets.orchestration.runs import bury_dead_runs, process_tags, runs_under_way
@@ -56,11 +57,18 @@ class Listener(Protocol):
 class StageFailedError(Exception):
     """A stage failed; `reason` is the cause, `run_id` and `log` lead to the rest.
 
-    `by_check` says that a blocking check failed it.
+    `by_check` says that a blocking check failed it, `by_damage` that a file of the lake is damaged.
     """
 
     def __init__(
-        self, stage: Stage, reason: str, run_id: str, log: Path, *, by_check: bool = False
+        self,
+        stage: Stage,
+        reason: str,
+        run_id: str,
+        log: Path,
+        *,
+        by_check: bool = False,
+        by_damage: bool = False,
     ) -> None:
         super().__init__(f"{stage} failed: {reason}")
         self.stage = stage
@@ -68,6 +76,7 @@ class StageFailedError(Exception):
         self.run_id = run_id
         self.log = log
         self.by_check = by_check
+        self.by_damage = by_damage
 
 
 def run_stages(
@@ -78,8 +87,11 @@ def run_stages(
     listener: Listener,
     first: Step,
     following: Callable[[], Step | Rest],
+    mend: Callable[[], bool] = lambda: False,
 ) -> Rest:
     """Run `first`, then whatever `following` says is next, until it says that nothing is.
+
+    When a stage meets a damaged file, `mend` is called; if it says that something was mended, it goes on.
 
     Returns what it said then, also after a stage that a blocking check failed. Raises StageFailedError, BusyError when another run is under way, and
     KeyboardInterrupt when a run was interrupted.
@@ -97,9 +109,12 @@ def run_stages(
         except StageFailedError as error:
             if error.by_check and isinstance(rest := following(), Rest) and rest.blocked:
                 return rest
-            if not _was_superseded(settings, step) or superseded == _MOST_SUPERSEDED_WALKS:
+            if error.by_damage and mend():
+                done.clear()  # what was done may have to be done again
+            elif superseded < _MOST_SUPERSEDED_WALKS and _was_superseded(settings, step):
+                superseded += 1
+            else:
                 raise
-            superseded += 1
         else:
             done.add(step)
         listener.stage_finished()
@@ -108,7 +123,7 @@ def run_stages(
             return upcoming
         # A walk that was given up is planned once more, for the same reason.
         planned += upcoming.stage is Stage.PLAN
-        if upcoming == step or (upcoming in done and upcoming.stage is not Stage.PLAN):
+        if _leads_nowhere(upcoming, step, done):
             raise StageFailedError(
                 step.stage,
                 f"it succeeded, and still {upcoming.reason}; nothing is gained by going on",
@@ -124,6 +139,11 @@ def run_stages(
                 log,
             )
         step = upcoming
+
+
+def _leads_nowhere(upcoming: Step, step: Step, done: set[Step]) -> bool:
+    """Whether what is next was done before, so that nothing is gained by doing it again."""
+    return upcoming in done and (upcoming == step or upcoming.stage is not Stage.PLAN)
 
 
 def _was_superseded(settings: Settings, step: Step) -> bool:
@@ -213,6 +233,7 @@ def _failure(
 ) -> Exception | KeyboardInterrupt:
     """What to raise for a failed run: its cause in words, failed blocking checks included."""
     reason = ""
+    by_damage = False
     for event in result.all_events:
         if event.event_type is dg.DagsterEventType.RUN_FAILURE:
             if event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
@@ -224,6 +245,7 @@ def _failure(
             if error is not None:
                 # The text begins with the class, which says nothing to people.
                 reason = re.sub(r"^[\w.]+: ", "", error.message.strip())
+                by_damage = error.cls_name == DamagedFileError.__name__
                 if error.cls_name == BusyError.__name__:
                     return BusyError(reason)
     failed = [
@@ -232,7 +254,9 @@ def _failure(
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
     ]
     reason = "; ".join(failed) or reason or "no reason was recorded"
-    return StageFailedError(stage, reason, result.run_id, log, by_check=bool(failed))
+    return StageFailedError(
+        stage, reason, result.run_id, log, by_check=bool(failed), by_damage=by_damage
+    )
 
 
 def _is_wrapping(error: SerializableErrorInfo) -> bool:

@@ -178,7 +178,17 @@ class Crawler:
         if next_page <= last_page:
             self._require_same_version(plan)
         since_check = 0
+        there = set(self._shards.pages(extraction_id))
         while next_page <= last_page:
+            # After a page that was set aside come others that still belong to the same walk.
+            if (
+                next_page in there
+                and (kept := self._shards.info(extraction_id, next_page)).token == token
+            ):
+                yield CrawledPage(kept, fresh=False)
+                token = kept.next_token
+                next_page += 1
+                continue
             if since_check == _PAGES_BETWEEN_VERSION_CHECKS:
                 self._require_same_version(plan)
                 since_check = 0

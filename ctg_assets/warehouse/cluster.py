@@ -90,6 +90,8 @@ def create_cluster(cluster: Path) -> None:
             # lower case of all letters, which plain C does not (ILIKE on a city with an umlaut).
             "--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin",
             "--builtin-locale", "C.UTF-8",
+            # The default since Postgres 18, and not to be lost with another one.
+            "--data-checksums",
             cluster=fresh, output=output,
         )  # fmt: skip
     if done != 0:
