@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,7 @@ from ctg_assets.console import (
 from ctg_assets.feed.errors import FeedError, SinkBusyError, SinkFileError
 from ctg_assets.lake.bulk_file import BulkFileError
 from ctg_assets.lake.damage import DamagedFileError
+from ctg_assets.lake.credible_times import ImpossibleTimeError, require_possible
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
@@ -288,7 +289,7 @@ def as_of(
     """
     with _errors_as_exit_codes():
         settings = load_settings()
-        at = _utc_time(date, "DATE", end_of_day=True)
+        at = require_possible(_utc_time(date, "DATE", end_of_day=True), "DATE")
         lake = open_lake(settings)
         with open_postgres(settings) as address, out.status("reading the history") as live:
 
@@ -328,6 +329,9 @@ def rebuild_months_command(
         settings = load_settings()
         begin = None if first is None else _month(first, "--from")
         end = None if last is None else _month(last, "--to")
+        if begin is not None and end is not None and begin > end:
+            message = f"--from {first} is later than --to {last}"
+            raise typer.BadParameter(message)
         with open_postgres(settings) as address, out.status("compiling the marts") as live:
 
             def show(done: int, total: int) -> None:
@@ -897,21 +901,22 @@ def _utc_time(text: str, name: str, *, end_of_day: bool = False) -> datetime:
     """A time as people type it, in UTC; a day is its beginning or its end."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        if end_of_day and len(text) == len("2024-05-31"):
+            at = at.replace(hour=23, minute=59, second=59, microsecond=999_999)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         message = f"{text!r} is no time; write it as 2024-05-31 or 2024-05-31T09:00:00"
         raise typer.BadParameter(message, param_hint=name) from None
-    if end_of_day and len(text) == len("2024-05-31"):
-        at += timedelta(days=1, microseconds=-1)
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _month(text: str, name: str) -> date:
-    """The first day of a month as people type it."""
+    """The first day of a month as people type it; raises ImpossibleTimeError for one that cannot be."""
     try:
-        return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
+        month = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
     except ValueError:
         message = f"{text!r} is no month; write it as 2024-05"
         raise typer.BadParameter(message, param_hint=name) from None
+    return require_possible(month, name).date()
 
 
 @contextmanager
@@ -934,6 +939,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
         DbtError,
         NothingObservedError,
         FeedError,
+        ImpossibleTimeError,
         OSError,
         RecordedAnswerError,
         RegistryError,

@@ -339,3 +339,55 @@ def test_progress_on_a_terminal() -> None:
         os.close(leader)
         assert b"interrupted; what is finished stays" in shown
         assert b"Traceback" not in shown
+
+
+@pytest.mark.parametrize("day", ["0204-05-31", "1999-08-31", "2999-01-01", "9999-12-31"])
+def test_times_that_cannot_be_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, day: str
+) -> None:
+    """Whatever command is given one: it says what was found and why it cannot be, and does nothing."""
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path / "data"))
+    studies = tmp_path / "studies.jsonl"
+    studies.write_text(
+        '{"protocolSection": {"identificationModule": {"nctId": "NCT00000001"}}}\n',
+        encoding="utf-8",
+    )
+    for command in (
+        ["import-file", str(studies), "--observed-at", day],
+        ["as-of", day, "--schema", "past"],
+        ["rebuild-months", "--from", day[:7]],
+        ["rebuild-months", "--to", day[:7]],
+    ):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 1, command
+        assert day[:7] in result.stderr
+        assert ("earlier than the registry" if day < "2000" else "later than now") in result.stderr
+    assert not list((tmp_path / "data").rglob("plan.json"))
+    assert not (tmp_path / "data" / "postgres").exists()
+
+
+@pytest.mark.parametrize("day", ["tomorrow", "2024-13-01", "0001-01-01T00:00+14:00"])
+def test_what_is_no_time_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, day: str
+) -> None:
+    """It is repeated, with how to write one."""
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path / "data"))
+    for command in (
+        ["import-file", "studies.jsonl", "--observed-at", day],
+        ["as-of", day, "--schema", "past"],
+    ):
+        result = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+        assert result.exit_code == 2
+        assert f"{day!r} is no time; write it as 2024-05-31" in result.stderr
+
+
+def test_months_in_the_wrong_order_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A range that ends before it begins is a mistake, not nothing to do."""
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path / "data"))
+    result = CliRunner().invoke(
+        app, ["rebuild-months", "--from", "2024-06", "--to", "2024-05"], env={"COLUMNS": "200"}
+    )
+    assert result.exit_code == 2
+    assert "--from 2024-06 is later than --to 2024-05" in result.stderr

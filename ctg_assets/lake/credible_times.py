@@ -36,8 +36,17 @@ def why_impossible(at: datetime, now: datetime) -> str | None:
     if at.date() < REGISTRY_BEGAN:
         return f"earlier than the registry itself, which began in {REGISTRY_BEGAN:%Y-%m}"
     if at - now > CLOCK_TOLERANCE:
-        return f"later than now, which is {_spelled(now)} UTC by this machine's clock"
+        return f"later than now, which is {spelled(now)} UTC by this machine's clock"
     return None
+
+
+def require_possible(at: datetime, what: str, now: datetime | None = None) -> datetime:
+    """A time (aware) as it is; raises ImpossibleTimeError, which says `what` it was, if it cannot be."""
+    reason = why_impossible(at, now or datetime.now(UTC))
+    if reason is not None:
+        message = f"{what}: {spelled(at)} UTC is {reason}"
+        raise ImpossibleTimeError(message)
+    return at
 
 
 def is_possible_date(column: str, now: datetime) -> pl.Expr:
@@ -73,6 +82,7 @@ def _is_supported(
     return bool(pl.select(shortly.any()).item())
 
 
-def _spelled(at: datetime) -> str:
+def spelled(at: datetime) -> str:
+    """A time (aware) as people read it, in UTC."""
     # Not strftime, which writes years before 1000 with fewer digits than can be read again.
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "seconds")

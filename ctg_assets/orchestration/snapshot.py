@@ -20,7 +20,7 @@ from ctg_assets.orchestration.extraction import OWNERS, page_shards
 from ctg_assets.orchestration.metadata import bar_chart, markdown_table
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.verdicts import check_result
-from ctg_assets.pipeline.checks import Verdict, snapshot_verdicts
+from ctg_assets.pipeline.checks import Verdict, check_times, snapshot_verdicts
 from ctg_assets.pipeline.fates import registry_fates
 from ctg_assets.pipeline.next_step import Rest, next_to_record
 from ctg_assets.pipeline.retention import prune
@@ -41,6 +41,7 @@ _CHECKS = {
 }
 
 _DISAPPEARANCE_CHECK = "no_mass_disappearance"
+_TIMES_CHECK = "times_can_be"
 _VERSIONS_KEY = dg.AssetKey("study_versions")
 _CHANGES_KEY = dg.AssetKey("study_changes")
 
@@ -79,7 +80,13 @@ _STATUS = ("protocolSection", "statusModule", "overallStatus")
             asset=_VERSIONS_KEY,
             blocking=True,
             description="About as many studies are there as before; asked before any count as removed.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            _TIMES_CHECK,
+            asset=_VERSIONS_KEY,
+            description="What the registry says of its data, and studies of their dates, are times that "
+            "can be.",
+        ),
     ],
 )
 def history(
@@ -102,6 +109,7 @@ def history(
         if context.selected_asset_check_keys:
             nothing = Verdict(True, "every complete extraction was recorded before")
             yield check_result(nothing, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
+            yield check_result(nothing, _TIMES_CHECK, _VERSIONS_KEY)
         if _is_all_built(context, configured, lake):
             return
         newest = lake.history.latest()
@@ -115,14 +123,19 @@ def history(
     if waiting.forbidden is not None:
         message = f"nothing was recorded: {waiting.forbidden}"
         raise dg.Failure(message, allow_retries=False)
+    times: Verdict | None = None
     while waiting is not None and waiting.forbidden is None:
         plan = waiting.plan
         with exclusively(configured, _SNAPSHOT_LOCK):
             fates = registry_fates(configured, query=plan.query)
             entry = lake.recorder.record(plan.extraction_id, fates=fates)
+        # Of several, what is odd of one is what is told.
+        times = check_times(plan, entry) if times is None or times.passed else times
         waiting = next_to_record(configured, lake)
     if waiting is not None:
         context.log.warning(f"one more extraction was not recorded: {waiting.forbidden}")
+    if times is not None and context.selected_asset_check_keys:
+        yield check_result(times, _TIMES_CHECK, _VERSIONS_KEY)
     yield from _history_results(context, lake, entry)
 
 

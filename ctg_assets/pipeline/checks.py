@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.lake.credible_times import spelled, why_impossible
+from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
+from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.lake.recording import Disappearance
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.services import Lake
@@ -130,6 +132,49 @@ def check_disappearance(found: Disappearance | None, settings: Settings) -> Verd
     return Verdict(True, described, facts=facts)
 
 
+def check_import_time(plan: ExtractionPlan) -> Verdict:
+    """Whether an import is of a time that can be; earlier releases took others, too."""
+    if plan.mode is not ExtractionMode.IMPORT:
+        return Verdict(True, "a walk counts as of a time that can be, whatever the registry says")
+    try:
+        reason = why_impossible(parse_data_timestamp(plan.data_timestamp), plan.planned_at)
+    except ValueError:
+        reason = "no time"
+    if reason is None:
+        return Verdict(True, f"{plan.source} is of {plan.data_timestamp}")
+    return Verdict(
+        False,
+        f"{plan.source} was brought in as of {plan.data_timestamp}, which is {reason}; it is left "
+        "out. Import it again, and say with --observed-at when the registry had these contents",
+    )
+
+
+def check_times(plan: ExtractionPlan, entry: HistoryEntry) -> Verdict:
+    """Whether what was recorded counts for times that were said; `entry` is that of `plan`."""
+    found = []
+    if plan.mode is not ExtractionMode.IMPORT:
+        said = parse_data_timestamp(plan.data_timestamp)
+        reason = why_impossible(said, plan.planned_at)
+        if reason is not None and entry.counted_timestamp == entry.data_timestamp:
+            found.append(
+                f"the registry says that its data are of {plan.data_timestamp}, which is {reason}. The "
+                "studies or the walk before bear it out, so the clock of this machine is probably wrong"
+            )
+        elif reason is not None:
+            found.append(
+                f"the registry says that its data are of {plan.data_timestamp}, which is {reason}. What "
+                f"was seen counts as observed at {spelled(entry.observed_at)} UTC instead"
+            )
+    if entry.impossible_dates:
+        found.append(
+            f"{entry.impossible_dates} contents have a last update date that cannot be, such as "
+            f"{entry.impossible_date}; they count as observed at {plan.data_timestamp}"
+        )
+    if found:
+        return Verdict(False, "; ".join(found), fatal=False)
+    return Verdict(True, f"what was seen counts as observed at {spelled(entry.observed_at)} UTC")
+
+
 def recording_verdicts(lake: Lake, plan: ExtractionPlan, settings: Settings) -> dict[str, Verdict]:
     """All verdicts on a complete extraction before it is recorded, by the name of the check."""
     shards = check_shards(lake, plan)
@@ -141,6 +186,7 @@ def recording_verdicts(lake: Lake, plan: ExtractionPlan, settings: Settings) -> 
     return {
         "pages_are_complete_and_consistent": shards,
         "no_mass_disappearance": disappearance,
+        "the_time_can_be": check_import_time(plan),
     }
 
 

@@ -53,6 +53,15 @@ _ASKABLE_ID = re.compile(r"NCT0*[1-9][0-9]{0,7}", re.ASCII)
 _LARGEST_PAGE = 1000
 
 
+# Each page is a partition that Dagster keeps, and several extractions are kept. SQLite takes at most
+# 32,766 values in a statement, of which Dagster makes one for each page of a plan.
+MOST_PAGES = 10_000
+
+
+class TooManyPagesError(Exception):
+    """The settings would cut an extraction into too many pages; the message says which would work."""
+
+
 class ExtractionSupersededError(Exception):
     """The extraction cannot be finished and was given up; a new one has to be planned."""
 
@@ -98,8 +107,8 @@ class Crawler:
         superseded, but only once there is a plan. Only one process may plan or walk at a time (the
         caller sees to it).
 
-        Raises RegistryError when the registry cannot be asked or refuses the query; nothing has
-        changed then.
+        Raises RegistryError when the registry cannot be asked or refuses the query, and
+        TooManyPagesError when pages of this size would be too many; nothing has changed then.
         """
         chosen = mode or (ExtractionMode.SCOPED if query else ExtractionMode.FULL)
         if chosen is ExtractionMode.PICKED:
@@ -132,7 +141,8 @@ class Crawler:
 
     def _is_same(self, plan: ExtractionPlan, wanted: ExtractionPlan, ids: Sequence[str]) -> bool:
         """Whether an open extraction asks for what another one would ask for."""
-        same = all(
+        # One of an earlier release may have more pages than can be walked.
+        same = (plan.planned_pages or 0) <= MOST_PAGES and all(
             getattr(plan, name) == getattr(wanted, name)
             for name in ("mode", "source", "query", "page_size", "data_timestamp", "since")
         )
@@ -142,13 +152,16 @@ class Crawler:
         """Record a new extraction, with the number of its pages."""
         if wanted.mode is ExtractionMode.PICKED:
             pages = max(1, -(-len(ids) // wanted.page_size))
+            _require_few_pages(pages, len(ids), wanted.page_size)
             plan = msgspec.structs.replace(wanted, planned_pages=pages)
             return self._extractions.create(plan, ids)
         studies = self._client.count(wanted.query, posted_since=wanted.since)
+        pages = planned_pages(studies, wanted.page_size)
+        _require_few_pages(pages, studies, wanted.page_size)
         plan = msgspec.structs.replace(
             wanted,
             expected_studies=studies,
-            planned_pages=planned_pages(studies, wanted.page_size),
+            planned_pages=pages,
         )
         return self._extractions.create(plan)
 
@@ -300,3 +313,15 @@ class Crawler:
             completed_at=datetime.now(UTC),
         )
         self._extractions.complete(plan.extraction_id, completion)
+
+
+def _require_few_pages(pages: int, studies: int, page_size: int) -> None:
+    if pages <= MOST_PAGES:
+        return
+    smallest = studies // MOST_PAGES + 1
+    message = (
+        f"{studies:,} studies in pages of {page_size} are {pages:,} pages, and Dagster cannot keep more "
+        f"than {MOST_PAGES:,} of one extraction as partitions. Nothing was planned; set CTG_PAGE_SIZE to "
+        f"{smallest} or more (the registry gives up to {_LARGEST_PAGE} studies a page)"
+    )
+    raise TooManyPagesError(message)

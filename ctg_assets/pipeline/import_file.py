@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ctg_assets.lake.bulk_file import LeftOut, read_records
+from ctg_assets.lake.credible_times import ImpossibleTimeError, spelled, why_impossible
 from ctg_assets.lake.extractions import (
     Completion,
     ExtractionMode,
@@ -51,20 +52,22 @@ def import_file(
     that turns out broken or to be no file of studies leaves nothing behind, and what a killed import
     left is removed by the next. Only one process may crawl or import at a time (the caller sees to it).
 
-    Raises BulkFileError when the file cannot be read, or most of its records are no studies.
+    Raises BulkFileError when the file cannot be read, or most of its records are no studies; and
+    ImpossibleTimeError, before anything is recorded, when its contents would count as of a time that
+    cannot be.
     """
     left_out, verdict, contents = LeftOut(), Verdict(), _Contents()
     studies = judged(path, read_records(path, left_out), verdict)
     first = next(studies)  # fails before anything is recorded
     now = datetime.now(UTC)
-    as_of = data_timestamp or datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    as_of = _possible_time(path, data_timestamp, now)
     plan = ExtractionPlan(
         extraction_id=new_extraction_id(ExtractionMode.IMPORT, now),
         mode=ExtractionMode.IMPORT,
         source=str(path),
         query="",
         page_size=page_size,
-        data_timestamp=as_of.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        data_timestamp=as_of.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
         planned_at=now,
         dated_by_studies=dated_by_studies,
     )
@@ -130,6 +133,27 @@ def _warnings(verdict: Verdict, left_out: LeftOut, contents: _Contents) -> Itera
 def _few(examples: list[str], count: int) -> str:
     more = "" if count == len(examples) else f", and {count - len(examples):,} more"
     return ", ".join(examples) + more
+
+
+def _possible_time(path: Path, said: datetime | None, now: datetime) -> datetime:
+    """The time that a file counts for: what was said, else its time of modification, if it can be."""
+    at = said or datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    reason = why_impossible(at, now)
+    if reason is None:
+        return at
+    if said is not None:
+        message = (
+            f"{path} cannot hold what the registry had on {spelled(at)} UTC: that is {reason}. Nothing "
+            "was recorded; give the time of the contents with --observed-at"
+        )
+    else:
+        message = (
+            f"{path} was modified, as its folder says, on {spelled(at)} UTC, and that cannot be the time "
+            f"of its contents: it is {reason}. Nothing was recorded; say with --observed-at when the "
+            "registry had them (or set the file's time of modification, by which studies without a last "
+            "update date count)"
+        )
+    raise ImpossibleTimeError(message)
 
 
 def _remove_killed_imports(lake: Lake) -> None:

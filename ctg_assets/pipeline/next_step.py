@@ -19,6 +19,7 @@ from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.lake.shards import first_missing_page
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.checks import Verdict, recording_verdicts, snapshot_verdicts
+from ctg_assets.pipeline.crawl import MOST_PAGES
 from ctg_assets.pipeline.mode_policy import Choice, choose
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
@@ -105,7 +106,12 @@ def next_step(
     the registry is asked whether something new is due. Callables are asked only when their answer
     matters: `registry_timestamp` costs a request, `warehouse` (given what it should hold) a connection.
     """
-    crawls = [plan for plan in lake.extractions.open_crawls() if _is_wanted(plan, settings)]
+    crawls = [
+        plan
+        for plan in lake.extractions.open_crawls()
+        # Earlier releases planned more pages than can be walked.
+        if _is_wanted(plan, settings) and (plan.planned_pages or 0) <= MOST_PAGES
+    ]
     if crawls:
         plan = crawls[-1]
         first = first_missing_page(lake.shards.pages(plan.extraction_id))

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import dagster as dg
 import msgspec
 import pytest
 
@@ -16,7 +17,14 @@ from ctg_assets.lake.extractions import (
     ExtractionState,
     new_extraction_id,
 )
-from ctg_assets.pipeline.crawl import Crawler, ExtractionSupersededError, NotCrawlableError
+from ctg_assets.orchestration.pages import register_pages, registered_pages
+from ctg_assets.pipeline.crawl import (
+    MOST_PAGES,
+    Crawler,
+    ExtractionSupersededError,
+    NotCrawlableError,
+    TooManyPagesError,
+)
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.registry.errors import PermanentRegistryError
 from ctg_assets.simulator.serving import RunningSimulator
@@ -403,6 +411,33 @@ def test_a_registry_that_is_down_leaves_the_pages_there(
         _walk(crawler, plan)
     assert lake.extractions.state(plan.extraction_id) is ExtractionState.OPEN
     assert _walk(crawler, plan) == [(1, False), (2, True), (3, True)]
+
+
+@pytest.mark.parametrize(
+    "mode", [ExtractionMode.FULL, ExtractionMode.CENSUS, ExtractionMode.PICKED]
+)
+def test_too_many_pages_are_refused(lake: Lake, mode: ExtractionMode) -> None:
+    """40,001 pages are refused before anything is recorded; the message says the page size that works, and it does."""
+    registry = LooseRegistry(count=600_000, pages=1)
+    ids = (
+        [f"NCT{number:08d}" for number in range(1, 600_001)]
+        if mode is ExtractionMode.PICKED
+        else []
+    )
+    with registry.client() as client:
+        crawler = Crawler(client, lake.extractions, lake.shards)
+        with pytest.raises(TooManyPagesError, match="set CTG_PAGE_SIZE to 61 or more") as refused:
+            crawler.plan(query="", page_size=15, mode=mode, ids=ids)
+        assert "600,000 studies in pages of 15" in str(refused.value)
+        assert lake.extractions.plans() == []
+        with pytest.raises(TooManyPagesError):
+            crawler.plan(query="", page_size=59, mode=mode, ids=ids)
+        plan = crawler.plan(query="", page_size=61, mode=mode, ids=ids)
+    assert plan.planned_pages is not None
+    assert 9_000 < plan.planned_pages <= MOST_PAGES
+    with dg.DagsterInstance.ephemeral() as instance:
+        register_pages(instance, plan)
+        assert len(registered_pages(instance)) == plan.planned_pages
 
 
 def _twin(lake: Lake, plan: ExtractionPlan, **changes: object) -> ExtractionPlan:

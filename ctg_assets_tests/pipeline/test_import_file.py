@@ -9,16 +9,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ctg_assets.lake import bulk_file
 from ctg_assets.lake.bulk_file import BulkFileError
+from ctg_assets.lake.credible_times import ImpossibleTimeError
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.lake.storage import StorageError
+from ctg_assets.pipeline.checks import check_times
 from ctg_assets.pipeline.crawl import Crawler
 from ctg_assets.pipeline.import_file import import_file
+from ctg_assets.pipeline.next_step import next_to_record
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
@@ -27,6 +31,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.pipeline.lakes import json_of, studies_of
 from ctg_assets_tests.pipeline.processes import kill_import
 from ctg_assets_tests.shared_material import shared_path
+from ctg_assets_tests.simulator.in_memory import study
 
 _STUDIES = [GeneratedSource(30, seed=3).raw(index) for index in range(30)]
 
@@ -126,6 +131,95 @@ def test_a_file_is_as_of_its_modification(lake: Lake, tmp_path: Path) -> None:
     plan = import_file(lake, path, page_size=100)
     assert (plan.mode, plan.source) == (ExtractionMode.IMPORT, str(path))
     assert plan.data_timestamp == "2026-11-20T08:30:00"
+
+
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [
+        (datetime(204, 5, 31, tzinfo=UTC), "earlier than the registry itself"),
+        (datetime(1970, 1, 2, tzinfo=UTC), "earlier than the registry itself"),
+        (datetime(1999, 8, 31, 23, 59, tzinfo=UTC), "earlier than the registry itself"),
+        (datetime.now(UTC) + timedelta(days=1, hours=1), "later than now"),
+        (datetime(2099, 1, 1, tzinfo=UTC), "later than now"),
+        (datetime(2999, 1, 1, tzinfo=UTC), "later than now"),
+    ],
+)
+@pytest.mark.parametrize("dated_by_studies", [False, True])
+@pytest.mark.parametrize("said", [False, True])
+def test_times_that_cannot_be_are_refused(
+    lake: Lake, tmp_path: Path, at: datetime, why: str, dated_by_studies: bool, said: bool
+) -> None:
+    """Said or read off the file, before the registry or ahead of now: nothing is recorded, the message says what to do."""
+    path = _file(tmp_path, _array())
+    if not said:
+        os.utime(path, (at.timestamp(), at.timestamp()))
+    with pytest.raises(ImpossibleTimeError, match=why) as refused:
+        import_file(
+            lake,
+            path,
+            page_size=100,
+            data_timestamp=at if said else None,
+            dated_by_studies=dated_by_studies,
+        )
+    # Filesystems bring the times of files into the centuries that they know.
+    shown = at.isoformat(" ", "seconds")[:19] if said else "was modified"
+    assert shown in str(refused.value)
+    assert "--observed-at" in str(refused.value)
+    assert lake.extractions.plans() == []
+
+
+@pytest.mark.parametrize("at", [datetime(1999, 9, 1, tzinfo=UTC), datetime.now(UTC)])
+def test_the_first_and_last_times_that_can_be_are_taken(
+    lake: Lake, tmp_path: Path, at: datetime
+) -> None:
+    """From the registry's first month until now."""
+    plan = import_file(lake, _file(tmp_path, _array()), page_size=100, data_timestamp=at)
+    assert lake.recorder.record(plan.extraction_id).studies == len(_STUDIES)
+
+
+def test_dates_that_cannot_be_do_not_count(lake: Lake, tmp_path: Path) -> None:
+    """Of studies that count on their last update dates, one of the year 204 or 2099 counts as of the file."""
+    dates = {1: "0204-05-31", 2: "2099-01-01", 3: "2024-05-31", 4: "1999-08-31"}
+    studies = [study(number) for number in dates]
+    for each, posted in zip(studies, dates.values(), strict=True):
+        each["protocolSection"]["statusModule"]["lastUpdatePostDateStruct"] = {"date": posted}
+    path = _file(tmp_path, b"\n".join(map(msgspec.json.encode, studies)))
+    modified = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+    os.utime(path, (modified.timestamp(), modified.timestamp()))
+    plan = import_file(lake, path, page_size=100, dated_by_studies=True)
+    entry = lake.recorder.record(plan.extraction_id)
+    assert entry.observed_at == modified
+    rows = lake.history.periods(["nct_id", "valid_from", "last_update_post_date"])
+    assert dict(rows.select("nct_id", "valid_from").iter_rows()) == {
+        "NCT00000001": modified,
+        "NCT00000002": modified,
+        "NCT00000003": datetime(2024, 5, 31, tzinfo=UTC),
+        "NCT00000004": modified,
+    }
+    assert [str(day) for day in rows["last_update_post_date"]] == list(dates.values())
+    verdict = check_times(plan, entry)
+    assert (verdict.passed, verdict.fatal) == (False, False)
+    assert verdict.description.startswith(
+        "3 contents have a last update date that cannot be, such as NCT00000001: 0204-05-31;"
+    )
+
+
+@pytest.mark.parametrize("timestamp", ["204-05-31T00:00:00", "0204-05-31T00:00:00", "2999-01-01"])
+def test_what_an_earlier_release_took_is_left_out(
+    lake: Lake, settings: Settings, tmp_path: Path, timestamp: str
+) -> None:
+    """An import of a time that cannot be, complete and not recorded, stops nothing that comes after it."""
+    plan = import_file(lake, _file(tmp_path, _array()), page_size=100)
+    old = msgspec.structs.replace(plan, data_timestamp=timestamp)
+    lake.extractions.create(old)
+    waiting = next_to_record(settings, lake)
+    assert waiting is not None
+    assert waiting.forbidden is not None
+    assert f"as of {timestamp}, which is " in waiting.forbidden
+    right = import_file(lake, _file(tmp_path, _array()), page_size=100)
+    waiting = next_to_record(settings, lake)
+    assert waiting is not None
+    assert (waiting.plan, waiting.forbidden) == (right, None)
 
 
 def test_a_given_time_is_kept_in_utc(lake: Lake, tmp_path: Path) -> None:

@@ -400,6 +400,53 @@ def test_retry_after_as_a_date() -> None:
         assert failure.value.retry_after == pytest.approx(3600, abs=60)
 
 
+def test_retry_after_as_a_date_goes_by_the_senders_clock() -> None:
+    """Ours may be years off: what the answer says of its own time counts."""
+    headers = {
+        "Date": "Fri, 20 Nov 2020 09:00:05 GMT",
+        "Retry-After": "Fri, 20 Nov 2020 09:00:35 GMT",
+    }
+    with pytest.raises(TransientRegistryError) as failure:
+        page_of(httpx.Response(503, headers=headers))
+    assert failure.value.retry_after == 30
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [
+        ("2026-11-20T09:00:05Z", "2026-11-20T09:00:05"),
+        ("2026-11-20T09:00:05+00:00", "2026-11-20T09:00:05"),
+        ("2026-11-20T11:00:05+02:00", "2026-11-20T09:00:05"),
+        ("2026-11-19T23:00:05-10:00", "2026-11-20T09:00:05"),
+        ("20261120T090005", "2026-11-20T09:00:05"),
+        ("2026-11-20 09:00:05", "2026-11-20T09:00:05"),
+        ("2026-11-20", "2026-11-20T00:00:00"),
+        ("0204-05-31T00:00:00", "0204-05-31T00:00:00"),
+    ],
+)
+def test_a_data_version_has_one_spelling(said: str, counts: str) -> None:
+    """The same time in another zone or spelling is the same data version."""
+    answer = httpx.Response(200, json={"apiVersion": "2.0.5", "dataTimestamp": said})
+    with client_of(Registry([answer])) as client:
+        assert client.version().data_timestamp == counts
+
+
+@pytest.mark.parametrize("said", ["", "yesterday", "2026-13-01T00:00:00", "0001-01-01T00:00+14:00"])
+def test_a_garbled_data_version_is_asked_for_again(clock: FakeClock, said: str) -> None:
+    """What is no time is no answer: the next one counts, and if none comes, what was said is told."""
+    garbled = {"apiVersion": "2.0.5", "dataTimestamp": said}
+    right = {"apiVersion": "2.0.5", "dataTimestamp": "2026-11-20T09:00:05"}
+    answers = [httpx.Response(200, json=garbled), httpx.Response(200, json=right)]
+    with client_of(Registry(answers), retry_seconds=600) as client:
+        assert client.version().data_timestamp == "2026-11-20T09:00:05"
+    with (
+        client_of(Registry(answers[:1])) as client,
+        pytest.raises(TransientRegistryError, match="which is no time") as failure,
+    ):
+        client.version(retry_seconds=0)
+    assert repr(said) in str(failure.value)
+
+
 def test_retry_after_is_honoured(clock: FakeClock) -> None:
     """The pause is the one that the registry asked for."""
     answers = [

@@ -1,0 +1,334 @@
+"""Clocks that are set, ours and the registry's, around and during refreshes of a real lake.
+
+The registry is a few lines: some studies on one page. Each data version changes one of them, so that
+what is current can be told at any time. Of our clock only what it is set to matters.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ctg_assets.lake import credible_times
+from ctg_assets.lake.extractions import (
+    Completion,
+    ExtractionMode,
+    ExtractionPlan,
+    Supersession,
+    parse_data_timestamp,
+)
+from ctg_assets.lake.history import HistoryEntry
+from ctg_assets.lake.shards import ShardInfo
+from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.pipeline import next_step as next_step_module
+from ctg_assets.pipeline.checks import check_times
+from ctg_assets.pipeline.crawl import Crawler
+from ctg_assets.pipeline.next_step import Rest, Stage, WarehouseState, next_step, next_to_record
+from ctg_assets.pipeline.retention import prune
+from ctg_assets.pipeline.services import open_lake
+from ctg_assets.pipeline.upcoming import plan_extraction
+from ctg_assets.settings import load_settings
+from ctg_assets_tests.pipeline.registries import API_URL, client_of
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+DATA = datetime(2026, 11, 20, 9, 0, 5, tzinfo=UTC)
+STUDIES = 3
+
+# Of one data version: incremental, census, picked; or whole. Each is planned, walked and recorded.
+_MOST_STEPS = 12
+_CLOCKED = (
+    "pipeline.crawl",
+    "lake.extractions",
+    "lake.recording",
+    "lake.compaction",
+    "lake.shards",
+)
+
+
+def _said(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+@dataclass
+class World:
+    """A registry, our clock, and a lake that follows the one by the other."""
+
+    folder: Path
+    says: str = _said(DATA)
+    clock: datetime = NOW
+    clock_in_mid_walk: datetime | None = None
+    dated: bool = True
+    requests: int = 0
+    titles: dict[str, str] = field(default_factory=dict)
+    posted: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.settings = load_settings(data_dir=self.folder, api_url=API_URL, page_size=10)
+        self.lake = open_lake(self.settings)
+        for number in range(1, STUDIES + 1):
+            self.change(number, "first")
+
+    def change(self, number: int, title: str) -> None:
+        """Give a study another title, and a date of its own if studies have dates."""
+        self.titles[f"NCT{number:08d}"] = title
+        self.posted[f"NCT{number:08d}"] = f"2026-01-{len(self.titles):02d}"
+
+    def moves(self, number: int, says: str) -> None:
+        """The registry publishes other data, of which it says this."""
+        if says != self.says:
+            self.says = says
+            study = f"NCT{number:08d}"
+            self.titles[study] = f"{self.titles[study]}, then of {says}"
+            self.posted[study] = says[:10] if self.dated else "2026-02-01"
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """What the registry answers."""
+        self.requests += 1
+        parameters = request.url.params
+        if request.url.path.endswith("/version"):
+            return httpx.Response(200, json={"apiVersion": "2.0.5", "dataTimestamp": self.says})
+        if "countTotal" in parameters:
+            return httpx.Response(200, json={"studies": [], "totalCount": STUDIES})
+        if self.clock_in_mid_walk is not None:
+            self.clock = self.clock_in_mid_walk
+        asked = parameters.get("filter.ids", "|".join(self.titles)).split("|")
+        studies = [
+            {
+                "protocolSection": {
+                    "identificationModule": {"nctId": nct_id, "briefTitle": self.titles[nct_id]},
+                    "statusModule": {"lastUpdatePostDateStruct": {"date": self.posted[nct_id]}},
+                }
+            }
+            for nct_id in asked
+        ]
+        return httpx.Response(200, json={"studies": studies})
+
+    def refresh(self) -> tuple[Rest, list[ExtractionPlan]]:
+        """Follow the next steps until there is none; fails if that never comes. Returns what was planned."""
+        planned: list[ExtractionPlan] = []
+        with (
+            _living_by(lambda: self.clock),
+            client_of(API_URL, httpx.MockTransport(self.answer)) as client,
+        ):
+            for _ in range(_MOST_STEPS):
+                step = next_step(
+                    self.settings,
+                    self.lake,
+                    warehouse=lambda wanted: wanted,
+                    goal=_goal,
+                    registry_timestamp=lambda: client.version().data_timestamp,
+                )
+                if isinstance(step, Rest):
+                    return step, planned
+                if step.stage is Stage.PLAN:
+                    planned.append(plan_extraction(self.settings, self.lake, client))
+                elif step.stage is Stage.PAGES and step.extraction is not None:
+                    crawler = Crawler(client, self.lake.extractions, self.lake.shards)
+                    list(crawler.walk(step.extraction, step.last_page))
+                else:
+                    waiting = next_to_record(self.settings, self.lake)
+                    if waiting is not None:
+                        self.lake.recorder.record(waiting.plan.extraction_id)
+                    latest = self.lake.history.latest()
+                    assert latest is not None
+                    self.lake.compactor.compact(latest.extraction_id)
+                    prune(self.lake, keep_extractions=self.settings.keep_extractions)
+        pytest.fail(f"still not at rest: {step.reason}; planned {planned}")
+
+    def entries(self) -> list[HistoryEntry]:
+        """What was recorded."""
+        return self.lake.history.entries()
+
+    def manifest(self) -> SnapshotManifest:
+        """The newest snapshot's."""
+        manifest = self.lake.snapshots.latest()
+        assert manifest is not None
+        return manifest
+
+    def current(self) -> dict[str, str]:
+        """The titles of all current studies, by id, as the newest snapshot has them."""
+        found = {}
+        for batch in self.lake.snapshots.batches(self.manifest().snapshot_id):
+            for row in batch.select(["nct_id", "protocolSection"]).to_pylist():
+                identification = row["protocolSection"]["identificationModule"]
+                found[row["nct_id"]] = identification["briefTitle"]
+        return found
+
+
+def _goal(manifest: SnapshotManifest) -> WarehouseState:
+    return WarehouseState({"studies": manifest.content_fingerprint}, manifest.data_timestamp)
+
+
+@contextmanager
+def _living_by(clock: Callable[[], datetime]) -> Iterator[None]:
+    """Let what plans, walks and records live by a clock of ours."""
+
+    def now(zone: tzinfo) -> datetime:
+        return clock().astimezone(zone)
+
+    ours = SimpleNamespace(now=now, fromisoformat=datetime.fromisoformat)
+    # Records resolve their fields' types when they are first read; those must be the real ones.
+    for record in (ExtractionPlan, Completion, Supersession, ShardInfo):
+        msgspec.json.Decoder(record)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in _CLOCKED:
+            patch.setattr(f"ctg_assets.{module}.datetime", ours)
+        yield
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A registry that nobody has asked yet."""
+    return World(tmp_path)
+
+
+_HOUR, _DAY, _YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)
+_set_by = st.sampled_from([_HOUR, _DAY, 40 * _DAY, _YEAR, 20 * _YEAR, 60 * _YEAR])
+_clocks = st.just(timedelta(0)) | _set_by | _set_by.map(lambda by: -by)
+_words = st.sampled_from(
+    [
+        *("0204-05-31T09:00:05", "1970-01-01T00:00:00", "1999-08-31T23:59:59"),
+        *("2026-11-19T09:00:05", "2027-11-20T09:00:05", "2096-01-01T00:00:00"),
+        *("9999-12-30T23:59:59", "2026-11-21T09:00:05+14:00", "2026-11-21T09:00:05Z"),
+    ]
+) | st.integers(-2, 20).map(lambda days: _said(DATA + days * _DAY))
+
+
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    versions=st.lists(
+        st.tuples(_words, _clocks, st.none() | _clocks, st.integers(1, STUDIES)),
+        min_size=1,
+        max_size=5,
+    ),
+    dated=st.booleans(),
+)
+def test_whatever_the_clocks_say_the_lake_follows(
+    versions: list[tuple[str, timedelta, timedelta | None, int]], dated: bool
+) -> None:
+    """Every refresh comes to rest after a few walks, and then what the registry has is current.
+
+    The space: up to five data versions, of times from the year 204 to 9999, in any order, repeated, with
+    offsets; our clock set back or forth by an hour to sixty years before each and in the midst of it;
+    studies whose dates bear the registry out, and others.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), dated=dated)
+        for says, set_by, in_mid_walk, number in versions:
+            world.moves(number, says)
+            world.clock = NOW + set_by
+            world.clock_in_mid_walk = None if in_mid_walk is None else NOW + in_mid_walk
+            asked = world.requests
+            rest, planned = world.refresh()
+            assert not rest.blocked, rest
+            assert len(planned) <= 4
+            assert world.requests - asked <= 40
+            assert world.current() == world.titles
+            assert world.refresh() == (rest, [])
+        observed = [entry.observed_at for entry in world.entries()]
+        assert observed == sorted(set(observed))
+        parse_data_timestamp(world.manifest().data_timestamp)
+
+
+@pytest.mark.parametrize("by_earlier_release", [False, True])
+@pytest.mark.parametrize("lie", ["2096-01-01T00:00:00", "9999-01-01T00:00:00"])
+def test_a_lie_of_the_registry_is_got_over(
+    world: World, lie: str, by_earlier_release: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a time of far ahead, said once, whole walks and censuses come as before; also where it was believed."""
+    world.dated = False
+    world.refresh()
+    world.moves(1, lie)
+    with monkeypatch.context() as patch:
+        if by_earlier_release:
+            patch.setattr(
+                credible_times,
+                "observed_at",
+                lambda plan, _last, _posted: parse_data_timestamp(plan.data_timestamp),
+            )
+        _, planned = world.refresh()
+    assert [plan.mode for plan in planned] == [ExtractionMode.FULL]
+    entry = world.entries()[-1]
+    if not by_earlier_release:
+        assert entry.observed_at == NOW
+        assert world.manifest().data_timestamp == _said(NOW)
+        verdict = check_times(planned[-1], entry)
+        assert (verdict.passed, verdict.fatal) == (False, False)
+        assert lie in verdict.description
+        assert "later than now" in verdict.description
+    modes = []
+    for day in range(1, 9):
+        world.clock = NOW + day * _DAY
+        world.moves(1 + day % STUDIES, _said(DATA + day * _DAY))
+        _, planned = world.refresh()
+        modes.append({plan.mode for plan in planned})
+        assert world.current() == world.titles
+        assert world.manifest().data_timestamp == world.says
+    assert sum(ExtractionMode.FULL in done for done in modes) == 1
+    assert all(done & {ExtractionMode.FULL, ExtractionMode.CENSUS} for done in modes)
+
+
+def test_our_clock_set_back_leaves_the_registrys_times(world: World) -> None:
+    """Where studies were posted just before what the registry says, it is our clock that is wrong."""
+    world.clock = NOW - 6 * _YEAR
+    world.moves(1, _said(DATA + _DAY))
+    _, (plan,) = world.refresh()
+    (entry,) = world.entries()
+    assert _said(entry.observed_at) == world.says == world.manifest().data_timestamp
+    verdict = check_times(plan, entry)
+    assert not verdict.passed
+    assert "the clock of this machine is probably wrong" in verdict.description
+
+
+@pytest.mark.parametrize("back", [_HOUR, 3 * _DAY, 6 * _YEAR])
+def test_a_clock_set_back_does_not_hide_a_walk(world: World, back: timedelta) -> None:
+    """What is planned after the clock was set back is recorded, once, and asked for once."""
+    world.refresh()
+    world.moves(1, _said(DATA + _DAY))
+    world.clock = NOW - back
+    rest, planned = world.refresh()
+    assert [plan.mode for plan in planned] == [ExtractionMode.INCREMENTAL, ExtractionMode.CENSUS]
+    assert "everything is as of" in rest.reason
+    assert [entry.extraction_id for entry in world.entries()[1:]] == [
+        plan.extraction_id for plan in planned
+    ]
+
+
+def test_walks_that_get_lost_are_not_repeated_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever hides complete walks from the history, two are made of a data version and no more."""
+    monkeypatch.setattr(next_step_module, "unrecorded", lambda *_: [])
+    rest, planned = world.refresh()
+    assert rest.blocked
+    assert len(planned) == 2
+    for plan in planned:
+        assert plan.extraction_id in rest.reason
+    assert "`ctg-assets refresh --again`" in rest.reason
+    world.moves(1, _said(DATA + _DAY))
+    assert len(world.refresh()[1]) == 2
+
+
+def test_walks_that_settle_nothing_are_not_repeated_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that is never content ends after five walks of a kind at one data version."""
+    monkeypatch.setattr("ctg_assets_tests.pipeline.test_clocks._MOST_STEPS", 30)
+    choice = next_step_module.Choice(ExtractionMode.FULL, "never content")
+    monkeypatch.setattr(next_step_module, "choose", lambda *_: choice)
+    rest, planned = world.refresh()
+    assert rest.blocked
+    assert "walked 5 times in the same way" in rest.reason
+    assert len(planned) == 5
