@@ -87,6 +87,7 @@ from ctg_assets.pipeline.services import (
 from ctg_assets.pipeline.status import (
     WarehouseStatus,
     extraction_statuses,
+    odd_times,
     quarantine_reasons,
     warehouse_status,
 )
@@ -981,6 +982,8 @@ def _print_status(settings: Settings) -> None:
     for extraction in extractions:
         out.print()
         out.print(facts(extraction_facts(extraction)))
+    for line in odd_times(lake, datetime.now(UTC)):
+        out.print(f"\na time that cannot be: {printable(line)}")
     _print_snapshot(lake)
     out.print()
     upcoming = _print_database(settings, lake)

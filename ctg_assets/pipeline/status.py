@@ -6,9 +6,12 @@ Belongs here: gathering the facts. Does not belong here: showing them (`console.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from ctg_assets.lake.credible_times import spelled, why_impossible
 from ctg_assets.lake.extractions import (
     Completion,
+    ExtractionMode,
     ExtractionPlan,
     ExtractionState,
     Supersession,
@@ -59,6 +62,26 @@ def extraction_statuses(lake: Lake) -> list[ExtractionStatus]:
         )
         for plan in lake.extractions.plans()
     ]
+
+
+def odd_times(lake: Lake, now: datetime) -> list[str]:
+    """What people should know of times in the history that cannot be; `now` is our clock's (aware)."""
+    entries = lake.history.entries()
+    told: list[str] = []
+    for entry in entries:
+        reason = why_impossible(entry.observed_at, now)
+        # Walks after one of a later time follow it by milliseconds, and need no line each.
+        if reason is not None and (entry.mode is ExtractionMode.IMPORT or not told):
+            told.append(
+                f"entry {entry.sequence} of the history ({entry.mode} of {entry.source}) counts as "
+                f"observed at {spelled(entry.observed_at)} UTC, which is {reason}"
+            )
+    if entries and entries[-1].counted_timestamp != entries[-1].data_timestamp:
+        told.append(
+            f"the registry said that its data were of {entries[-1].data_timestamp}, which cannot be; what "
+            f"was seen counts as observed at {spelled(entries[-1].observed_at)} UTC"
+        )
+    return told
 
 
 def quarantine_reasons(lake: Lake, manifest: SnapshotManifest) -> list[tuple[str, str]]:

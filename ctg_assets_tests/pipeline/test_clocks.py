@@ -35,9 +35,11 @@ from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline import next_step as next_step_module
 from ctg_assets.pipeline.checks import check_times
 from ctg_assets.pipeline.crawl import Crawler
+from ctg_assets.pipeline.mode_policy import Choice
 from ctg_assets.pipeline.next_step import Rest, Stage, WarehouseState, next_step, next_to_record
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import open_lake
+from ctg_assets.pipeline.status import odd_times
 from ctg_assets.pipeline.upcoming import plan_extraction
 from ctg_assets.settings import load_settings
 from ctg_assets_tests.pipeline.registries import API_URL, client_of
@@ -268,6 +270,8 @@ def test_a_lie_of_the_registry_is_got_over(
         assert (verdict.passed, verdict.fatal) == (False, False)
         assert lie in verdict.description
         assert "later than now" in verdict.description
+        (line,) = odd_times(world.lake, NOW)
+        assert line.startswith(f"the registry said that its data were of {lie}, which cannot be")
     modes = []
     for day in range(1, 9):
         world.clock = NOW + day * _DAY
@@ -276,6 +280,9 @@ def test_a_lie_of_the_registry_is_got_over(
         modes.append({plan.mode for plan in planned})
         assert world.current() == world.titles
         assert world.manifest().data_timestamp == world.says
+    told = odd_times(world.lake, world.clock)
+    assert len(told) == by_earlier_release
+    assert all("which is later than now" in line for line in told)
     assert sum(ExtractionMode.FULL in done for done in modes) == 1
     assert all(done & {ExtractionMode.FULL, ExtractionMode.CENSUS} for done in modes)
 
@@ -326,7 +333,7 @@ def test_walks_that_settle_nothing_are_not_repeated_for_ever(
 ) -> None:
     """A policy that is never content ends after five walks of a kind at one data version."""
     monkeypatch.setattr("ctg_assets_tests.pipeline.test_clocks._MOST_STEPS", 30)
-    choice = next_step_module.Choice(ExtractionMode.FULL, "never content")
+    choice = Choice(ExtractionMode.FULL, "never content")
     monkeypatch.setattr(next_step_module, "choose", lambda *_: choice)
     rest, planned = world.refresh()
     assert rest.blocked
