@@ -74,7 +74,8 @@ def odd_times(lake: Lake, now: datetime) -> list[str]:
         if reason is not None and (entry.mode is ExtractionMode.IMPORT or not told):
             told.append(
                 f"entry {entry.sequence} of the history ({entry.mode} of {entry.source}) counts as "
-                f"observed at {spelled(entry.observed_at)} UTC, which is {reason}"
+                f"observed at {spelled(entry.observed_at)} UTC, which is {reason}; "
+                f"`ctg-assets history undo {entry.sequence} --dry-run` shows what taking it back would do"
             )
     if entries and entries[-1].counted_timestamp != entries[-1].data_timestamp:
         told.append(
