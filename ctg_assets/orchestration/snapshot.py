@@ -22,7 +22,7 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.verdicts import check_result
 from ctg_assets.pipeline.checks import Verdict, check_times, snapshot_verdicts
 from ctg_assets.pipeline.fates import registry_fates
-from ctg_assets.pipeline.next_step import Rest, next_to_record
+from ctg_assets.pipeline.next_step import Rest, Waiting, next_to_record
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake, exclusively, open_lake
 from ctg_assets.pipeline.status import quarantine_reasons, studies_with_unknown_fields
@@ -123,6 +123,18 @@ def history(
     if waiting.forbidden is not None:
         message = f"nothing was recorded: {waiting.forbidden}"
         raise dg.Failure(message, allow_retries=False)
+    entry, times = _record(context, configured, lake, waiting)
+    if context.selected_asset_check_keys:
+        yield check_result(times, _TIMES_CHECK, _VERSIONS_KEY)
+    yield from _history_results(context, lake, entry)
+
+
+def _record(
+    context: dg.AssetExecutionContext, configured: Settings, lake: Lake, first: Waiting
+) -> tuple[HistoryEntry, Verdict]:
+    """Record an extraction and those that wait behind it; returns the last entry and what was odd of times."""
+    waiting: Waiting | None = first
+    entry: HistoryEntry | None = None
     times: Verdict | None = None
     while waiting is not None and waiting.forbidden is None:
         plan = waiting.plan
@@ -134,9 +146,9 @@ def history(
         waiting = next_to_record(configured, lake)
     if waiting is not None:
         context.log.warning(f"one more extraction was not recorded: {waiting.forbidden}")
-    if times is not None and context.selected_asset_check_keys:
-        yield check_result(times, _TIMES_CHECK, _VERSIONS_KEY)
-    yield from _history_results(context, lake, entry)
+    assert entry is not None  # noqa: S101 - the first may be recorded
+    assert times is not None  # noqa: S101 - told of each entry
+    return entry, times
 
 
 def _is_all_built(context: dg.AssetExecutionContext, settings: Settings, lake: Lake) -> bool:
