@@ -48,8 +48,8 @@ from ctg_assets.console import (
 )
 from ctg_assets.feed.errors import FeedError, SinkBusyError, SinkFileError
 from ctg_assets.lake.bulk_file import BulkFileError
-from ctg_assets.lake.damage import DamagedFileError
 from ctg_assets.lake.credible_times import ImpossibleTimeError, require_possible
+from ctg_assets.lake.damage import DamagedFileError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.storage import StorageError
