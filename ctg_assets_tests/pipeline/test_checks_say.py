@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from ctg_assets.lake.recording import Disappearance
@@ -21,12 +22,13 @@ from ctg_assets.pipeline.checks import (
     check_shards,
     check_snapshot_count,
     check_study_rows,
+    check_times,
 )
 from ctg_assets.pipeline.published_model import PublishedRecord, published_model_verdict
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
-from ctg_assets_tests.pipeline.lakes import add_pages, json_of, planned
+from ctg_assets_tests.pipeline.lakes import add_pages, completed, json_of, planned
 from ctg_assets_tests.pipeline.test_checks import _manifest
 
 _NCT = "NCT00000002"
@@ -46,6 +48,16 @@ def _published(lake: Lake, settings: Settings) -> Verdict:
     )
 
 
+def _times(lake: Lake, settings: Settings) -> Verdict:
+    plan = planned(lake, settings, studies=3)
+    completed(lake, plan, json_of(1, 2, 3))
+    entry = lake.recorder.record(plan.extraction_id)
+    odd = msgspec.structs.replace(
+        entry, impossible_dates=2, impossible_date=f"2999-01-01 of {_NCT}"
+    )
+    return check_times(plan, odd)
+
+
 # For each check of ours one thing that it finds; and the names, counts or values that it has to tell.
 _FAILING: dict[str, tuple[Callable[[Lake, Settings], Verdict], tuple[str, ...]]] = {
     "the_registrys_model_is_ours": (_published, ("times", "protocolSection")),
@@ -57,6 +69,7 @@ _FAILING: dict[str, tuple[Callable[[Lake, Settings], Verdict], tuple[str, ...]]]
         ),
         ("5 of 10", f"{_NCT}, NCT00000003, NCT00000004 and 2 more"),
     ),
+    "times_can_be": (_times, ("2 contents", f"2999-01-01 of {_NCT}")),
     "every_study_is_accounted_for": (
         lambda *_: check_snapshot_count(_manifest(studies=900)),
         ("900", "1000"),
