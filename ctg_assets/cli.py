@@ -517,12 +517,16 @@ def psql(context: typer.Context) -> None:
     with _errors_as_exit_codes():
         settings = load_settings()
         with open_postgres(settings) as address:
+            schemas = address.schemas
             # Ctrl-C belongs to the shell: it cancels a query there.
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:
                 done = subprocess.run(
                     [psql_path(), address.url, *context.args],
-                    env={**os.environ, "PGOPTIONS": "-c search_path=marts,staging,public"},
+                    env={
+                        **os.environ,
+                        "PGOPTIONS": f"-c search_path={schemas.marts},{schemas.staging},public",
+                    },
                     check=False,
                 )
             finally:

@@ -9,12 +9,21 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ctg_assets import __version__
@@ -61,6 +70,36 @@ def _header_value(value: str) -> str:
     return value.strip()
 
 
+_SCHEMAS = (
+    "staging_schema",
+    "staging_views_schema",
+    "intermediate_schema",
+    "marts_schema",
+    "meta_schema",
+)
+
+# What Postgres cuts names at.
+_LONGEST_NAME = 63
+
+
+def _require_schema_name(value: str, others: Iterable[str]) -> None:
+    """Raise ValueError unless a schema may be called so, beside others of ours."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", value) or len(value) > _LONGEST_NAME:
+        message = (
+            "a schema is called by small letters, digits and _, not beginning with a digit, at most "
+            f"{_LONGEST_NAME} of them"
+        )
+        raise ValueError(message)
+    if value.startswith("pg_") or value in {"public", "information_schema"}:
+        message = "this schema is Postgres' own; name one that is nobody else's"
+        raise ValueError(message)
+    for other in others:
+        # New tables are prepared in <name>_next (warehouse/target.py).
+        if value in {other, f"{other}_next"} or other == f"{value}_next":
+            message = f"{other} is another schema of ours; each needs a name of its own"
+            raise ValueError(message)
+
+
 class RefreshMode(StrEnum):
     """What is asked of the registry when its data moved; `auto` takes turns."""
 
@@ -99,6 +138,20 @@ class Settings(BaseSettings):
         repr=False,
         description="Postgres to load into, as postgresql://user:password@host:port/database; "
         "unset starts an embedded server in the data folder.",
+    )
+    staging_schema: str = Field(
+        "staging",
+        description="Postgres schema of the flat tables; set other schemas where these names are taken.",
+    )
+    staging_views_schema: str = Field(
+        "staging_views", description="Postgres schema of the views on the flat tables."
+    )
+    intermediate_schema: str = Field(
+        "intermediate", description="Postgres schema of what the marts are made from."
+    )
+    marts_schema: str = Field("marts", description="Postgres schema of the marts.")
+    meta_schema: str = Field(
+        "ctg_meta", description="Postgres schema of our notes about the others."
     )
     requests_per_minute: int = Field(
         50, ge=1, le=10_000, description="Most requests sent to the registry in any 60 seconds."
@@ -165,6 +218,13 @@ class Settings(BaseSettings):
     feed_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
         None, description="TOML file that names who is told of changes (docs/feed.md)."
     )
+
+    @field_validator(*_SCHEMAS)
+    @classmethod
+    def _schema(cls, value: str, info: ValidationInfo) -> str:
+        others = [str(info.data[name]) for name in _SCHEMAS if name in info.data]
+        _require_schema_name(value, others)
+        return value
 
 
 def load_settings(**overrides: object) -> Settings:

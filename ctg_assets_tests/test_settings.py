@@ -16,6 +16,11 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "api_url": ("http://127.0.0.1:8765/api/v2/", "http://127.0.0.1:8765/api/v2"),
     "data_dir": ("/somewhere/ctg data", Path("/somewhere/ctg data")),
     "postgres_url": ("postgresql://me@db/ctg", "postgresql://me@db/ctg"),
+    "staging_schema": ("ct_tables", "ct_tables"),
+    "staging_views_schema": ("ct_views", "ct_views"),
+    "intermediate_schema": ("ct_between", "ct_between"),
+    "marts_schema": ("ct_marts", "ct_marts"),
+    "meta_schema": ("ct_meta", "ct_meta"),
     "requests_per_minute": ("49", 49),
     "page_size": ("17", 17),
     "query": ("AREA[Phase]PHASE3", "AREA[Phase]PHASE3"),
@@ -245,3 +250,24 @@ def test_settings_cannot_be_changed() -> None:
     """What was read once stays as it is."""
     with pytest.raises(ValidationError, match="frozen"):
         load_settings().page_size = 7
+
+
+@pytest.mark.parametrize(
+    ("schema", "complaint"),
+    [
+        ("pg_mine", "Postgres' own"),
+        ("public", "Postgres' own"),
+        ("information_schema", "Postgres' own"),
+        ("marts", "another schema of ours"),
+        ("marts_next", "another schema of ours"),
+        ("Mine", "small letters"),
+        ("my schema", "small letters"),
+        ('"mine"', "small letters"),
+        ("1st", "small letters"),
+        ("x" * 64, "small letters"),
+    ],
+)
+def test_schemas_that_cannot_be_ours(schema: str, complaint: str) -> None:
+    """Each schema has a plain name of its own that is not Postgres'."""
+    with pytest.raises(SettingsError, match=f"CTG_META_SCHEMA=.*{complaint}"):
+        load_settings(meta_schema=schema)

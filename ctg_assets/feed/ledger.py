@@ -17,38 +17,50 @@ from psycopg.rows import class_row
 from ctg_assets.feed.errors import FeedError, SinkBusyError
 from ctg_assets.feed.events import Message
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
+from ctg_assets.warehouse.meta import Notes, ensure_notes
+from ctg_assets.warehouse.ownership import is_described
 from ctg_assets.warehouse.sessions import DYING_MILLISECONDS
 
 _NAME = "ctg_assets feed"
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS ctg_meta.feed_positions (
-    sink text PRIMARY KEY,
-    change_seq bigint NOT NULL,
-    delivered bigint NOT NULL DEFAULT 0,
-    moved_at timestamp with time zone NOT NULL DEFAULT now(),
-    last_error text,
-    last_error_at timestamp with time zone,
-    failing_since timestamp with time zone
-);
-COMMENT ON TABLE ctg_meta.feed_positions IS
-    'Up to which change (change_seq) each sink of the feed has confirmed everything that it wants.';
-CREATE TABLE IF NOT EXISTS ctg_meta.feed_dead_letters (
-    sink text NOT NULL,
-    event_id text NOT NULL,
-    change_seq bigint NOT NULL,
-    nct_id text NOT NULL,
-    reason text NOT NULL,
-    attempts integer NOT NULL,
-    first_failed_at timestamp with time zone NOT NULL DEFAULT now(),
-    last_failed_at timestamp with time zone NOT NULL DEFAULT now(),
-    replay_asked boolean NOT NULL DEFAULT false,
-    body text NOT NULL,
-    PRIMARY KEY (sink, event_id)
-);
-COMMENT ON TABLE ctg_meta.feed_dead_letters IS
-    'Events that a sink of the feed did not take; `ctg-assets feed replay` sends them again.';
-"""
+_POSITIONS = Notes(
+    "feed_positions",
+    (
+        """
+        CREATE TABLE {meta}.feed_positions (
+            sink text PRIMARY KEY,
+            change_seq bigint NOT NULL,
+            delivered bigint NOT NULL DEFAULT 0,
+            moved_at timestamp with time zone NOT NULL DEFAULT now(),
+            last_error text,
+            last_error_at timestamp with time zone,
+            failing_since timestamp with time zone
+        )
+        """,
+    ),
+    "Up to which change (change_seq) each sink of the feed has confirmed everything that it wants.",
+)
+_DEAD_LETTERS = Notes(
+    "feed_dead_letters",
+    (
+        """
+        CREATE TABLE {meta}.feed_dead_letters (
+            sink text NOT NULL,
+            event_id text NOT NULL,
+            change_seq bigint NOT NULL,
+            nct_id text NOT NULL,
+            reason text NOT NULL,
+            attempts integer NOT NULL,
+            first_failed_at timestamp with time zone NOT NULL DEFAULT now(),
+            last_failed_at timestamp with time zone NOT NULL DEFAULT now(),
+            replay_asked boolean NOT NULL DEFAULT false,
+            body text NOT NULL,
+            PRIMARY KEY (sink, event_id)
+        )
+        """,
+    ),
+    "Events that a sink of the feed did not take; `ctg-assets feed replay` sends them again.",
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,10 @@ class Ledger:
         """The highest number up to which everything is settled; None for a new sink."""
         with self._doing("reading the position"):
             row = self._connection.execute(
-                "SELECT change_seq FROM ctg_meta.feed_positions WHERE sink = %s", [self._sink]
+                self._connection.schemas.sql(
+                    "SELECT change_seq FROM {meta}.feed_positions WHERE sink = %s"
+                ),
+                [self._sink],
             ).fetchone()
         return None if row is None else int(row[0])
 
@@ -110,25 +125,27 @@ class Ledger:
         """Give a new sink its first position."""
         with self._doing("beginning"):
             self._connection.execute(
-                "INSERT INTO ctg_meta.feed_positions (sink, change_seq) VALUES (%s, %s)",
+                self._connection.schemas.sql(
+                    "INSERT INTO {meta}.feed_positions (sink, change_seq) VALUES (%s, %s)"
+                ),
                 [self._sink, change_seq],
             )
 
     def advance(
         self, before: int, after: int, accepted: Sequence[str], refused: Sequence[Refusal]
     ) -> bool:
-        """Move the position on, over events taken (by id) and others that are put aside.
+        """)Move the position on, over events taken (by id) and others that are put aside.
 
         Does nothing and returns False when it is not where it was `before`: a person moved it.
         """
         with self._doing("moving the position"), self._connection.transaction():
             moved = self._connection.execute(
-                """
-                UPDATE ctg_meta.feed_positions
+                self._connection.schemas.sql("""
+                UPDATE {meta}.feed_positions
                 SET change_seq = %s, delivered = delivered + %s, moved_at = now(),
                     failing_since = NULL
                 WHERE sink = %s AND change_seq = %s
-                """,
+                """),
                 [after, len(accepted), self._sink, before],
             ).rowcount
             if moved:
@@ -139,8 +156,10 @@ class Ledger:
         """Note how dead letters fared that were sent again."""
         with self._doing("noting a replay"), self._connection.transaction():
             self._connection.execute(
-                "UPDATE ctg_meta.feed_positions SET delivered = delivered + %s,"
-                " failing_since = NULL WHERE sink = %s",
+                self._connection.schemas.sql(
+                    "UPDATE {meta}.feed_positions SET delivered = delivered + %s,"
+                    " failing_since = NULL WHERE sink = %s"
+                ),
                 [len(accepted), self._sink],
             )
             self._write(accepted, refused)
@@ -149,10 +168,10 @@ class Ledger:
         """Dead letters that are to be sent again, in the order of their numbers."""
         with self._doing("reading the dead letters"):
             rows = self._connection.execute(
-                """
-                SELECT event_id, change_seq, nct_id, body FROM ctg_meta.feed_dead_letters
+                self._connection.schemas.sql("""
+                SELECT event_id, change_seq, nct_id, body FROM {meta}.feed_dead_letters
                 WHERE sink = %s AND replay_asked ORDER BY change_seq LIMIT %s
-                """,
+                """),
                 [self._sink, limit],
             ).fetchall()
         return [
@@ -164,31 +183,33 @@ class Ledger:
         """Note that delivery is held up."""
         with self._doing("noting a failure"):
             self._connection.execute(
-                """
-                UPDATE ctg_meta.feed_positions
+                self._connection.schemas.sql("""
+                UPDATE {meta}.feed_positions
                 SET last_error = %s, last_error_at = now(),
                     failing_since = coalesce(failing_since, now())
                 WHERE sink = %s
-                """,
+                """),
                 [reason, self._sink],
             )
 
     def _write(self, accepted: Sequence[str], refused: Sequence[Refusal]) -> None:
         # An event that is sent again after all, by whatever way, is no dead letter any more.
         self._connection.execute(
-            "DELETE FROM ctg_meta.feed_dead_letters WHERE sink = %s AND event_id = ANY(%s)",
+            self._connection.schemas.sql(
+                "DELETE FROM {meta}.feed_dead_letters WHERE sink = %s AND event_id = ANY(%s)"
+            ),
             [self._sink, list(accepted)],
         )
         with self._connection.cursor() as cursor:
             cursor.executemany(
-                """
-                INSERT INTO ctg_meta.feed_dead_letters AS known
+                self._connection.schemas.sql("""
+                INSERT INTO {meta}.feed_dead_letters AS known
                     (sink, event_id, change_seq, nct_id, reason, attempts, body)
                 VALUES (%s, %s, %s, %s, %s, %s, %s)
                 ON CONFLICT (sink, event_id) DO UPDATE
                 SET reason = excluded.reason, attempts = known.attempts + excluded.attempts,
                     last_failed_at = now(), replay_asked = false
-                """,
+                """),
                 [
                     (
                         self._sink,
@@ -239,9 +260,9 @@ def sink_states(address: PostgresAddress) -> list[SinkState]:
             return []
         with connection.cursor(row_factory=class_row(SinkState)) as cursor:
             return cursor.execute(
-                """
+                connection.schemas.sql("""
                 SELECT p.*,
-                    (SELECT count(*) FROM ctg_meta.feed_dead_letters AS d WHERE d.sink = p.sink)
+                    (SELECT count(*) FROM {meta}.feed_dead_letters AS d WHERE d.sink = p.sink)
                         AS dead_letters,
                     EXISTS (
                         SELECT FROM pg_locks AS l
@@ -252,8 +273,8 @@ def sink_states(address: PostgresAddress) -> list[SinkState]:
                         AND l.classid::bigint = hashtext(%s)::bigint & 4294967295
                         AND l.objid::bigint = hashtext(p.sink)::bigint & 4294967295
                     ) AS is_held
-                FROM ctg_meta.feed_positions AS p ORDER BY p.sink
-                """,
+                FROM {meta}.feed_positions AS p ORDER BY p.sink
+                """),
                 [_NAME],
             ).fetchall()
 
@@ -265,11 +286,11 @@ def dead_letters(address: PostgresAddress, sink: str, limit: int) -> list[DeadLe
             return []
         with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
             return cursor.execute(
-                """
+                connection.schemas.sql("""
                 SELECT sink, event_id, change_seq, nct_id, reason, attempts, first_failed_at,
                     last_failed_at, replay_asked
-                FROM ctg_meta.feed_dead_letters WHERE sink = %s ORDER BY change_seq LIMIT %s
-                """,
+                FROM {meta}.feed_dead_letters WHERE sink = %s ORDER BY change_seq LIMIT %s
+                """),
                 [sink, limit],
             ).fetchall()
 
@@ -281,7 +302,10 @@ def ask_for_dead_letters(address: PostgresAddress, sink: str) -> int:
         if not _has_tables(connection):
             return 0
         return connection.execute(
-            "UPDATE ctg_meta.feed_dead_letters SET replay_asked = true WHERE sink = %s", [sink]
+            connection.schemas.sql(
+                "UPDATE {meta}.feed_dead_letters SET replay_asked = true WHERE sink = %s"
+            ),
+            [sink],
         ).rowcount
 
 
@@ -298,7 +322,10 @@ def move_back(address: PostgresAddress, sink: str, from_seq: int) -> int:
         row = None
         if _has_tables(connection):
             row = connection.execute(
-                "SELECT change_seq FROM ctg_meta.feed_positions WHERE sink = %s FOR UPDATE", [sink]
+                connection.schemas.sql(
+                    "SELECT change_seq FROM {meta}.feed_positions WHERE sink = %s FOR UPDATE"
+                ),
+                [sink],
             ).fetchone()
         if row is None:
             message = f"sink {sink!r} was never delivered to; `ctg-assets feed run` begins"
@@ -311,26 +338,21 @@ def move_back(address: PostgresAddress, sink: str, from_seq: int) -> int:
             )
             raise FeedError(message)
         connection.execute(
-            "UPDATE ctg_meta.feed_positions SET change_seq = %s, moved_at = now() WHERE sink = %s",
+            connection.schemas.sql(
+                "UPDATE {meta}.feed_positions SET change_seq = %s, moved_at = now() WHERE sink = %s"
+            ),
             [from_seq - 1, sink],
         )
     return before
 
 
 def _ensure_tables(connection: Connection) -> None:
-    if _has_tables(connection):
-        return
-    with connection.transaction():
-        # Two sessions running CREATE ... IF NOT EXISTS at once can still collide, also over the
-        # schema with those that create the table of builds.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('ctg_assets builds'))")
-        connection.execute("CREATE SCHEMA IF NOT EXISTS ctg_meta")
-        connection.execute(_TABLES)
+    if not _has_tables(connection):
+        ensure_notes(connection, [_POSITIONS, _DEAD_LETTERS])
 
 
 def _has_tables(connection: Connection) -> bool:
-    found = connection.execute(
-        "SELECT to_regclass('ctg_meta.feed_positions') IS NOT NULL"
-        " AND to_regclass('ctg_meta.feed_dead_letters') IS NOT NULL"
-    ).fetchone()
-    return found == (True,)
+    return all(
+        is_described(connection, notes.name, notes.description)
+        for notes in (_POSITIONS, _DEAD_LETTERS)
+    )

@@ -33,11 +33,17 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.pipeline.dbt_findings import compiled_path, describe_findings, node_under_test
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
 from ctg_assets.pipeline.load import record_marts
-from ctg_assets.pipeline.marts import build_arguments, record_views, target_folder
+from ctg_assets.pipeline.marts import (
+    build_arguments,
+    prepare_build,
+    record_views,
+    target_folder,
+)
 from ctg_assets.pipeline.services import data_folder
 from ctg_assets.printable import printable
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.inspection import ColumnFacts, describe_columns, describe_table
+from ctg_assets.warehouse.schemas import Schemas
 from ctg_assets.warehouse.server import open_postgres
 
 # Where dbt keeps its notes, in the data folder.
@@ -46,16 +52,26 @@ _DBT = "dbt"
 _FINGERPRINT_FILE = "manifest.fingerprint"
 
 
+# The purpose of the schema that models of a folder are built in, and the first part of their keys.
+_PURPOSES = {"staging": "staging_views", "intermediate": "intermediate", "marts": "marts"}
+
+
+def _purpose(model: Mapping[str, Any]) -> str:
+    return _PURPOSES[model["fqn"][1]]
+
+
 class _Translator(DagsterDbtTranslator):
-    """Keys and groups of models are their schemas; sources name their own asset keys."""
+    """Keys and groups of models are what their schemas are for; sources name their own asset keys."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         if dbt_resource_props["resource_type"] == "model":
-            return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+            return dg.AssetKey([_purpose(dbt_resource_props), dbt_resource_props["name"]])
         return super().get_asset_key(dbt_resource_props)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        return str(dbt_resource_props["schema"])
+        if dbt_resource_props["resource_type"] == "model":
+            return _purpose(dbt_resource_props)
+        return super().get_group_name(dbt_resource_props)
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         del dbt_resource_props
@@ -98,12 +114,18 @@ def dbt_project() -> DbtProject:
         # Notes for single databases lay here once, one more folder for each.
         for old in target.glob("[0-9a-f]" * 12):
             shutil.rmtree(old, ignore_errors=True)
-        current = project_fingerprint()
+        current = "\n".join([project_fingerprint(), *_schemas_in_environment()])
         known = recorded.read_text() if recorded.exists() and project.manifest_path.exists() else ""
         if known != current:
             dbt_cli().cli(["parse", "--quiet"], manifest={}, target_path=target).wait()
             recorded.write_text(current)
     return project
+
+
+def _schemas_in_environment() -> list[str]:
+    """What decides the schemas that the manifest names."""
+    variables = [f"CTG_{purpose.upper()}_SCHEMA" for purpose, _ in Schemas().by_purpose()]
+    return [f"{name}={os.environ[name]}" for name in variables if name in os.environ]
 
 
 def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
@@ -122,6 +144,7 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         configured = settings.load()
         with open_postgres(configured) as address:
+            prepare_build(address)
             target = target_folder(data_folder(configured, _DBT), address)
             with _environment(profile_environment(address)):
                 invocation = dbt.cli(build_arguments(address), context=context, target_path=target)
@@ -165,12 +188,22 @@ class _Facts:
             unique_id: translator.get_asset_key(node)
             for unique_id, node in {**manifest["sources"], **models}.items()
         }
-        return ColumnLineage(manifest, keys)
+        # The manifest may have been made where the schemas are called otherwise.
+        schemas = self.address.schemas
+        sources = {
+            unique_id: {**source, "schema": schemas.staging}
+            for unique_id, source in manifest["sources"].items()
+        }
+        nodes = {
+            unique_id: {**node, "schema": getattr(schemas, _purpose(node))}
+            for unique_id, node in models.items()
+        }
+        return ColumnLineage({"sources": sources, "nodes": nodes}, keys)
 
     def of(self, event: dg.Output[Any] | dg.AssetMaterialization) -> dict[str, Any]:
         """Metadata for the model of an event: columns, their origin and, of tables, the content."""
         model = self.invocation.manifest["nodes"][event.metadata["unique_id"].value]
-        schema, table = model["schema"], model["alias"]
+        schema, table = getattr(self.address.schemas, _purpose(model)), model["alias"]
         if model["config"]["materialized"] == "view":
             # Its rows are those of the staging table, and counting millions again takes time.
             columns, content = describe_columns(self.address, schema, table), {}

@@ -153,8 +153,9 @@ def _broken_keys(address: PostgresAddress, shapes: Sequence[TableShape]) -> set[
 
     After a subset of the tables was loaded into an empty database, others are not there.
     """
-    held = {key.name for key in foreign_keys(address, STAGING) if key.validated}
-    there = {size.table for size in table_sizes(address, STAGING)}
+    schema = address.schemas.staging
+    held = {key.name for key in foreign_keys(address, schema) if key.validated}
+    there = {size.table for size in table_sizes(address, schema)}
     declared = {
         foreign_key_name(shape, key)
         for shape in shapes
@@ -189,18 +190,22 @@ def _results(
 
     Also for those that hold the snapshot since an earlier load; they are not looked at again.
     """
+    schema = address.schemas.staging
     sizes = {
-        size.table: size.table_bytes + size.index_bytes for size in table_sizes(address, STAGING)
+        size.table: size.table_bytes + size.index_bytes for size in table_sizes(address, schema)
     }
     version = dg.DataVersion(manifest.content_fingerprint)
     loaded = {} if report is None else report.rows
     for table in sorted(names - {LOAD_INFO.name}):
-        metadata: dict[str, Any] = {"snapshot": manifest.snapshot_id}
+        metadata: dict[str, Any] = {
+            "snapshot": manifest.snapshot_id,
+            "dagster/table_name": f"{schema}.{table}",
+        }
         if table in loaded:
             metadata |= {
                 "dagster/row_count": loaded[table],
                 "size MB (with indexes)": round(sizes[table] / 1e6, 3),
-                **table_preview(address, STAGING, table),
+                **table_preview(address, schema, table),
             }
         else:
             metadata["loaded"] = "before; it holds the snapshot already"

@@ -69,7 +69,7 @@ def load_as_of(
     a batch of studies. Raises NothingObservedError, PermanentWarehouseError for a schema with a purpose
     of its own (`staging`, `marts`, ...), and what `load_tables` raises.
     """
-    Target(schema).require_free_name()
+    Target(schema, address.schemas).require_free_name()
     contents = contents_at(lake, at)
     shapes = study_shapes()
     digest = hashlib.sha256("".join(contents["content_hash"]).encode()).hexdigest()

@@ -15,9 +15,6 @@ from ctg_assets.warehouse.connection import PostgresAddress
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 
-STAGING_VIEWS = "staging_views"
-"""The schema of the views through which models read the staging tables, as `dbt_project.yml` says."""
-
 # What dbt itself writes, and no source of anything.
 _WRITTEN_BY_DBT = {"target", "logs", "dbt_packages"}
 _SOURCE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md"}
@@ -39,13 +36,20 @@ def project_fingerprint() -> str:
 
 
 def profile_environment(address: PostgresAddress) -> dict[str, str]:
-    """The environment variables by which `profiles.yml`, and libpq beneath it, find the database."""
+    """The environment variables by which the project, and libpq beneath it, find database and schemas.
+
+    Of schemas they are our own settings, so that whoever runs dbt by hand names them once.
+    """
     variables = {
         "CTG_DBT_HOST": address.host,
         "CTG_DBT_PORT": str(address.port),
         "CTG_DBT_USER": address.user,
         "CTG_DBT_PASSWORD": address.password or "",
         "CTG_DBT_DBNAME": address.dbname,
+        **{
+            f"CTG_{purpose.upper()}_SCHEMA": schema
+            for purpose, schema in address.schemas.by_purpose()
+        },
     }
     # What the profile does not name (sslmode and the like) libpq reads from variables of its own.
     for option in Conninfo.get_defaults():

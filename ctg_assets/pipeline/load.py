@@ -16,7 +16,7 @@ from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.extractions import parse_data_timestamp
 from ctg_assets.lake.snapshots import Ancestor, SnapshotManifest
 from ctg_assets.lake.sorted_rows import is_identified
-from ctg_assets.pipeline.dbt_project import STAGING_VIEWS, project_fingerprint
+from ctg_assets.pipeline.dbt_project import project_fingerprint
 from ctg_assets.pipeline.next_step import WarehouseState
 from ctg_assets.pipeline.row_sources import Rows, row_sources, staging_shapes
 from ctg_assets.pipeline.services import Lake
@@ -37,7 +37,6 @@ from ctg_assets.warehouse.server import open_postgres
 
 _log = logging.getLogger(__name__)
 
-_MARTS_STAGE = "marts"
 _ALL_MARTS = "(all)"
 
 
@@ -75,7 +74,7 @@ def load_staging(
             chosen,
             _batches(lake, manifest, {shape.name for shape in chosen}),
             build=build,
-            rebuildable_schemas={STAGING_VIEWS},
+            rebuildable_schemas={address.schemas.staging_views},
             progress=progress,
         )
     return report
@@ -187,7 +186,7 @@ def warehouse_state(settings: Settings) -> WarehouseState:
     with open_postgres(settings) as address:
         info = load_info(address)
         tables = staging_builds(address)
-        marts = last_build(address, _MARTS_STAGE, _ALL_MARTS)
+        marts = last_build(address, address.schemas.marts, _ALL_MARTS)
     if info is None:
         return WarehouseState()
     return WarehouseState(
@@ -203,7 +202,7 @@ def record_marts(address: PostgresAddress) -> None:
     if info is not None and info.every_table and info.data_timestamp is not None:
         timestamp = _spelled(info.data_timestamp)
         fingerprint = _marts_fingerprint(staging_builds(address), timestamp)
-        record_build(address, _MARTS_STAGE, _ALL_MARTS, fingerprint)
+        record_build(address, address.schemas.marts, _ALL_MARTS, fingerprint)
 
 
 def _fingerprints(snapshot: Ancestor, model: Mapping[str, str]) -> dict[str, str]:

@@ -12,15 +12,16 @@ import shutil
 from pathlib import Path
 
 from ctg_assets.pipeline.dbt_project import (
-    STAGING_VIEWS,
     profile_environment,
     project_fingerprint,
 )
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.builds import LOAD_INFO, last_build, record_build
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.connection import PostgresAddress, connect, postgres_errors
 from ctg_assets.warehouse.inspection import view_names
 from ctg_assets.warehouse.loads import newest_load_is_delta
+from ctg_assets.warehouse.meta import ensure_notes
+from ctg_assets.warehouse.ownership import require_no_strangers
 
 # Unit tests prove the SQL, not the data; the test suite runs them. Nobody reads the files that dbt
 # would write at the beginning and the end, 2 s of a build.
@@ -60,6 +61,17 @@ def build_arguments(address: PostgresAddress) -> list[str]:
     return [*_BUILD, *together, *(["--exclude", " ".join(needless)] if needless else [])]
 
 
+def prepare_build(address: PostgresAddress) -> None:
+    """Make sure that our notes are there, and that dbt may build where it is about to.
+
+    Raises ForeignObjectError when a schema of ours is somebody else's.
+    """
+    doing = f"preparing to build the marts in {address.public_url}"
+    with connect(address) as connection, postgres_errors(doing):
+        ensure_notes(connection)
+        require_no_strangers(connection, address.schemas.by_purpose())
+
+
 def target_folder(folder: Path, address: PostgresAddress) -> Path:
     """Where in a folder of its own dbt keeps what it knows of the project between builds for one database.
 
@@ -80,13 +92,13 @@ def target_folder(folder: Path, address: PostgresAddress) -> Path:
 
 def record_views(address: PostgresAddress) -> None:
     """Note that all staging views were just built, or found to be current."""
-    record_build(address, STAGING_VIEWS, _ALL_VIEWS, project_fingerprint())
+    record_build(address, address.schemas.staging_views, _ALL_VIEWS, project_fingerprint())
 
 
 def _are_views_current(address: PostgresAddress) -> bool:
-    build = last_build(address, STAGING_VIEWS, _ALL_VIEWS)
+    build = last_build(address, address.schemas.staging_views, _ALL_VIEWS)
     if build is None or build.fingerprint != project_fingerprint():
         return False
     # A load makes them again as they were, but for those that do not fit the new tables.
     wanted = {f"stg_{shape.name}" for shape in (*staging_shapes(), LOAD_INFO)}
-    return wanted <= view_names(address, STAGING_VIEWS)
+    return wanted <= view_names(address, address.schemas.staging_views)

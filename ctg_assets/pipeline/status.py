@@ -20,7 +20,6 @@ from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.settings import Settings
 from ctg_assets.warehouse.builds import LoadInfo, load_info
-from ctg_assets.warehouse.ddl import STAGING
 from ctg_assets.warehouse.errors import WarehouseError
 from ctg_assets.warehouse.inspection import row_counts
 from ctg_assets.warehouse.server import open_postgres
@@ -108,8 +107,8 @@ def warehouse_status(settings: Settings) -> WarehouseStatus:
             return WarehouseStatus(
                 address=address.public_url,
                 info=load_info(address),
-                staging_rows=row_counts(address, STAGING),
-                marts_rows=row_counts(address, MARTS),
+                staging_rows=row_counts(address, address.schemas.staging),
+                marts_rows=row_counts(address, address.schemas.marts),
             )
     except WarehouseError as error:
         return WarehouseStatus(problem=str(error))

@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import psycopg
 import pyarrow as pa
 from psycopg.rows import class_row
 
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
-from ctg_assets.warehouse.ddl import STAGING
 from ctg_assets.warehouse.errors import PermanentWarehouseError
-from ctg_assets.warehouse.meta import ensure_notes, has_notes
+from ctg_assets.warehouse.meta import ensure_notes, has_notes, take_over
+from ctg_assets.warehouse.ownership import owned_relations
 
 LOAD_INFO = TableShape(
     name="load_info",
@@ -103,9 +102,6 @@ class Build:
     built_at: datetime
 
 
-_BUILD_COLUMNS = "stage, name, fingerprint, rows, built_at"
-
-
 def write_builds(
     connection: Connection, stage: str, built: Iterable[tuple[str, str, int | None]]
 ) -> None:
@@ -115,11 +111,14 @@ def write_builds(
     """
     with connection.cursor() as cursor:
         cursor.executemany(
-            """
-            INSERT INTO ctg_meta.builds (stage, name, fingerprint, rows) VALUES (%s, %s, %s, %s)
-            ON CONFLICT (stage, name) DO UPDATE
-            SET fingerprint = excluded.fingerprint, rows = excluded.rows, built_at = excluded.built_at
-            """,
+            connection.schemas.sql(
+                """
+                INSERT INTO {meta}.builds (stage, name, fingerprint, rows) VALUES (%s, %s, %s, %s)
+                ON CONFLICT (stage, name) DO UPDATE
+                SET fingerprint = excluded.fingerprint, rows = excluded.rows,
+                    built_at = excluded.built_at
+                """
+            ),
             [(stage, *facts) for facts in built],
         )
 
@@ -146,39 +145,52 @@ def builds(address: PostgresAddress, stage: str) -> list[Build]:
             return []
         with connection.cursor(row_factory=class_row(Build)) as cursor:
             return cursor.execute(
-                f"SELECT {_BUILD_COLUMNS} FROM ctg_meta.builds WHERE stage = %s ORDER BY name",  # noqa: S608
+                connection.schemas.sql(
+                    "SELECT stage, name, fingerprint, rows, built_at FROM {meta}.builds "
+                    "WHERE stage = %s ORDER BY name"
+                ),
                 [stage],
             ).fetchall()
 
 
 def tables_there(connection: Connection, schema: str) -> dict[str, str]:
-    """What each table of a schema was last built from, by name; tables dropped since are left out."""
-    return dict(
-        connection.execute(
-            """
-            SELECT name, fingerprint FROM ctg_meta.builds
-            WHERE stage = %s AND to_regclass(format('%%I.%%I', stage, name)) IS NOT NULL
-            ORDER BY name
-            """,
-            [schema],
-        ).fetchall()
-    )
+    """What each of our tables of a schema was last built from, by name; tables dropped since are left out."""
+    own = owned_relations(connection, schema)
+    found = connection.execute(
+        connection.schemas.sql(
+            "SELECT name, fingerprint FROM {meta}.builds WHERE stage = %s ORDER BY name"
+        ),
+        [schema],
+    ).fetchall()
+    return {name: fingerprint for name, fingerprint in found if name in own}
 
 
 def staging_builds(address: PostgresAddress) -> dict[str, str]:
     """What each staging table that is there was last built from, by name."""
     with connect(address) as connection, postgres_errors("reading the builds of staging"):
-        return tables_there(connection, STAGING) if has_notes(connection, "builds") else {}
+        if not has_notes(connection, "builds"):
+            return {}
+        take_over(connection)
+        return tables_there(connection, address.schemas.staging)
 
 
 def load_info(address: PostgresAddress) -> LoadInfo | None:
     """The snapshot that the staging tables come from, or None if nothing is loaded."""
     with connect(address) as connection, postgres_errors("reading staging.load_info"):
-        try:
-            with connection.cursor(row_factory=class_row(LoadInfo)) as cursor:
-                return cursor.execute("SELECT * FROM staging.load_info").fetchone()
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        if not _has_load_info(connection):
             return None
+        with connection.cursor(row_factory=class_row(LoadInfo)) as cursor:
+            return cursor.execute(
+                address.schemas.sql("SELECT * FROM {staging}.load_info")
+            ).fetchone()
+
+
+def _has_load_info(connection: Connection) -> bool:
+    """Whether the table of what is loaded is there, and ours."""
+    if not has_notes(connection, "builds"):
+        return False
+    take_over(connection)
+    return LOAD_INFO.name in owned_relations(connection, connection.schemas.staging)
 
 
 def load_info_row(build: BuildRecord, *, every_table: bool, number: int | None) -> pa.Table:
@@ -203,14 +215,15 @@ def update_load_info(
 
     Raises PermanentWarehouseError when nothing is loaded yet.
     """
+    updated = 0
     with connect(address) as connection, postgres_errors("updating staging.load_info"):
-        try:
+        if _has_load_info(connection):
             updated = connection.execute(
-                "UPDATE staging.load_info SET snapshot_id = %s, data_timestamp = %s",
+                address.schemas.sql(
+                    "UPDATE {staging}.load_info SET snapshot_id = %s, data_timestamp = %s"
+                ),
                 [snapshot_id, data_timestamp.astimezone(UTC)],
             ).rowcount
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-            updated = 0
     if updated == 0:
-        message = "nothing is loaded in schema staging yet; load the staging tables first"
+        message = f"nothing is loaded in schema {address.schemas.staging} yet; load the staging tables first"
         raise PermanentWarehouseError(message)

@@ -25,8 +25,13 @@ from ctg_assets.warehouse.errors import (
     ServerSetupError,
     ServerUnavailableError,
 )
+from ctg_assets.warehouse.schemas import Schemas
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that knows what our schemas are called in its database."""
+
+    schemas: Schemas = Schemas()
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class PostgresAddress:
     """One database on one server, in the pieces that psycopg, psycopg2 and dbt each ask for.
 
     `host` is a folder when the server listens on a Unix socket. `parameters` holds the other libpq
-    keywords of the URL it came from (`sslmode`, ...). The password stays out of `repr`.
+    keywords of the URL it came from (`sslmode`, ...), `schemas` what our schemas are called there. The
+    password stays out of `repr`.
     """
 
     host: str
@@ -44,6 +50,7 @@ class PostgresAddress:
     password: str | None = field(default=None, repr=False)
     parameters: Mapping[str, str] = field(default_factory=dict)
     embedded: bool = False
+    schemas: Schemas = field(default_factory=Schemas)
 
     @property
     def url(self) -> str:
@@ -100,13 +107,16 @@ def connect(address: PostgresAddress, *, application_name: str = "ctg-assets") -
 
     Raises ServerUnavailableError or ServerSetupError.
     """
-    return connect_url(address.url, shown=address.public_url, application_name=application_name)
+    shown = address.public_url
+    connection = connect_url(address.url, shown=shown, application_name=application_name)
+    connection.schemas = address.schemas
+    return connection
 
 
 def connect_url(url: str, *, shown: str, application_name: str = "ctg-assets") -> Connection:
     """As `connect`, from a libpq URL; `shown` stands for it in messages."""
     with postgres_errors(f"connecting to {shown}"):
-        return psycopg.connect(
+        return Connection.connect(
             url, autocommit=True, connect_timeout=10, application_name=application_name
         )
 

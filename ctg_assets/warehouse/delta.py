@@ -98,7 +98,7 @@ def apply_delta(
     reference that does not hold). The old state then stays. What `batches` raises goes through.
     """
     report = progress or (lambda _: None)
-    target = Target()
+    target = Target(address.schemas.staging, address.schemas)
     with contextlib.ExitStack() as stack:
         stack.enter_context(postgres_errors(f"changing {address.public_url}"))
         connection = stack.enter_context(session_alone(address, target))
@@ -225,7 +225,9 @@ class _Delta:
     def _require_base(self, base_snapshot_id: str) -> None:
         with self.connection.cursor(row_factory=class_row(LoadInfo)) as cursor:
             # Locked: noting a newer snapshot of the same content does not wait for loads.
-            found = cursor.execute("SELECT * FROM staging.load_info FOR UPDATE").fetchone()
+            found = cursor.execute(
+                self.target.schemas.sql("SELECT * FROM {staging}.load_info FOR UPDATE")
+            ).fetchone()
         if found is None or found.load_number is None or not found.every_table:
             message = "the staging tables do not all come from one numbered load; load all tables"
             raise WholeLoadNeededError(message)
@@ -353,9 +355,11 @@ class _Delta:
         assignments = sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in row
         )
-        self.connection.execute(sql.SQL("UPDATE staging.load_info SET {}").format(assignments), row)
+        table = sql.Identifier(self.target.schema, LOAD_INFO.name)
+        self.connection.execute(sql.SQL("UPDATE {} SET {}").format(table, assignments), row)
         before = self.connection.execute(
-            "SELECT name, rows FROM ctg_meta.builds WHERE stage = %s", [self.target.schema]
+            self.target.schemas.sql("SELECT name, rows FROM {meta}.builds WHERE stage = %s"),
+            [self.target.schema],
         )
         self.rows = {
             name: rows + self.inserted[name] - self.deleted[name]

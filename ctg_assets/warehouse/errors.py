@@ -41,3 +41,7 @@ class LoadBusyError(TransientWarehouseError):
 
 class LoadRejectedError(PermanentWarehouseError):
     """The database refused the new rows or tables; the old state is untouched."""
+
+
+class ForeignObjectError(PermanentWarehouseError):
+    """Somebody else's schema, table or view has the name of one of ours; it was left alone."""

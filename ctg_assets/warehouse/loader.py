@@ -35,7 +35,6 @@ from ctg_assets.warehouse.builds import (
     write_builds,
 )
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, postgres_errors
-from ctg_assets.warehouse.ddl import STAGING
 from ctg_assets.warehouse.dependents import ForeignKeyOfOthers, find_foreign_keys_of_others
 from ctg_assets.warehouse.errors import LoadRejectedError, WarehouseError
 from ctg_assets.warehouse.loads import next_load_number, write_full_load
@@ -84,21 +83,21 @@ def load_tables(
     batches: Iterable[Mapping[str, pa.Table]],
     *,
     build: BuildRecord,
-    schema: str = STAGING,
+    schema: str | None = None,
     rebuildable_schemas: Collection[str] = (),
     progress: Callable[[LoadProgress], None] | None = None,
     patience_seconds: float = 600.0,
     connections: int = 2,
 ) -> LoadReport:
-    """Replace `tables` of a schema by the rows of `batches`, atomically.
+    """Replace `tables` of a schema, staging unless told, by the rows of `batches`, atomically.
 
     Each batch maps table names to rows with the columns of the table's shape, in any order of columns;
     tables may be missing from a batch. `build.tables` names every table of the model: those that are
     not in `tables` stay, and once none of them is out of date, tables that earlier loads made and the
     model has no more are dropped. Foreign keys hold at the end between all tables, replaced and kept.
     Views on replaced tables are made again with owner, grants and comments; one that no longer fits is
-    an error, or, in one of `rebuildable_schemas` (whose views something builds after the load), is left
-    out and reported. Grants on the tables stay.
+    an error, or, if it is ours and in one of `rebuildable_schemas` (whose views something builds after the
+    load), is left out and reported. Grants on the tables stay.
 
     Readers see all of the old state or all of the new, and wait at most for the swap. It is retried
     for `patience_seconds` while long transactions keep reading the old tables.
@@ -107,10 +106,11 @@ def load_tables(
     schema is made if it is not there; what an earlier load into it made is replaced.
 
     Raises LoadBusyError (another load, or readers), ServerUnavailableError, LoadRejectedError (bad
-    rows, a foreign key that cannot hold, a view that no longer fits), or PermanentWarehouseError (the
-    schema is somebody else's); the old state then stays. What `batches` raises goes through.
+    rows, a foreign key that cannot hold, a view that no longer fits), or ForeignObjectError (a schema, or
+    what has the name of a table, is somebody else's); the old state then stays. What `batches` raises goes
+    through.
     """
-    target = Target(schema)
+    target = Target(address.schemas.staging if schema is None else schema, address.schemas)
     with contextlib.ExitStack() as stack:
         stack.enter_context(postgres_errors(f"loading {address.public_url}"))
         control = stack.enter_context(session_alone(address, target))
@@ -168,7 +168,7 @@ class _Load:
 
     def prepare(self) -> None:
         ensure_notes(self.control)
-        self.target.claim(self.control)
+        self.target.claim(self.control, [shape.name for shape in self.shapes])
         self._drop_leftovers()
         self.target.create_next(self.control)
         if self.target.is_staging:
@@ -190,10 +190,8 @@ class _Load:
         self._require_referenced_tables(loaded)
 
     def _drop_leftovers(self) -> None:
-        # Takes along the foreign keys that a load that died has put on tables that stay.
         schema = self.target.next_schema
-        leftovers = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
-        self.patiently(f"removing {schema}", partial(self.control.execute, leftovers))
+        self.patiently(f"removing {schema}", partial(self.target.drop_next, self.control))
 
     def clean_up(self) -> None:
         """Remove what a failed load made, as far as the server is still there to do so."""
@@ -367,7 +365,9 @@ class _Load:
         )
         self.recreated, self.left_out = swap.run(self.control)
         self.control.execute(
-            "DELETE FROM ctg_meta.builds WHERE stage = %s AND name = ANY(%s)",
+            self.target.schemas.sql(
+                "DELETE FROM {meta}.builds WHERE stage = %s AND name = ANY(%s)"
+            ),
             [self.target.schema, self.retired],
         )
         if self.number is not None:

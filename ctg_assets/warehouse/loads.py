@@ -17,7 +17,9 @@ from ctg_assets.warehouse.replacing import ChangedStudies
 
 def next_load_number(connection: Connection) -> int:
     """The number of the load that is under way; the caller holds the lock on loading."""
-    found = connection.execute("SELECT max(load_number) FROM ctg_meta.loads").fetchone()
+    found = connection.execute(
+        connection.schemas.sql("SELECT max(load_number) FROM {meta}.loads")
+    ).fetchone()
     (last,) = found or (None,)
     return 1 if last is None else last + 1
 
@@ -28,7 +30,9 @@ def newest_load_is_delta(address: PostgresAddress) -> bool:
         if not has_notes(connection, "loads"):
             return False
         found = connection.execute(
-            "SELECT kind = 'delta' FROM ctg_meta.loads ORDER BY load_number DESC LIMIT 1"
+            address.schemas.sql(
+                "SELECT kind = 'delta' FROM {meta}.loads ORDER BY load_number DESC LIMIT 1"
+            )
         ).fetchone()
     return found == (True,)
 
@@ -37,7 +41,7 @@ def write_full_load(connection: Connection, number: int, snapshot_id: str) -> No
     """Record, in the caller's transaction, that whole tables were replaced."""
     _write_load(connection, number, "full", snapshot_id)
     # It supersedes what changed before. Not TRUNCATE, for which readers would have to wait.
-    connection.execute("DELETE FROM ctg_meta.changed_studies")
+    connection.execute(connection.schemas.sql("DELETE FROM {meta}.changed_studies"))
 
 
 def write_delta(
@@ -46,18 +50,22 @@ def write_delta(
     """Record, in the caller's transaction, that the rows of some studies were replaced."""
     _write_load(connection, number, "delta", snapshot_id)
     connection.execute(
-        """
-        INSERT INTO ctg_meta.changed_studies (nct_id, load_number, first_id, last_id)
-        SELECT nct_id, %s, first_id, last_id
-        FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS c (nct_id, first_id, last_id)
-        ON CONFLICT (nct_id) DO UPDATE SET load_number = excluded.load_number
-        """,
+        connection.schemas.sql(
+            """
+            INSERT INTO {meta}.changed_studies (nct_id, load_number, first_id, last_id)
+            SELECT nct_id, %s, first_id, last_id
+            FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS c (nct_id, first_id, last_id)
+            ON CONFLICT (nct_id) DO UPDATE SET load_number = excluded.load_number
+            """
+        ),
         [number, changed.nct_ids, changed.first_ids, changed.last_ids],
     )
 
 
 def _write_load(connection: Connection, number: int, kind: str, snapshot_id: str) -> None:
     connection.execute(
-        "INSERT INTO ctg_meta.loads (load_number, kind, snapshot_id) VALUES (%s, %s, %s)",
+        connection.schemas.sql(
+            "INSERT INTO {meta}.loads (load_number, kind, snapshot_id) VALUES (%s, %s, %s)"
+        ),
         [number, kind, snapshot_id],
     )

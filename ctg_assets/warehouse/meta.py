@@ -1,4 +1,4 @@
-"""Schema `ctg_meta`: our own notes about the other schemas.
+"""Schema `ctg_meta`, or as the settings call it: our own notes about the other schemas.
 
 Belongs here: which tables of notes there are, and making them. Does not belong here: what is written
 into them (`builds.py`, `loads.py`).
@@ -6,30 +6,40 @@ into them (`builds.py`, `loads.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import sql
 
 from ctg_assets.warehouse.connection import Connection
-
-META = "ctg_meta"
+from ctg_assets.warehouse.ownership import (
+    has_owned,
+    is_described,
+    note_relations,
+    open_notes,
+    require_own_relations,
+)
 
 
 @dataclass(frozen=True)
-class _Notes:
-    """A table of notes: the statements that make it, and its comment."""
+class Notes:
+    """A table of notes: the statements that make it, in the schema `{meta}`, and its comment.
+
+    By the comment it is told from a table that somebody else has made under its name.
+    """
 
     name: str
-    statements: tuple[str, ...]
+    statements: tuple[LiteralString, ...]
     description: str
 
 
 _ALL_NOTES = (
-    _Notes(
+    Notes(
         "builds",
         (
             """
-            CREATE TABLE IF NOT EXISTS ctg_meta.builds (
+            CREATE TABLE {meta}.builds (
                 stage text NOT NULL,
                 name text NOT NULL,
                 fingerprint text NOT NULL,
@@ -41,11 +51,11 @@ _ALL_NOTES = (
         ),
         "What each staging table and each model was last built from.",
     ),
-    _Notes(
+    Notes(
         "loads",
         (
             """
-            CREATE TABLE IF NOT EXISTS ctg_meta.loads (
+            CREATE TABLE {meta}.loads (
                 load_number bigint PRIMARY KEY,
                 kind text NOT NULL CHECK (kind IN ('full', 'delta')),
                 snapshot_id text NOT NULL,
@@ -55,11 +65,11 @@ _ALL_NOTES = (
         ),
         "Every load of staging: full ones may have changed any row, deltas the rows of some studies.",
     ),
-    _Notes(
+    Notes(
         "changed_studies",
         (
             """
-            CREATE TABLE IF NOT EXISTS ctg_meta.changed_studies (
+            CREATE TABLE {meta}.changed_studies (
                 nct_id text PRIMARY KEY,
                 load_number bigint NOT NULL,
                 first_id bigint NOT NULL,
@@ -67,38 +77,98 @@ _ALL_NOTES = (
             )
             """,
             """
-            CREATE INDEX IF NOT EXISTS changed_studies_load_number_idx
-            ON ctg_meta.changed_studies (load_number)
+            CREATE INDEX changed_studies_load_number_idx
+            ON {meta}.changed_studies (load_number)
             """,
         ),
         "The studies that deltas since the last full load changed or removed, each with the newest of"
         " those loads, and the range of keys that its rows have in the staging tables.",
     ),
+    # What each mart stands for: dbt_project/macros/builds.sql and changed_rows.sql write these.
+    Notes(
+        "mart_builds",
+        (
+            """
+            CREATE TABLE {meta}.mart_builds (
+                relation text PRIMARY KEY,
+                relation_oid oid NOT NULL,
+                definition text NOT NULL,
+                documentation text NOT NULL,
+                load_number bigint,
+                whole_load_number bigint,
+                built_at timestamp with time zone NOT NULL DEFAULT now()
+            )
+            """,
+        ),
+        "The load that each mart stands for, and the one that it was last built from as a whole.",
+    ),
+    Notes(
+        "mart_runs",
+        (
+            """
+            CREATE TABLE {meta}.mart_runs (
+                invocation_id text PRIMARY KEY,
+                load_number bigint NOT NULL,
+                started_at timestamp with time zone NOT NULL DEFAULT now()
+            )
+            """,
+        ),
+        "The load that was the newest when each dbt run began; only unfinished runs are here.",
+    ),
+    Notes(
+        "passed_tests",
+        (
+            """
+            CREATE TABLE {meta}.passed_tests (
+                test text PRIMARY KEY,
+                definition text NOT NULL,
+                relation_oids text NOT NULL,
+                load_number bigint NOT NULL,
+                passed_at timestamp with time zone NOT NULL DEFAULT now()
+            )
+            """,
+        ),
+        "The newest load at which each test by study found nothing; no row for one that did.",
+    ),
 )
 
 
 def has_notes(connection: Connection, name: str) -> bool:
-    """Whether a table of notes is there."""
-    found = connection.execute(
-        "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL", [META, name]
-    ).fetchone()
-    return found == (True,)
+    """Whether a table of notes is there, and ours."""
+    return any(
+        is_described(connection, notes.name, notes.description)
+        for notes in _ALL_NOTES
+        if notes.name == name
+    )
 
 
-def ensure_notes(connection: Connection) -> None:
-    """Create the schema and its tables unless they are there."""
-    missing = [notes for notes in _ALL_NOTES if not has_notes(connection, notes.name)]
-    if not missing:
-        return
+def ensure_notes(connection: Connection, wanted: Sequence[Notes] = ()) -> None:
+    """Create the schema and its tables, and those `wanted` besides, unless they are there.
+
+    Raises ForeignObjectError when the schema or a table of such a name is somebody else's.
+    """
+    every = (*_ALL_NOTES, *wanted)
     with connection.transaction():
-        # Two sessions running CREATE ... IF NOT EXISTS at once can still collide.
+        # Two sessions making the same at once would collide.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('ctg_assets builds'))")
-        connection.execute("CREATE SCHEMA IF NOT EXISTS ctg_meta")
+        open_notes(connection)
+        missing = [
+            notes for notes in every if not is_described(connection, notes.name, notes.description)
+        ]
+        meta = connection.schemas.meta
+        require_own_relations(connection, meta, [notes.name for notes in missing])
         for notes in missing:
             for statement in notes.statements:
-                connection.execute(sql.SQL(statement))
+                connection.execute(connection.schemas.sql(statement))
             connection.execute(
                 sql.SQL("COMMENT ON TABLE {} IS {}").format(
-                    sql.Identifier(META, notes.name), sql.Literal(notes.description)
+                    sql.Identifier(meta, notes.name), sql.Literal(notes.description)
                 )
             )
+        note_relations(connection, meta, [notes.name for notes in missing])
+
+
+def take_over(connection: Connection) -> None:
+    """Note as ours what a release has left that noted nothing yet; does nothing where there is none."""
+    if not has_owned(connection):
+        ensure_notes(connection)

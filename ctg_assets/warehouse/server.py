@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -44,6 +45,7 @@ from ctg_assets.warehouse.connection import (
     postgres_errors,
 )
 from ctg_assets.warehouse.errors import ServerSetupError, ServerUnavailableError
+from ctg_assets.warehouse.schemas import Schemas
 from ctg_assets.warehouse.server_settings import PORT
 
 logger = logging.getLogger(__name__)
@@ -65,11 +67,18 @@ def open_postgres(settings: Settings) -> Iterator[PostgresAddress]:
     exits. Raises ServerSetupError when a person has to change something, else
     ServerUnavailableError.
     """
+    schemas = Schemas(
+        staging=settings.staging_schema,
+        staging_views=settings.staging_views_schema,
+        intermediate=settings.intermediate_schema,
+        marts=settings.marts_schema,
+        meta=settings.meta_schema,
+    )
     if settings.postgres_url is not None:
-        yield _external(settings.postgres_url)
+        yield replace(_external(settings.postgres_url), schemas=schemas)
         return
     hold = _Hold(settings.data_dir.resolve() / "postgres")
-    address = hold.acquire()
+    address = replace(hold.acquire(), schemas=schemas)
     # A caller that never leaves the block (a generator not closed, sys.exit in a thread) still
     # must not leave the server behind.
     atexit.register(hold.release)

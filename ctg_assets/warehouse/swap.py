@@ -22,6 +22,11 @@ from ctg_assets.warehouse.dependents import (
     keeping_statements,
 )
 from ctg_assets.warehouse.errors import LoadRejectedError
+from ctg_assets.warehouse.ownership import (
+    note_relations,
+    owned_relations,
+    require_own_relations,
+)
 from ctg_assets.warehouse.sessions import lock_tables
 from ctg_assets.warehouse.target import Target
 
@@ -49,10 +54,17 @@ class Swap:
     def run(self, connection: Connection) -> tuple[list[str], list[str]]:
         """Do it, in the caller's transaction; returns the views made again and those left out.
 
-        Raises LoadRejectedError when a view outside `rebuildable_schemas` does not fit any more.
+        Raises LoadRejectedError when a view does not fit any more, unless it is ours and in one of
+        `rebuildable_schemas`, and ForeignObjectError when a table to replace is somebody else's.
         """
+        require_own_relations(connection, self.target.schema, self.new)
         old = self._lock_old_tables(connection)
         views = find_views(connection, list(old))
+        own = {
+            oid
+            for schema in {view.schema for view in views}
+            for oid in owned_relations(connection, schema).values()
+        }
         kept = keeping_statements(
             connection, [*old, *(view.oid for view in views)], self.target.next_schema
         )
@@ -81,7 +93,12 @@ class Swap:
         for oid, name in old.items():
             if name in self.new:
                 _execute_all(connection, kept[oid])
-        return self._recreate(connection, views, kept)
+        note_relations(connection, self.target.schema, self.new)
+        made_again = self._recreate(connection, views, kept, own)
+        for view in views:
+            if view.oid in own:
+                note_relations(connection, view.schema, [view.name])
+        return made_again
 
     def _lock_old_tables(self, connection: Connection) -> dict[int, str]:
         """Lock all tables that the swap changes; returns the old ones by oid."""
@@ -117,7 +134,11 @@ class Swap:
         return old
 
     def _recreate(
-        self, connection: Connection, views: Sequence[View], kept: Mapping[int, Sequence[str]]
+        self,
+        connection: Connection,
+        views: Sequence[View],
+        kept: Mapping[int, Sequence[str]],
+        own: Collection[int],
     ) -> tuple[list[str], list[str]]:
         recreated: list[str] = []
         left_out: list[str] = []
@@ -129,7 +150,7 @@ class Swap:
                     _execute_all(connection, kept[view.oid])
                 recreated.append(name)
             except psycopg.ProgrammingError as error:
-                if view.schema not in self.rebuildable_schemas:
+                if view.schema not in self.rebuildable_schemas or view.oid not in own:
                     message = (
                         f"view {name} does not fit the new tables: {error.diag.message_primary}. "
                         "Change or drop it, then load again."

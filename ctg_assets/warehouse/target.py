@@ -6,28 +6,34 @@ here: the load itself (`loader.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from psycopg import sql
 
 from ctg_assets.warehouse.connection import Connection
-from ctg_assets.warehouse.ddl import NAME_BYTES, STAGING, object_name
+from ctg_assets.warehouse.ddl import NAME_BYTES, object_name
 from ctg_assets.warehouse.errors import PermanentWarehouseError
-from ctg_assets.warehouse.meta import META
-
-# Schemas with a purpose of their own.
-_TAKEN = frozenset(
-    {STAGING, "staging_views", "intermediate", "marts", META, "public", "information_schema"}
+from ctg_assets.warehouse.ownership import (
+    AS_OF,
+    NEXT,
+    claim_schema,
+    owns_schema,
+    require_no_strangers,
+    require_own_relations,
 )
+from ctg_assets.warehouse.schemas import Schemas
 
-_MARK = "Tables made by ctg_assets; the next load into this schema replaces them."
+# Postgres' own, or everybody's.
+_TAKEN = frozenset({"public", "information_schema"})
 
 
 @dataclass(frozen=True)
 class Target:
     """A schema whose tables are replaced by newer ones, and all that is named after it."""
 
-    schema: str = STAGING
+    schema: str
+    schemas: Schemas = field(default_factory=Schemas)
 
     @property
     def next_schema(self) -> str:
@@ -42,30 +48,40 @@ class Target:
     @property
     def is_staging(self) -> bool:
         """Whether marts are built from it."""
-        return self.schema == STAGING
+        return self.schema == self.schemas.staging
 
-    def claim(self, connection: Connection) -> None:
-        """Make the schema unless it is there.
+    @property
+    def _purpose(self) -> str:
+        return "staging" if self.is_staging else AS_OF
 
-        Raises PermanentWarehouseError when it is somebody else's: its name has another purpose, or it
-        holds tables or views and no mark of ours.
+    def claim(self, connection: Connection, tables: Collection[str]) -> None:
+        """Make the schema unless it is there and ours, and make sure that `tables` in it may be replaced.
+
+        Raises PermanentWarehouseError when its name has another purpose, and ForeignObjectError when
+        it, one of the tables, or a schema that is needed later, is somebody else's.
         """
         if not self.is_staging:
             self.require_free_name()
-            self._require_no_strangers(connection)
-        self._create(connection, self.schema)
+        with connection.transaction():
+            # Before hours of work, not after.
+            later = list(self.schemas.by_purpose()) if self.is_staging else []
+            require_no_strangers(connection, [*later, (NEXT, self.next_schema)])
+            claim_schema(connection, self.schema, self._purpose)
+            require_own_relations(connection, self.schema, tables)
 
     def create_next(self, connection: Connection) -> None:
         """Make the schema in which new tables are prepared."""
-        self._create(connection, self.next_schema)
-
-    def _create(self, connection: Connection, schema: str) -> None:
-        name = sql.Identifier(schema)
         with connection.transaction():
-            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-            if not self.is_staging:
-                mark = sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, sql.Literal(_MARK))
-                connection.execute(mark)
+            claim_schema(connection, self.next_schema, NEXT)
+
+    def drop_next(self, connection: Connection) -> None:
+        """Drop that schema, with all that a load which died has left in it.
+
+        Foreign keys that it has put on tables that stay go as well.
+        """
+        if owns_schema(connection, self.next_schema, NEXT):
+            name = sql.Identifier(self.next_schema)
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(name))
 
     def require_free_name(self) -> None:
         """Raise PermanentWarehouseError when the name has a purpose of its own, or cannot be a name.
@@ -74,31 +90,11 @@ class Target:
         writes such a name means the taken one, or will be taken to.
         """
         meant = self.schema.strip("\"'` \t\n").casefold()
-        taken = _TAKEN | {Target(schema).next_schema for schema in _TAKEN}
+        taken = _TAKEN | {schema for _, schema in self.schemas.by_purpose()}
+        taken |= {Target(schema).next_schema for schema in taken}
         if meant in taken or meant.startswith("pg_"):
             message = f"schema {self.schema} has another purpose; choose another name"
             raise PermanentWarehouseError(message)
         if not meant or "\0" in self.schema or len(self.schema.encode()) > NAME_BYTES:
             message = f"{self.schema!r} cannot be the name of a schema; choose one of 1 to {NAME_BYTES} bytes"
-            raise PermanentWarehouseError(message)
-
-    def _require_no_strangers(self, connection: Connection) -> None:
-        found = connection.execute(
-            """
-            SELECT n.nspname
-            FROM pg_namespace AS n
-            WHERE obj_description(n.oid, 'pg_namespace') IS DISTINCT FROM %s
-            AND (
-                n.nspname = %s AND EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = n.oid)
-                -- What is in it would be dropped.
-                OR n.nspname = %s
-            )
-            """,
-            [_MARK, self.schema, self.next_schema],
-        ).fetchone()
-        if found is not None:
-            message = (
-                f"schema {found[0]} is there and was not made by an earlier load into {self.schema}; "
-                "choose another name, or drop the schema if nobody needs it"
-            )
             raise PermanentWarehouseError(message)

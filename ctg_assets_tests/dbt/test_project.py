@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ctg_assets.model.fields import enum_values
-from ctg_assets.pipeline.dbt_project import STAGING_VIEWS
 from ctg_assets.pipeline.row_sources import staging_shapes
+from ctg_assets.warehouse.schemas import Schemas
 
 DIMENSIONS = {
     "dim_study": "nct_id",
@@ -69,7 +69,9 @@ def test_models_by_schema(manifest: dict[str, Any]) -> None:
             ),
             **dict.fromkeys(["int_condition_headings", "int_intervention_headings"], "compared"),
         },
-        STAGING_VIEWS: {f"stg_{source['name']}": "view" for source in manifest["sources"].values()},
+        Schemas().staging_views: {
+            f"stg_{source['name']}": "view" for source in manifest["sources"].values()
+        },
     }
 
 
@@ -77,7 +79,7 @@ def test_only_staging_views_read_staging_tables(manifest: dict[str, Any]) -> Non
     """Each staging view reads its own table and nothing else; no other model reads a source."""
     for name, node in models(manifest).items():
         parents = node["depends_on"]["nodes"]
-        if node["schema"] == STAGING_VIEWS:
+        if node["schema"] == Schemas().staging_views:
             assert parents == [f"source.ctg.staging.{name.removeprefix('stg_')}"]
         else:
             assert not [parent for parent in parents if parent.startswith("source.")], name

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from psycopg import sql
 
-from ctg_assets.pipeline.dbt_project import STAGING_VIEWS
 from ctg_assets.pipeline.marts import build_arguments, record_views, target_folder
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.warehouse.ownership import note_schema
+from ctg_assets.warehouse.schemas import Schemas
 from ctg_assets_tests.dbt.projects import load, load_changes
 from ctg_assets_tests.model.snapshots import snapshot
 
@@ -27,11 +28,15 @@ def left_out(address: PostgresAddress) -> list[str]:
 def make_views(address: PostgresAddress) -> None:
     """Views of the names that dbt makes."""
     with connect(address) as connection:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(STAGING_VIEWS)))
+        connection.execute(
+            sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(Schemas().staging_views))
+        )
+        note_schema(connection, Schemas().staging_views, "staging_views")
         for name in [*(shape.name for shape in staging_shapes()), "load_info"]:
             connection.execute(
                 sql.SQL("CREATE VIEW {} AS SELECT FROM {}").format(
-                    sql.Identifier(STAGING_VIEWS, f"stg_{name}"), sql.Identifier("staging", name)
+                    sql.Identifier(Schemas().staging_views, f"stg_{name}"),
+                    sql.Identifier("staging", name),
                 )
             )
 

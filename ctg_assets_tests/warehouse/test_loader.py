@@ -26,6 +26,7 @@ from ctg_assets.warehouse.errors import (
 )
 from ctg_assets.warehouse.inspection import foreign_keys, row_counts, table_sizes
 from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
+from ctg_assets.warehouse.ownership import note_relations
 from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import (
     ALL,
@@ -277,15 +278,20 @@ def test_a_view_that_no_longer_fits(address: PostgresAddress) -> None:
 
 
 def test_a_view_that_is_built_after_the_load(address: PostgresAddress) -> None:
-    """In a schema that is rebuilt anyway such a view is left out, and so are those on it."""
+    """A view of ours that something builds anyway is left out, and so are ours on it; nobody else's is."""
     load(address)
-    query(address, "CREATE SCHEMA marts")
-    query(address, "CREATE VIEW marts.named AS SELECT name FROM staging.conditions")
-    query(address, "CREATE VIEW marts.named_too AS SELECT name FROM marts.named")
+    query(address, "CREATE SCHEMA built")
+    query(address, "CREATE VIEW built.named AS SELECT name FROM staging.conditions")
+    query(address, "CREATE VIEW built.named_too AS SELECT name FROM built.named")
     query(address, "CREATE VIEW public.counted AS SELECT count(*) FROM staging.conditions")
     shapes = [STUDIES, _without_names(CONDITIONS), KEYWORDS]
-    report = load_tables(address, shapes, [], build=build(2), rebuildable_schemas=["marts"])
-    assert report.left_out_views == ("marts.named", "marts.named_too")
+    with pytest.raises(LoadRejectedError, match=r"view built\.named does not fit"):
+        load_tables(address, shapes, [], build=build(2), rebuildable_schemas=["built"])
+    assert query(address, "SELECT count(*) FROM built.named_too") == [(6,)]
+    with connect(address) as connection:
+        note_relations(connection, "built", ["named", "named_too"])
+    report = load_tables(address, shapes, [], build=build(2), rebuildable_schemas=["built"])
+    assert report.left_out_views == ("built.named", "built.named_too")
     assert query(address, "SELECT * FROM public.counted") == [(0,)]
 
 

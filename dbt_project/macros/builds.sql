@@ -1,56 +1,22 @@
 {#-
     What each mart was built from, by which its next build knows what changed since.
 
-    The loader numbers its loads (`staging.load_info`, `ctg_meta.loads`) and notes the studies that a
-    delta replaced (`ctg_meta.changed_studies`); the table here has the load that each mart stands for.
+    The loader numbers its loads (`load_info`, `loads`) and notes the studies that a delta replaced
+    (`changed_studies`); `mart_builds` has the load that each mart stands for.
     A build reads the load's number and the rows in one snapshot of the database, and writes the number
     in the transaction that makes the rows visible, so that the two never disagree.
 -#}
 
-{#- Before the first node: tables for our notes, unless they are there, and which load is the newest. -#}
+{#- Before the first node: whether we may build, and which load is the newest. -#}
 {% macro begin_run() -%}
-    do $make_tables$
-    begin
-        if to_regclass('ctg_meta.passed_tests') is null then
-            perform pg_advisory_xact_lock(hashtext('ctg_assets builds'));
-            create schema if not exists ctg_meta;
-            create table if not exists ctg_meta.mart_builds (
-                relation text primary key,
-                relation_oid oid not null,
-                definition text not null,
-                documentation text not null,
-                load_number bigint,
-                whole_load_number bigint,
-                built_at timestamp with time zone not null default now()
-            );
-            comment on table ctg_meta.mart_builds is
-            'The load that each mart stands for, and the one that it was last built from as a whole.';
-            create table if not exists ctg_meta.mart_runs (
-                invocation_id text primary key,
-                load_number bigint not null,
-                started_at timestamp with time zone not null default now()
-            );
-            comment on table ctg_meta.mart_runs is
-            'The load that was the newest when each dbt run began; only unfinished runs are here.';
-            create table if not exists ctg_meta.passed_tests (
-                test text primary key,
-                definition text not null,
-                relation_oids text not null,
-                load_number bigint not null,
-                passed_at timestamp with time zone not null default now()
-            );
-            comment on table ctg_meta.passed_tests is
-            'The newest load at which each test by study found nothing; no row for one that did.';
-        end if;
-    end
-    $make_tables$;
-    insert into ctg_meta.mart_runs (invocation_id, load_number)
-    select '{{ invocation_id }}', load_number from staging.load_info
+    {{ claim_schemas() }}
+    insert into {{ notes("mart_runs") }} (invocation_id, load_number)
+    select '{{ invocation_id }}', load_number from {{ load_info() }}
 {%- endmacro %}
 
 {#- The last load that may have changed any row, as SQL. -#}
 {% macro last_full_load() -%}
-    (select max(loads.load_number) from ctg_meta.loads where loads.kind = 'full')
+    (select max(loads.load_number) from {{ notes("loads") }} where loads.kind = 'full')
 {%- endmacro %}
 
 {#-
@@ -74,12 +40,13 @@
             case when mart_builds.load_number >= {{ last_full_load() }}
             {{- unless_parents_forbid() }} then mart_builds.load_number end as since,
             mart_builds.documentation
-        from staging.load_info
-        left join ctg_meta.mart_builds
+        from {{ load_info() }}
+        left join {{ notes("mart_builds") }}
             on {{ is_build_of("mart_builds", build.name) }}
             and mart_builds.definition = '{{ build.definition }}'
     {%- endcall -%}
     {%- set row = load_result("build").table[0] -%}
+    {%- do require_own(relation) -%}
     {%- do build.update({
         "load_number": row[0] | int,
         "since": row[1] | int if row[1] is not none and not should_full_refresh() else none,
@@ -95,15 +62,15 @@
 {% macro unless_parents_forbid() -%}
     {%- for parent in parents_kept() %}
         and exists (
-            select from ctg_meta.mart_builds as parent
+            select from {{ notes("mart_builds") }} as parent
             where {{ is_build_of("parent", parent.schema ~ "." ~ parent.alias) }}
             and parent.whole_load_number <= mart_builds.load_number
         )
     {%- endfor -%}
     {%- if config.get("counted_in") %}
         and exists (
-            select from ctg_meta.mart_builds as fact
-            where {{ is_build_of("fact", "marts." ~ config.get("counted_in")) }}
+            select from {{ notes("mart_builds") }} as fact
+            where {{ is_build_of("fact", schema_of("marts") ~ "." ~ config.get("counted_in")) }}
             and (fact.load_number = mart_builds.load_number
                 or mart_builds.load_number = load_info.load_number)
         )
@@ -122,12 +89,13 @@
 {#- Record what the rows stand for now, and end the transaction. -#}
 {% macro close_build(relation, build) -%}
     {%- call statement("record") -%}
+        {{ note_own(relation) }}
         {% if build.since is none -%}
-            delete from ctg_meta.mart_builds where relation = '{{ build.name }}';
+            delete from {{ notes("mart_builds") }} where relation = '{{ build.name }}';
         {%- elif not build.is_documented -%}
             {{ comments_sql(relation, "table") }}
         {%- endif %}
-        insert into ctg_meta.mart_builds (
+        insert into {{ notes("mart_builds") }} (
             relation, relation_oid, definition, documentation, load_number, whole_load_number
         ) values (
             '{{ build.name }}', '{{ build.name }}'::regclass, '{{ build.definition }}',
@@ -156,9 +124,6 @@
 {% macro build_whole(relation, sql) -%}
     {%- set next = make_intermediate_relation(relation) -%}
     {%- set existing = load_cached_relation(relation) -%}
-    {%- call statement("leftover") -%}
-        drop table if exists {{ next }} cascade
-    {%- endcall -%}
     {%- call statement("main") -%}
         create table {{ next }} as ({{ sql }})
     {%- endcall -%}

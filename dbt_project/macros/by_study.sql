@@ -31,7 +31,7 @@
 {% macro find_changed_studies(since) -%}
     {%- call statement("changed") -%}
         create temporary table changed_studies on commit drop as
-        select nct_id, first_id, last_id from ctg_meta.changed_studies
+        select nct_id, first_id, last_id from {{ notes("changed_studies") }}
         where load_number > {{ since }};
         analyze pg_temp.changed_studies;
         {% for parent in parents_by_study() -%}

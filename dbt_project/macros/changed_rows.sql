@@ -12,14 +12,14 @@
     {%- endif -%}
     {%- set since -%}
         (
-            select load_number from ctg_meta.passed_tests
+            select load_number from {{ notes("passed_tests") }}
             where test = '{{ model.unique_id }}' and definition = '{{ test_definition(model) }}'
             and relation_oids = {{ relation_oids(model) }} and load_number >= {{ last_full_load() }}
         )
     {%- endset -%}
     {#- Of the two, the database executes one: the other's condition is known before any row. -#}
     (
-        {{ rows_of_studies(tested_node(model), "ctg_meta.changed_studies") }}
+        {{ rows_of_studies(tested_node(model), notes("changed_studies")) }}
         and changed.load_number > {{ since }}
         union all
         select tested.* from {{ relation }} as tested
@@ -64,17 +64,17 @@
 {% macro record_tests(results) -%}
     {%- set tests = results | selectattr("node.resource_type", "equalto", "test") | list -%}
     {%- for result in tests if is_by_study(result.node) -%}
-        delete from ctg_meta.passed_tests where test = '{{ result.node.unique_id }}';
+        delete from {{ notes("passed_tests") }} where test = '{{ result.node.unique_id }}';
         {% if result.failures == 0 -%}
-            insert into ctg_meta.passed_tests (test, definition, relation_oids, load_number)
+            insert into {{ notes("passed_tests") }} (test, definition, relation_oids, load_number)
             select
                 '{{ result.node.unique_id }}',
                 '{{ test_definition(result.node) }}',
                 {{ relation_oids(result.node) }},
                 load_number
-            from ctg_meta.mart_runs where invocation_id = '{{ invocation_id }}';
+            from {{ notes("mart_runs") }} where invocation_id = '{{ invocation_id }}';
         {% endif %}
     {%- endfor -%}
-    delete from ctg_meta.mart_runs
+    delete from {{ notes("mart_runs") }}
     where invocation_id = '{{ invocation_id }}' or started_at < now() - interval '1 week'
 {%- endmacro %}

@@ -24,7 +24,7 @@
                 select spelling_key, uses from pg_temp.counted_now
                 union all
                 select before.spelling_key, -1
-                from marts.{{ config.require("counted_in") }} as before
+                from "{{ schema_of("marts") }}".{{ config.require("counted_in") }} as before
                 inner join pg_temp.changed_studies as changed on before.nct_id = changed.nct_id
             ) as entries
             group by spelling_key

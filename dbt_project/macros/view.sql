@@ -4,8 +4,8 @@
     depends on it: nine round trips, three times as long, for each of some seventy views at every
     build, and the views that people made on ours would be gone.
 
-    Only a view that lost or moved columns cannot be replaced; it is dropped with its dependents. One
-    that is as we left it is left alone; a full load makes views again, which are then made anew once.
+    Only a view that lost or moved columns cannot be replaced: it is dropped, and where somebody's view lies
+    on it, Postgres refuses and names that. One that is as we left it is left alone; a full load makes views again, which are then made anew once.
 -#}
 {% materialization view, adapter="postgres" %}
     {%- set target_relation = this.incorporate(type="view") -%}
@@ -13,22 +13,24 @@
     {%- set definition = local_md5(sql) -%}
     {{ run_hooks(pre_hooks) }}
     {% call statement("main", fetch_result=True) %}
-        select true as is_as_it_was from ctg_meta.mart_builds
+        select true as is_as_it_was from {{ notes("mart_builds") }}
         where relation = '{{ name }}' and relation_oid = to_regclass('{{ name }}')
         and definition = '{{ definition }}' and documentation = '{{ documentation() }}'
     {% endcall %}
     {% if should_full_refresh() or load_result("main").table | length == 0 %}
+        {% do require_own(target_relation) %}
         {% call statement("main") %}
             do $build_view$
             begin
                 {{ create_or_replace_view_sql(target_relation, sql) }}
             exception when invalid_table_definition then
-                drop view {{ target_relation }} cascade;
+                drop view {{ target_relation }};
                 {{ create_or_replace_view_sql(target_relation, sql) }}
             end
             $build_view$;
             {{ comments_sql(target_relation, "view") }}
-            insert into ctg_meta.mart_builds (relation, relation_oid, definition, documentation)
+            {{ note_own(target_relation) }}
+            insert into {{ notes("mart_builds") }} (relation, relation_oid, definition, documentation)
             values ('{{ name }}', '{{ name }}'::regclass, '{{ definition }}', '{{ documentation() }}')
             on conflict (relation) do update set
                 relation_oid = excluded.relation_oid,

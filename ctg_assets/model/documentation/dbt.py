@@ -17,7 +17,9 @@ from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import Table
 
 SOURCE_NAME = "staging"
-"""Name of the dbt source, of its Postgres schema, and first part of the tables' asset keys."""
+"""Name of the dbt source, and first part of the tables' asset keys."""
+
+_SOURCE_SCHEMA = "{{ env_var('CTG_STAGING_SCHEMA', 'staging') }}"
 
 MODEL_PREFIX = "stg_"
 """What a staging view is called, before the name of its table."""
@@ -61,7 +63,7 @@ def _sources(tables: Sequence[Table], shapes: Iterable[TableShape]) -> str:
     tests = {table.name: _known_values_test(table, checked) for table in tables}
     source = {
         "name": SOURCE_NAME,
-        "schema": SOURCE_NAME,
+        "schema": _SOURCE_SCHEMA,
         "description": "The registry's studies as flat tables; a load replaces them as a whole.",
         "tables": [
             {
