@@ -112,7 +112,9 @@ def _month(at: datetime) -> date:
 def _monthly_models(compiled: ModelSql) -> MonthlyModels:
     def table(name: str) -> MonthlyTable:
         model = compiled.models[name]
-        return MonthlyTable(model.relation, model.columns, compiled.reading(model.sql, TEMPORARY))
+        return MonthlyTable(
+            model.name, model.relation, model.columns, compiled.reading(model.sql, TEMPORARY)
+        )
 
     studies = compiled.models[_STUDIES]
     return MonthlyModels(

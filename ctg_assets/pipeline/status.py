@@ -107,8 +107,8 @@ def warehouse_status(settings: Settings) -> WarehouseStatus:
             return WarehouseStatus(
                 address=address.public_url,
                 info=load_info(address),
-                staging_rows=row_counts(address, address.schemas.staging),
-                marts_rows=row_counts(address, address.schemas.marts),
+                staging_rows=row_counts(address, address.schemas.staging, only_ours=True),
+                marts_rows=row_counts(address, address.schemas.marts, only_ours=True),
             )
     except WarehouseError as error:
         return WarehouseStatus(problem=str(error))

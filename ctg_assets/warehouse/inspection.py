@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect, postgres_errors
+from ctg_assets.warehouse.ownership import owned_relations
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,16 @@ def first_rows(
         return [column.name for column in cursor.description or ()], cursor.fetchall()
 
 
-def row_counts(address: PostgresAddress, schema: str) -> dict[str, int]:
-    """The exact number of rows of every table of a schema, at one moment; empty if there is none."""
+def row_counts(address: PostgresAddress, schema: str, *, only_ours: bool = False) -> dict[str, int]:
+    """The exact number of rows of every table of a schema, at one moment; empty if there is none.
+
+    With `only_ours`, tables that somebody else has made there are left out.
+    """
     with connect(address) as connection, postgres_errors(f"counting the rows of {schema}"):
         tables = _tables(connection, schema)
+        if only_ours:
+            own = owned_relations(connection, schema)
+            tables = [table for table in tables if table in own]
         if not tables:
             return {}
         # One statement, so that a load in between cannot mix old and new.

@@ -14,8 +14,8 @@ from psycopg import sql
 
 from ctg_assets.warehouse.connection import Connection
 from ctg_assets.warehouse.ownership import (
-    has_owned,
     is_described,
+    is_to_be_opened,
     note_relations,
     open_notes,
     require_own_relations,
@@ -169,6 +169,6 @@ def ensure_notes(connection: Connection, wanted: Sequence[Notes] = ()) -> None:
 
 
 def take_over(connection: Connection) -> None:
-    """Note as ours what a release has left that noted nothing yet; does nothing where there is none."""
-    if not has_owned(connection):
+    """Note as ours what a release that noted nothing has left, or what was restored from a dump."""
+    if is_to_be_opened(connection):
         ensure_notes(connection)

@@ -5,7 +5,7 @@ somebody else has made under the same names, and taking over what a release befo
 Does not belong here: making or replacing anything.
 
 What is ours is told by its oid, which a table or schema made anew does not have. In a database that was
-restored from a dump all oids are others, that of the notes' own table as well; then names count, once.
+restored from a dump all oids are others, that of the notes' own schema as well; then names count, once.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def open_notes(connection: Connection) -> None:
     """
     schemas = connection.schemas
     if has_owned(connection):
-        _note_oids_anew(connection)
+        if is_to_be_opened(connection):
+            _note_oids_anew(connection)
         return
     former = _is_there(connection, schemas.meta) and _has_former_notes(connection)
     if _is_there(connection, schemas.meta):
@@ -114,6 +115,11 @@ def open_notes(connection: Connection) -> None:
     note_relations(connection, schemas.meta, [OWNED])
     if former:
         _take_over(connection)
+
+
+def is_to_be_opened(connection: Connection) -> bool:
+    """Whether `open_notes` has something to do: nothing is noted yet, or other oids."""
+    return not has_owned(connection) or not owns_schema(connection, connection.schemas.meta, "meta")
 
 
 def has_owned(connection: Connection) -> bool:
@@ -155,15 +161,9 @@ def _note_oids_anew(connection: Connection) -> None:
                 SELECT n.nspname, c.relname, c.oid
                 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
             ) AS there (schema_name, name, oid)
-            WHERE o.schema_name = there.schema_name AND o.name = there.name AND NOT EXISTS (
-                SELECT FROM {meta}.owned AS itself
-                JOIN pg_class AS c ON c.oid = itself.oid AND c.relname = 'owned'
-                JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = itself.schema_name
-                WHERE itself.schema_name = %s AND itself.name = 'owned'
-            )
+            WHERE o.schema_name = there.schema_name AND o.name = there.name
             """
-        ),
-        [schemas.meta],
+        )
     )
 
 

@@ -23,6 +23,8 @@ from ctg_assets.warehouse import ddl
 from ctg_assets.warehouse.builds import LOAD_INFO, BuildRecord, load_info_row
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, postgres_errors
 from ctg_assets.warehouse.errors import PermanentWarehouseError
+from ctg_assets.warehouse.meta import ensure_notes
+from ctg_assets.warehouse.ownership import require_own_relations
 from ctg_assets.warehouse.sending import copy_rows
 from ctg_assets.warehouse.sessions import session
 
@@ -43,11 +45,12 @@ _EVERY_CONTENT = "every_content"
 
 @dataclass(frozen=True)
 class MonthlyTable:
-    """A table of rows by month: its quoted name, its columns, and the SQL of the current month's rows.
+    """A table of rows by month: its name, as quoted in its schema, columns, and SQL of the current month's rows.
 
     Among the columns is `snapshot_month`. The SQL finds what it reads in TEMPORARY.
     """
 
+    name: str
     relation: str
     columns: tuple[str, ...]
     sql: str
@@ -81,7 +84,8 @@ def month_of_next_build(
 ) -> date | None:
     """The month of a fact that its next build will write; None if it will write no row.
 
-    `live_sql` is the fact's SQL as it is built. Raises PermanentWarehouseError when it was never built.
+    `live_sql` is the fact's SQL as it is built. Raises PermanentWarehouseError when it was never built,
+    ForeignObjectError when the table is somebody else's.
     """
     statement = f"SELECT snapshot_month FROM ({live_sql}) AS made LIMIT 1"  # noqa: S608 - dbt's SQL
     with session(address) as connection, postgres_errors("asking for the current month"):
@@ -89,6 +93,9 @@ def month_of_next_build(
             if connection.execute("SELECT to_regclass(%s)", [relation]).fetchone() == (None,):
                 message = f"{relation} is not there yet; `ctg-assets refresh` builds it"
                 raise PermanentWarehouseError(message)
+        ensure_notes(connection)
+        marts = address.schemas.marts
+        require_own_relations(connection, marts, [models.fact.name, models.months.name])
         found = connection.execute(statement).fetchone()
     return None if found is None else found[0]
 
