@@ -359,7 +359,8 @@ def test_what_is_ours_is_known_again(
         source, address = built.address, new_database(owner)
         dump = tmp_path / "dump"
         at = ["-h", owner.host, "-U", "owner", "-d"]
-        subprocess.run([programs() / "pg_dump", "-Fc", "-f", dump, *at, source.dbname], check=True)
+        dumping = [str(programs() / "pg_dump"), "-Fc", "-f", str(dump), *at, source.dbname]
+        subprocess.run(dumping, check=True)
         restore = [str(programs() / "pg_restore"), *at, address.dbname, str(dump)]
         subprocess.run(restore, check=True, capture_output=True)
         settings = built.settings.model_copy(update={"postgres_url": address.url})
