@@ -222,9 +222,9 @@ def built(owner: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> B
     lake = open_lake(settings)
     studies = _studies()
     with open_postgres(settings) as address:
-        observe(lake, settings, date(2026, 9, 20), studies)
+        observe(lake, settings, date(2025, 9, 20), studies)
         dbt_on(address, folder, "build", "--exclude-resource-type", "unit_test")
-        observe(lake, settings, date(2026, 10, 20), _changed(studies))
+        observe(lake, settings, date(2025, 10, 20), _changed(studies))
         dbt_on(address, folder, "run")
         return Built(settings, address, lake, folder, studies, before)
 
@@ -239,13 +239,13 @@ def test_everything_works_under_other_names(built: Built) -> None:
         ("full",),
         ("delta",),
     ]
-    load_as_of(address, built.lake, datetime(2026, 9, 30, tzinfo=UTC), "september")
+    load_as_of(address, built.lake, datetime(2025, 9, 30, tzinfo=UTC), "september")
     with pytest.raises(PermanentWarehouseError, match="another purpose"):
-        load_as_of(address, built.lake, datetime(2026, 9, 30, tzinfo=UTC), "ct_marts")
+        load_as_of(address, built.lake, datetime(2025, 9, 30, tzinfo=UTC), "ct_marts")
     with pytest.raises(ForeignObjectError, match="schema june is there"):
-        load_as_of(address, built.lake, datetime(2026, 9, 30, tzinfo=UTC), "june")
+        load_as_of(address, built.lake, datetime(2025, 9, 30, tzinfo=UTC), "june")
     months = rebuild_months(address, built.lake)
-    assert [(month.month, month.rows) for month in months] == [(date(2026, 9, 1), 40)]
+    assert [(month.month, month.rows) for month in months] == [(date(2025, 9, 1), 40)]
     with open_ledger(address, "hook") as ledger:
         ledger.begin(7)
     assert [(state.sink, state.change_seq) for state in sink_states(address)] == [("hook", 7)]
@@ -298,10 +298,10 @@ def test_what_people_make_in_our_schemas_stays(built: Built, owner: PostgresAddr
 
     before = kept()
     assert before == [[(schema, 1, 40, 40)] for schema in schemas]
-    observe(built.lake, built.settings, date(2026, 11, 20), built.studies)  # changes back
+    observe(built.lake, built.settings, date(2025, 11, 20), built.studies)  # changes back
     assert kept() == before
     query(address, "UPDATE ct_notes.builds SET fingerprint = 'other'")  # loads everything
-    observe(built.lake, built.settings, date(2026, 11, 21), _changed(built.studies))
+    observe(built.lake, built.settings, date(2025, 11, 21), _changed(built.studies))
     assert kept() == before
     dbt_on(address, built.written, "run", "--full-refresh")
     assert kept() == before
@@ -332,7 +332,7 @@ def test_what_took_a_name_of_ours_stops_what_would_replace_it(
     query(address, "ALTER TABLE ct_tables.links RENAME TO links_before")
     query(address, "CREATE TABLE ct_tables.links AS SELECT 'mine' AS kept")
     with pytest.raises(ForeignObjectError, match=r"ct_tables\.links would be replaced"):
-        observe(built.lake, built.settings, date(2026, 12, 20), built.studies)
+        observe(built.lake, built.settings, date(2025, 12, 20), built.studies)
     assert values(address, "SELECT kept FROM ct_tables.links") == [("mine",)]
 
 
@@ -340,7 +340,7 @@ def test_a_foreign_schema_stops_the_build(owner: PostgresAddress, tmp_path: Path
     """A schema of marts that somebody makes after the load is not built into, by Dagster or by hand."""
     address = new_database(owner)
     settings = _settings(tmp_path / "data", address)
-    observe(open_lake(settings), settings, date(2026, 9, 20), _studies())
+    observe(open_lake(settings), settings, date(2025, 9, 20), _studies())
     make_foreign(address, "marts", FOREIGN["marts"])
     before = contents(address, ["marts"])
     with pytest.raises(ForeignObjectError, match="CTG_MARTS_SCHEMA"):

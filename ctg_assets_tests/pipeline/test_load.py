@@ -32,7 +32,7 @@ from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.errors import LoadRejectedError
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.pipeline.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
-from ctg_assets_tests.warehouse.helpers import query
+from ctg_assets_tests.warehouse.helpers import query, take_as_built
 
 
 @pytest.fixture
@@ -237,6 +237,7 @@ def test_a_staging_view_that_no_longer_fits_waits_for_dbt(
     )
     query(address, "ALTER TABLE staging.keywords ADD COLUMN mood text")
     query(address, "CREATE VIEW staging_views.stg_keywords AS SELECT mood FROM staging.keywords")
+    take_as_built(address, "staging_views")
 
     report = load_staging(address, lake, manifest)
     assert report.recreated_views == ("staging_views.stg_conditions",)

@@ -23,7 +23,7 @@ from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.model.models import changed_fields, changed_tables
 from ctg_assets_tests.pipeline.lakes import completed, planned
 from ctg_assets_tests.simulator.in_memory import study
-from ctg_assets_tests.warehouse.helpers import query
+from ctg_assets_tests.warehouse.helpers import query, take_as_built
 
 TITLE = text(
     "brief_title",
@@ -242,6 +242,7 @@ def test_removed_columns_and_tables_go(warehouse: Warehouse) -> None:
             warehouse.address,
             f"CREATE VIEW staging_views.stg_{name} AS SELECT * FROM staging.{name}",
         )
+    take_as_built(warehouse.address, "staging_views")
     before = warehouse.oids()
 
     def change(tables: list[Table]) -> list[Table]:

@@ -17,6 +17,7 @@ from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.warehouse.builds import BuildRecord
 from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.warehouse.ownership import note_relations, note_schema
 
 STUDIES = TableShape(
     name="studies",
@@ -123,6 +124,16 @@ def query(address: PostgresAddress, statement: str) -> list[tuple[Any, ...]]:
     with connect(address) as connection:
         cursor = connection.execute(statement)
         return list(cursor.fetchall()) if cursor.description else []
+
+
+def take_as_built(address: PostgresAddress, schema: str) -> None:
+    """Note that a schema made by hand, and all views in it, are what dbt has made."""
+    with connect(address) as connection:
+        note_schema(connection, schema, schema)
+        views = connection.execute(
+            "SELECT viewname FROM pg_views WHERE schemaname = %s", [schema]
+        ).fetchall()
+        note_relations(connection, schema, [name for (name,) in views])
 
 
 def versions(address: PostgresAddress) -> list[tuple[Any, ...]]:
