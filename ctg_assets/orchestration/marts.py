@@ -221,15 +221,24 @@ class _Facts:
             **content,
         }
 
+    def _schema(self, node: Mapping[str, Any]) -> str:
+        schemas = self.address.schemas
+        if node["resource_type"] == "source":
+            return schemas.staging
+        return str(getattr(schemas, _purpose(node)))
+
     def findings(self, check: dg.AssetCheckResult) -> str:
         """What a test that did not pass found, in words; dbt tells only how many rows."""
         manifest = self.invocation.manifest
         test = manifest["nodes"][check.metadata["unique_id"].value]
+        tested = node_under_test(manifest, test)
+        if tested is not None:
+            tested = {**tested, "schema": self._schema(tested)}
         counted = check.metadata.get("dagster_dbt/failed_row_count")
         said = describe_findings(
             self.address,
             test,
-            node_under_test(manifest, test),
+            tested,
             compiled_path(self.invocation.target_path, test),
             counted.value if isinstance(counted, dg.IntMetadataValue) else None,
         )
