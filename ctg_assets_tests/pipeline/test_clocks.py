@@ -63,6 +63,11 @@ def _said(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
+def _moment(says: str) -> datetime:
+    moment = datetime.fromisoformat(says)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 @dataclass
 class World:
     """A registry, our clock, and a lake that follows the one by the other."""
@@ -89,8 +94,9 @@ class World:
 
     def moves(self, number: int, says: str) -> None:
         """The registry publishes other data, of which it says this."""
-        if says != self.says:
-            self.says = says
+        # The same time in another spelling is the same data version, of which the data are the same.
+        before, self.says = self.says, says
+        if _moment(says) != _moment(before):
             study = f"NCT{number:08d}"
             self.titles[study] = f"{self.titles[study]}, then of {says}"
             self.posted[study] = says[:10] if self.dated else "2026-02-01"
@@ -208,7 +214,7 @@ _words = st.sampled_from(
 ) | st.integers(-2, 20).map(lambda days: _said(DATA + days * _DAY))
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     versions=st.lists(
         st.tuples(_words, _clocks, st.none() | _clocks, st.integers(1, STUDIES)),
