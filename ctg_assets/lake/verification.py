@@ -127,29 +127,35 @@ class _References:
 
     def _of_extractions(self) -> Iterator[Finding]:
         for extraction_id in self._storage.names("extractions"):
-            folder = f"extractions/{extraction_id}"
-            if any(path.startswith(folder) for path in self._damaged):
-                continue
-            if not self._storage.exists(f"{folder}/plan.json"):
+            if not self._storage.exists(f"extractions/{extraction_id}/plan.json"):
                 continue  # begun and killed, or deleted and killed: nobody sees it
-            plan = self._extractions.plan(extraction_id)
-            for page in self._shards.pages(extraction_id):
-                info = self._shards.info(extraction_id, page)
-                if (info.extraction_id, info.page) != (plan.extraction_id, page):
-                    path = f"{folder}/pages/{page:05d}.parquet"
-                    yield Finding(path, f"it is page {info.page} of {info.extraction_id}")
-            completion = self._extractions.completion(extraction_id)
-            pages = self._shards.pages(extraction_id)
-            is_complete = self._extractions.state(extraction_id) is ExtractionState.COMPLETE
-            if (
-                is_complete
-                and completion is not None
-                and completion.pages != len(pages)
-                # What is recorded needs its pages no more.
-                and self._history.entry_of(extraction_id) is None
-            ):
-                problem = f"it speaks of {completion.pages} pages, and {len(pages)} are there"
-                yield Finding(f"{folder}/complete.json", problem)
+            try:
+                yield from self._of_extraction(extraction_id)
+            except DamagedFileError as error:
+                yield Finding(error.relative, error.problem)
+
+    def _of_extraction(self, extraction_id: str) -> Iterator[Finding]:
+        folder = f"extractions/{extraction_id}"
+        plan = self._extractions.plan(extraction_id)
+        pages = self._shards.pages(extraction_id)
+        for page in pages:
+            path = f"{folder}/pages/{page:05d}.parquet"
+            if path in self._damaged:
+                continue
+            info = self._shards.info(extraction_id, page)
+            if (info.extraction_id, info.page) != (plan.extraction_id, page):
+                yield Finding(path, f"it is page {info.page} of {info.extraction_id}")
+        completion = self._extractions.completion(extraction_id)
+        is_complete = self._extractions.state(extraction_id) is ExtractionState.COMPLETE
+        if (
+            is_complete
+            and completion is not None
+            and completion.pages != len(pages)
+            # What is recorded needs its pages no more.
+            and self._history.entry_of(extraction_id) is None
+        ):
+            problem = f"it speaks of {completion.pages} pages, and {len(pages)} are there"
+            yield Finding(f"{folder}/complete.json", problem)
 
     def _of_history(self) -> Iterator[Finding]:
         told = self._history.with_withdrawn()

@@ -364,6 +364,21 @@ def test_a_damaged_entry_never_makes_the_history_shorter(copy: Callable[[], Sett
     assert Path(lake.storage.path(aside)).read_bytes() == contents
 
 
+def test_several_files_of_an_extraction_are_found_at_once(copy: Callable[[], Settings]) -> None:
+    """A plan that is JSON of another kind beside a damaged page and a damaged end."""
+    settings = copy()
+    lake = open_lake(settings)
+    folder = f"extractions/{lake.history.entries()[0].extraction_id}"
+    paths = [f"{folder}/complete.json", f"{folder}/pages/00001.parquet", f"{folder}/plan.json"]
+    for path in paths:
+        Path(lake.storage.path(path)).write_bytes(b"{}")
+    found = [finding.relative for finding in verify(lake.storage).findings]
+    assert set(found) >= {paths[1], paths[2]}
+    mend_lake(settings, lake)
+    mend_lake(settings, lake)
+    assert not verify(lake.storage).findings
+
+
 def test_an_open_walk_without_its_plan_is_set_aside(copy: Callable[[], Settings]) -> None:
     """Its pages are not used, nothing is deleted, and refreshes go on."""
     settings = copy()
