@@ -291,11 +291,11 @@ def test_marts_are_wanted_anew_with_the_month_and_with_their_sql(
     def wanted(data_timestamp: str) -> str | None:
         return wanted_state(_snapshot(lake, settings, json_of(1), data_timestamp)).marts_fingerprint
 
-    november = wanted("2026-11-20T09:00:05")
-    assert wanted("2026-11-30T09:00:05") == november
-    assert wanted("2026-12-01T09:00:05") != november
+    september = wanted("2026-09-20T09:00:05")
+    assert wanted("2026-09-30T09:00:05") == september
+    assert wanted("2026-10-01T09:00:05") != september
     monkeypatch.setattr("ctg_assets.pipeline.load.project_fingerprint", lambda: "other SQL")
-    assert wanted("2026-11-20T09:00:05") != november
+    assert wanted("2026-09-20T09:00:05") != september
 
 
 @pytest.mark.parametrize(
