@@ -66,7 +66,7 @@ from ctg_assets.pipeline.feeding import (
 from ctg_assets.pipeline.import_file import import_file as bring_in
 from ctg_assets.pipeline.mending import mend_lake
 from ctg_assets.pipeline.model_sql import DbtError
-from ctg_assets.pipeline.months import observed_months, rebuild_months
+from ctg_assets.pipeline.months import observed_months, rebuild_months, remove_months
 from ctg_assets.pipeline.next_step import Rest, Stage, Step
 from ctg_assets.pipeline.published_model import (
     RecordedAnswerError,
@@ -91,6 +91,7 @@ from ctg_assets.pipeline.status import (
     quarantine_reasons,
     warehouse_status,
 )
+from ctg_assets.pipeline.taking_back import leaves_nothing, take_back
 from ctg_assets.pipeline.upcoming import (
     next_extracted_step,
     next_known_step,
@@ -712,6 +713,8 @@ def history_undo(
     without it, from what is kept, with no question to the registry. A walk is taken back together with
     everything after it, since later walks were chosen by what it had found.
 
+    When nothing is left that the settings ask for, the tables are emptied.
+
     What is taken back is kept aside until `history prune`. The extraction is not recorded again: a file
     can be imported again, and the registry is walked again when a walk is due. Sinks of the feed are
     sent an event of kind `undone` for each change that is withdrawn.
@@ -725,20 +728,18 @@ def history_undo(
         if dry_run:
             with out.status("recording later entries once more, for a trial"):
                 consequences = lake.undoer.preview(entry)
-            for line in consequences_lines(consequences):
+            nothing_left = leaves_nothing(settings, lake, consequences.scope)
+            for line in consequences_lines(consequences, nothing_left=nothing_left):
                 out.print(line)
             return
         with exclusively(settings, _REFRESH):
             with exclusively(settings, "extraction"), exclusively(settings, "snapshot"):
-                consequences = _undo(lake, entry, reason, ask=not yes)
-            if lake.history.latest() is None:
-                out.print(
-                    "nothing is left in the history; the tables keep what they hold until something "
-                    "is recorded"
-                )
+                consequences = _undo(settings, lake, entry, reason, ask=not yes)
+            if leaves_nothing(settings, lake, consequences.scope):
+                out.print("the tables are empty until something is recorded")
                 return
             _run(settings, partial(next_extracted_step, settings, lake))
-            _rebuild_past_months(settings, lake, consequences.since)
+            _rebuild_past_months(settings, lake, consequences)
 
 
 @history.command("prune")
@@ -760,12 +761,13 @@ def history_prune(
         out.print(f"contents removed of withdrawn entries: {listed or 'none'}")
 
 
-def _undo(lake: Lake, entry: int, reason: str, *, ask: bool) -> Consequences:
+def _undo(settings: Settings, lake: Lake, entry: int, reason: str, *, ask: bool) -> Consequences:
     """Take back an entry after having said what that means."""
+    nothing_left = leaves_nothing(settings, lake, lake.undoer.scope(entry))
     if ask:
         with out.status("recording later entries once more, for a trial"):
             preview = lake.undoer.preview(entry)
-        for line in consequences_lines(preview):
+        for line in consequences_lines(preview, nothing_left=nothing_left):
             out.print(line)
         typer.confirm("Take this back?", abort=True)
     author = Author(
@@ -779,17 +781,24 @@ def _undo(lake: Lake, entry: int, reason: str, *, ask: bool) -> Consequences:
         def show(done: int, total: int) -> None:
             live.update(f"entries recorded once more: {done:,} of {total:,}")
 
-        record, consequences = lake.undoer.undo(entry, author, show)
+        record, consequences = take_back(settings, lake, entry, author, show)
     if not ask:
-        for line in consequences_lines(consequences):
+        for line in consequences_lines(consequences, nothing_left=nothing_left):
             out.print(line)
     out.print(f"undone; the record is history/undone/{record.undo_id}.json")
     return consequences
 
 
-def _rebuild_past_months(settings: Settings, lake: Lake, since: datetime | None) -> None:
+def _rebuild_past_months(settings: Settings, lake: Lake, consequences: Consequences) -> None:
     """Write the months again that the monthly snapshot had counted with what was undone."""
     entries = lake.history.entries()
+    with open_postgres(settings) as address:
+        undone = [entry.observed_at for entry in consequences.scope.undone]
+        for month, rows in remove_months(address, lake, undone).items():
+            out.print(
+                f"{month:%Y-%m}: removed, nothing was observed in it; it had {rows:,} studies"
+            )
+    since = consequences.since
     if since is None:
         return
     # No month that rebuilding would not have begun with: of those only what was imported is known.

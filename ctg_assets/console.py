@@ -360,8 +360,8 @@ def entry_facts(entry: HistoryEntry, undo: UndoRecord | None) -> list[tuple[str,
     return lines
 
 
-def consequences_lines(found: Consequences) -> list[str]:
-    """What an undo does, in sentences."""
+def consequences_lines(found: Consequences, *, nothing_left: bool) -> list[str]:
+    """What an undo does, in sentences; `nothing_left` if the tables are emptied by it."""
     undone = ", ".join(str(entry.sequence) for entry in found.scope.undone)
     lines = [f"taken back: entry {undone}"]
     lines += [
@@ -381,7 +381,11 @@ def consequences_lines(found: Consequences) -> list[str]:
             f"changes: {found.withdrawn:,} withdrawn, {found.found:,} new; of the entries recorded once "
             f"more {found.kept:,} stay as they are"
         ),
-        "tables and marts: loaded whole from the history",
+        (
+            "tables and marts: emptied, since nothing is left that they could hold"
+            if nothing_left
+            else "tables and marts: loaded whole from the history"
+        ),
     ]
     return lines
 
@@ -442,7 +446,9 @@ def warehouse_facts(status: WarehouseStatus) -> list[tuple[str, str]]:
         return [("database", status.problem)]
     found = [("database", status.address or "")]
     if status.info is None:
-        found.append(("tables", "nothing has been loaded yet"))
+        # A load makes tables and fills them at once.
+        emptied = "empty; what they held was taken back (`ctg-assets history list`)"
+        found.append(("tables", emptied if status.staging_rows else "nothing has been loaded yet"))
         return found
     loaded, version = status.info.loaded_at, status.info.data_timestamp
     return [

@@ -127,10 +127,12 @@ class _Memory:
 
     def warehouse(self, wanted: WarehouseState) -> WarehouseState:
         """What the database holds; it is looked at only if it was not last seen holding the wanted."""
-        if self.cursor.warehouse == wanted.digest:
+        # An undo empties tables, or loads them with what they held before.
+        undos = len(self.lake.history.undos())
+        if self.cursor.warehouse == f"{wanted.digest}/{undos}":
             return wanted
         seen = warehouse_state(self.settings)
-        self.cursor = msgspec.structs.replace(self.cursor, warehouse=seen.digest)
+        self.cursor = msgspec.structs.replace(self.cursor, warehouse=f"{seen.digest}/{undos}")
         return seen
 
 

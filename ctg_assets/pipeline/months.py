@@ -7,7 +7,7 @@ rows are replaced (`warehouse/past_months.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -28,6 +28,7 @@ from ctg_assets.warehouse.past_months import (
     MonthlyTable,
     month_of_next_build,
     past_months,
+    remove_days,
 )
 
 _FACT = "fct_study_snapshot_monthly"
@@ -85,6 +86,19 @@ def rebuild_months(
             replaced = writer.replace(month, observed_at, contents.to_arrow())
             rebuilt.append(RebuiltMonth(month, observed_at, replaced.rows_before, replaced.rows))
     return rebuilt
+
+
+def remove_months(
+    address: PostgresAddress, lake: Lake, undone: Collection[datetime]
+) -> dict[date, int]:
+    """Remove the months of which an undo took back all that was observed; returns their studies.
+
+    `undone` are the times of what was taken back. A month whose rows are of another time stays: that is
+    history which exists nowhere else.
+    """
+    observed = {_month(entry.observed_at) for entry in lake.history.entries()}
+    gone = {at.astimezone(UTC).date() for at in undone if _month(at) not in observed}
+    return remove_days(address, facts=_FACT, months=_MONTHS, days=gone) if gone else {}
 
 
 def observed_months(

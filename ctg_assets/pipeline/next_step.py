@@ -199,7 +199,7 @@ def _without_progress(settings: Settings, lake: Lake, now: str, choice: Choice) 
     for entry in reversed(entries):
         if entry.mode is ExtractionMode.IMPORT or entry.data_timestamp != now:
             break
-        same += entry.mode is choice.mode and _is_current(entry, settings)
+        same += entry.mode is choice.mode and is_current(entry, settings)
     if same >= _MOST_WALKS_OF_A_KIND:
         return Rest(
             f"data version {now} was walked {same} times in the same way, and still it is due: "
@@ -277,13 +277,13 @@ def next_build_step(
             return Step(Stage.SNAPSHOT, reason, waiting.plan)
         held_back = Rest(f"not recorded, {waiting.forbidden}", blocked=True)
     entry = lake.history.latest()
-    if entry is None or not _is_current(entry, settings):
+    if entry is None or not is_current(entry, settings):
         return held_back or Rest("nothing is recorded that the settings ask for")
     step = _after_recording(settings, lake, entry, warehouse=warehouse, goal=goal)
     return step if isinstance(step, Step) else held_back or step
 
 
-def _is_current(entry: HistoryEntry, settings: Settings) -> bool:
+def is_current(entry: HistoryEntry, settings: Settings) -> bool:
     """Whether an entry of the history is of the registry and query that the settings ask for."""
     return entry.mode is ExtractionMode.IMPORT or (entry.source, entry.query) == (
         settings.api_url,

@@ -123,6 +123,20 @@ def write_builds(
         )
 
 
+def forget_builds(connection: Connection) -> None:
+    """Note, in the caller's transaction, that neither staging nor the marts hold anything any more."""
+    schemas = connection.schemas
+    connection.execute(
+        schemas.sql(
+            """
+            UPDATE {meta}.builds SET fingerprint = '', rows = 0, built_at = now()
+            WHERE stage IN (%s, %s)
+            """
+        ),
+        [schemas.staging, schemas.marts],
+    )
+
+
 def record_build(
     address: PostgresAddress, stage: str, name: str, fingerprint: str, rows: int | None = None
 ) -> None:

@@ -10,7 +10,7 @@ summed up once, however many months it was current in; a month then picks its co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -24,7 +24,7 @@ from ctg_assets.warehouse.builds import LOAD_INFO, BuildRecord, load_info_row
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, postgres_errors
 from ctg_assets.warehouse.errors import PermanentWarehouseError
 from ctg_assets.warehouse.meta import ensure_notes
-from ctg_assets.warehouse.ownership import require_own_relations
+from ctg_assets.warehouse.ownership import find_relations, require_own_relations
 from ctg_assets.warehouse.sending import copy_rows
 from ctg_assets.warehouse.sessions import session
 
@@ -98,6 +98,41 @@ def month_of_next_build(
         require_own_relations(connection, marts, [models.fact.name, models.months.name])
         found = connection.execute(statement).fetchone()
     return None if found is None else found[0]
+
+
+def remove_days(
+    address: PostgresAddress, *, facts: str, months: str, days: Collection[date]
+) -> dict[date, int]:
+    """Remove the months whose rows are of certain days from two marts: the fact and the list of months.
+
+    Returns how many rows of the fact each had. Raises ForeignObjectError when one of the marts is somebody
+    else's; marts that are not built yet have no months.
+    """
+    schema = address.schemas.marts
+    relations = [sql.Identifier(schema, name) for name in (facts, months)]
+    removed: dict[date, int] = {}
+    with session(address) as connection, postgres_errors("removing months"):
+        ensure_notes(connection)
+        require_own_relations(connection, schema, [facts, months])
+        if len(find_relations(connection, schema, [facts, months])) < len(relations):
+            return {}
+        with connection.transaction():
+            lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
+            # In the order of those who rebuild months.
+            for relation in reversed(relations):
+                connection.execute(lock.format(relation))
+            found = connection.execute(
+                sql.SQL("DELETE FROM {} WHERE data_date = ANY(%s) RETURNING snapshot_month").format(
+                    relations[1]
+                ),
+                [list(days)],
+            ).fetchall()
+            for (month,) in sorted(found):
+                removed[month] = connection.execute(
+                    sql.SQL("DELETE FROM {} WHERE snapshot_month = %s").format(relations[0]),
+                    [month],
+                ).rowcount
+    return removed
 
 
 @contextmanager

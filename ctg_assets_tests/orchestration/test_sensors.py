@@ -16,7 +16,8 @@ import msgspec
 import psutil
 import pytest
 
-from ctg_assets.lake.extractions import Completion, ExtractionPlan
+from ctg_assets.lake.extractions import Completion, ExtractionMode, ExtractionPlan
+from ctg_assets.lake.undoing import Author
 from ctg_assets.orchestration.pages import RANGE_END_TAG, RANGE_START_TAG, registered_pages
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import process_tags, unfinished_runs
@@ -30,6 +31,7 @@ from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
+from ctg_assets_tests.pipeline.lakes import completed, json_of, planned
 
 STUDIES, PAGE_SIZE, PAGES = 45, 10, 5
 
@@ -215,6 +217,27 @@ def test_asks_for_tables_and_marts_then_rests(
     sensor.remember(msgspec.structs.replace(cursor, asked_registry_at=long_ago))
     sensor.tick()
     assert asked_versions(shared_simulator) == asked + 1
+
+
+def test_looks_at_the_database_again_after_an_undo(
+    sensor: Sensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the tables were last seen to hold says nothing once something was loaded and taken back."""
+    plan = sensor.plan()
+    sensor.walk(plan)
+    holds = load.wanted_state(sensor.lake.compactor.compact(plan.extraction_id))
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
+    assert isinstance(sensor.tick(), str)
+    holds = WarehouseState()
+    assert isinstance(sensor.tick(), str)
+    wrong = planned(sensor.lake, sensor.settings, studies=1, mode=ExtractionMode.IMPORT)
+    completed(sensor.lake, wrong, json_of(9))
+    sensor.lake.recorder.record(wrong.extraction_id)
+    sensor.lake.undoer.undo(2, Author(command="", user="", host=""))
+    request = sensor.request()
+    assert request.job_name == "build_warehouse"
+    assert request.asset_selection is not None
+    assert dg.AssetKey(["staging", "conditions"]) in request.asset_selection
 
 
 def test_plans_anew_when_the_data_moved(

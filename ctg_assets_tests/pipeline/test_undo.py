@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
+import pytest
 
+from ctg_assets.console import warehouse_facts
 from ctg_assets.feed.events import ChangeEvent
 from ctg_assets.feed.filters import Filter
 from ctg_assets.feed.sink_file import FilterSettings
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
-from ctg_assets.lake.undoing import Author
+from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.lake.undoing import Author, UndoError
 from ctg_assets.pipeline.feed_events import HistoryEvents
-from ctg_assets.pipeline.load import load_staging, wanted_state, warehouse_state
-from ctg_assets.pipeline.next_step import Stage, Step, next_build_step, unrecorded
+from ctg_assets.pipeline.load import load_staging, record_marts, wanted_state, warehouse_state
+from ctg_assets.pipeline.months import remove_months
+from ctg_assets.pipeline.next_step import (
+    Rest,
+    Stage,
+    Step,
+    WarehouseState,
+    next_build_step,
+    unrecorded,
+)
 from ctg_assets.pipeline.retention import prune
 from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.pipeline.status import warehouse_status
+from ctg_assets.pipeline.taking_back import take_back
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.warehouse.errors import PermanentWarehouseError
+from ctg_assets.warehouse.ownership import note_relations, note_schema
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.pipeline.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
 from ctg_assets_tests.warehouse.helpers import query
@@ -59,10 +75,12 @@ def _history(lake: Lake, settings: Settings, *, with_mistake: bool = True) -> No
     _record(lake, settings, *json_of(1), *json_of(2, title="New"), at=LAST_DATA)
 
 
-def _load(lake: Lake, address: PostgresAddress) -> None:
+def _load(lake: Lake, address: PostgresAddress) -> SnapshotManifest:
     entry = lake.history.latest()
     assert entry is not None
-    load_staging(address, lake, lake.compactor.compact(entry.extraction_id))
+    manifest = lake.compactor.compact(entry.extraction_id)
+    load_staging(address, lake, manifest)
+    return manifest
 
 
 def _held(address: PostgresAddress, table: str) -> list[Any]:
@@ -150,6 +168,123 @@ def test_a_delta_follows_an_undo_that_the_tables_never_saw(
         _load(other, expected)
         for table in _TABLES:
             assert _held(address, table) == _held(expected, table), table
+
+
+def _run(address: PostgresAddress, statements: str) -> None:
+    with connect(address) as connection:
+        connection.execute(statements.encode())
+
+
+def _marts(address: PostgresAddress, statements: str) -> None:
+    """Marts as dbt would make them, and beside them a table of somebody else."""
+    with connect(address) as connection:
+        connection.execute("CREATE SCHEMA marts")
+        note_schema(connection, "marts", "marts")
+        connection.execute(statements.encode())
+        note_relations(connection, "marts", ["fct_study_snapshot_monthly", "dim_snapshot_month"])
+        connection.execute("CREATE TABLE marts.of_others AS SELECT 1 AS one")
+
+
+_MONTHLY = """
+CREATE TABLE marts.fct_study_snapshot_monthly (nct_id text, snapshot_month date);
+CREATE TABLE marts.dim_snapshot_month (snapshot_month date, data_date date);
+"""
+
+
+def test_nothing_is_shown_when_nothing_is_left(
+    settings: Settings, address: PostgresAddress
+) -> None:
+    """The only entry taken back: our tables are empty, what others have stays, and a load fills them again."""
+    database = settings.model_copy(update={"postgres_url": address.url})
+    lake = open_lake(database)
+    studies = json_of(1, 2, 3)
+    _record(lake, settings, *studies, mode=ExtractionMode.IMPORT)
+    _load(lake, address)
+    _marts(
+        address, _MONTHLY + "INSERT INTO marts.fct_study_snapshot_monthly VALUES ('NCT00000001')"
+    )
+    _run(address, "CREATE VIEW public.theirs AS SELECT nct_id FROM staging.studies")
+    held = {table: _held(address, table) for table in _TABLES}
+    record_marts(address)
+    assert warehouse_state(database).marts_fingerprint
+
+    with pytest.raises(UndoError):
+        take_back(database, lake, 7, AUTHOR)
+    _run(address, "CREATE TABLE public.keyed (nct_id text REFERENCES staging.studies)")
+    with pytest.raises(PermanentWarehouseError, match="foreign key keyed_nct_id_fkey"):
+        take_back(database, lake, 1, AUTHOR)
+    assert {table: _held(address, table) for table in _TABLES} == held
+    assert lake.history.undos() == []
+
+    _run(address, "DROP TABLE public.keyed")
+    take_back(database, lake, 1, AUTHOR)
+    shown = warehouse_status(database)
+    assert shown.staging_rows
+    assert set(shown.staging_rows.values()) == {0}
+    assert set((shown.marts_rows or {}).values()) == {0}
+    assert "taken back" in str(warehouse_facts(shown))
+    assert query(address, "SELECT count(*) FROM public.theirs") == [(0,)]
+    assert query(address, "SELECT one FROM marts.of_others") == [(1,)]
+    assert warehouse_state(database) == WarehouseState()
+    following = next_build_step(
+        database, lake, warehouse=lambda _: warehouse_state(database), goal=wanted_state
+    )
+    assert isinstance(following, Rest)
+    assert not following.blocked
+
+    _record(lake, settings, *studies, mode=ExtractionMode.IMPORT)
+    manifest = _load(lake, address)
+    assert {table: _held(address, table) for table in _TABLES} == held
+    # The marts, too, count as not built.
+    again = warehouse_state(database)
+    assert again.tables == wanted_state(manifest).tables
+    assert again.marts_fingerprint == ""
+
+
+def test_what_is_of_another_registry_is_no_reason_to_go_on_showing_an_import(
+    settings: Settings, address: PostgresAddress
+) -> None:
+    """What is left is of a registry that the settings do not name any more: it is not loaded either."""
+    lake = open_lake(settings)
+    _record(lake, settings, *json_of(1, 2))
+    _record(lake, settings, *json_of(9), at=NEXT_DATA, mode=ExtractionMode.IMPORT)
+    _load(lake, address)
+    elsewhere = settings.model_copy(
+        update={"postgres_url": address.url, "api_url": "http://127.0.0.1:9/other"}
+    )
+    take_back(elsewhere, lake, 2, AUTHOR)
+    assert query(address, "SELECT count(*) FROM staging.studies") == [(0,)]
+    assert len(lake.history.entries()) == 1
+
+
+def test_months_of_which_nothing_is_left_are_removed(
+    settings: Settings, address: PostgresAddress
+) -> None:
+    """Those that were written as of what was undone; months of other days, and observed ones, stay."""
+    lake = open_lake(settings)
+    _history(lake, settings)
+    _load(lake, address)
+    days = {
+        "gone": date(2026, 10, 9),
+        "of another day": date(2026, 9, 30),
+        "observed": date(2026, 11, 5),
+    }
+    filled = [
+        f"INSERT INTO marts.dim_snapshot_month VALUES ('{day.replace(day=1)}', '{day}');"
+        "INSERT INTO marts.fct_study_snapshot_monthly "
+        f"VALUES ('NCT1', '{day.replace(day=1)}'), ('NCT2', '{day.replace(day=1)}');"
+        for day in days.values()
+    ]
+    undone = [
+        datetime(2026, month, day, 9, tzinfo=UTC) for month, day in [(10, 9), (9, 15), (11, 5)]
+    ]
+    assert remove_months(address, lake, undone) == {}
+    _marts(address, "".join([_MONTHLY, *filled]))
+    assert remove_months(address, lake, undone) == {date(2026, 10, 1): 2}
+    left = {day.replace(day=1) for name, day in days.items() if name != "gone"}
+    for table in ("dim_snapshot_month", "fct_study_snapshot_monthly"):
+        found = query(address, f"SELECT DISTINCT snapshot_month FROM marts.{table}")
+        assert {month for (month,) in found} == left
 
 
 def _all(lake: Lake, after: int = 0) -> list[ChangeEvent]:
