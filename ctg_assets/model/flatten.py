@@ -22,6 +22,7 @@ from ctg_assets.model.lookups import Finder, Found, LookedUp
 from ctg_assets.model.spec import ColumnType
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.declaration import (
+    Beside,
     Condition,
     Constant,
     Difference,
@@ -35,6 +36,7 @@ from ctg_assets.model.tables.declaration import (
     RowId,
     Snapshot,
     Span,
+    paths_beside,
     paths_read,
     tables_needed,
 )
@@ -174,7 +176,7 @@ def _paths_read(table: Table) -> Iterator[str]:
     for item in table.fields:
         if isinstance(item.value, Snapshot):
             yield item.value.column
-        for path in paths_read(item.value):
+        for path in (*paths_read(item.value), *paths_beside(item.value)):
             yield from table.source_paths(path)
 
 
@@ -391,11 +393,23 @@ class _Reader:
 
     def _number(self, path: str, value: Read) -> pl.Expr:
         whole = value.reading is Reading.WHOLE_NUMBER
-        key = f"{value.reading.name} {path}"
+        key = f"{value.reading.name} {path} {value.beside}"
         if f"{key} value" not in self._inputs:
-            numbers = values.numbers(self._read_at(path), whole=whole)
+            text = self._read_at(path)
+            numbers = values.numbers(text, whole=whole)
+            if value.beside is not None:
+                numbers = values.without_ambiguous(numbers, self._ambiguous(text, value.beside))
             self._inputs |= {f"{key} {part}": column for part, column in numbers.items()}
         return pl.col(f"{key} {value.argument or 'value'}")
+
+    def _ambiguous(self, text: pl.Series, beside: Beside) -> pl.Series:
+        """The rows whose number has a comma that may mean two things, among decimal commas."""
+        resolve = self._rows.source.resolve
+        item = resolve(beside.item) or ""
+        paths = tuple(resolve(f"{beside.item}.{path}") or "" for path in beside.paths)
+        either = values.either_commas(text)
+        # The values beside are looked at only if there is something to decide.
+        return self._rows.beside_decimal_commas(either, item, paths) if len(either) else either
 
     def _difference(self, value: Difference) -> pl.Expr:
         paths = [self._rows.source.resolve(path) or "" for path in (value.start, value.end)]

@@ -100,6 +100,7 @@ class Levels:
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.studies = Level.of_studies(batch)
         self._levels = {"": self.studies}
+        self._decimal_commas: dict[tuple[str, tuple[str, ...]], pl.Series] = {}
 
     def level(self, path: str) -> Level:
         """The level of a list path; "" for the studies."""
@@ -107,6 +108,21 @@ class Levels:
         if found is None:
             outer = self.level(enclosing_lists(path)[-2])
             found = self._levels[path] = outer.list_below(path)
+        return found
+
+    def with_decimal_commas(self, list_path: str, paths: tuple[str, ...]) -> pl.Series:
+        """The indices of a list's items in which a number at one of these full paths has a decimal comma."""
+        found = self._decimal_commas.get((list_path, paths))
+        if found is None:
+            parts = [pl.Series(dtype=pl.Int64)]
+            for path in paths:
+                level = self.level(enclosing_lists(path)[-1])
+                indices = values.decimal_commas(level.column(level.relative(path))).cast(pl.Int64)
+                while level.path != list_path and level.parent is not None:
+                    indices = level.parent_index.gather(indices)
+                    level = level.parent
+                parts.append(indices)
+            found = self._decimal_commas[list_path, paths] = pl.concat(parts).unique()
         return found
 
     @cached_property
@@ -214,6 +230,15 @@ class Rows:
         is_own = lists[-1] in enclosing_lists(self.source.path)
         level = self._levels.level(lists[-1] if is_own else lists[-2])
         return self._at_rows(level, level.column(level.relative(path)))
+
+    def beside_decimal_commas(
+        self, rows: pl.Series, list_path: str, paths: tuple[str, ...]
+    ) -> pl.Series:
+        """Those of the rows, by index, whose item of an enclosing list has decimal commas at the paths."""
+        around = self._levels.with_decimal_commas(list_path, paths)
+        items = self.items_of(list_path)
+        own = rows.cast(pl.Int64) if items is None else items.gather(rows)
+        return rows.gather(own.is_in(around.implode()).arg_true())
 
     def count(self, path: str) -> pl.Series:
         """The number of items, null ones left out, of each row's list at a full registry path."""

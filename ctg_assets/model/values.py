@@ -216,6 +216,7 @@ class NumberStatus(Enum):
     QUALIFIED = "qualified"
     NOT_AVAILABLE = "not available"
     UNPARSED = "unparsed"
+    AMBIGUOUS_COMMA = "ambiguous comma"
 
 
 NO_NUMBER = frozenset(
@@ -240,13 +241,22 @@ _SPELLINGS: Mapping[str, str] = {
     "\u2248": "~",
 }
 
+_SIGN = r"^(<=|>=|=<|=>|<|>|=|~)?\s*"
 # Commas only between groups of three that do not begin with 0: `0,083` is somebody's decimal comma.
-_QUALIFIED_NUMBER = (
-    r"^(<=|>=|=<|=>|<|>|=|~)?\s*"
+_QUALIFIED_NUMBER = _SIGN + (
     r"([+-]?(?:[0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,32}(?:\.[0-9]{0,99})?)"
     r"(?:[eE][+-]?[0-9]{1,3})?)$"
 )
 _REVERSED = {"=<": "<=", "=>": ">="}
+
+_GROUPED = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+"
+_EITHER_COMMA = _SIGN + r"[+-]?[1-9][0-9]{0,2},[0-9]{3}\.?(?:[eE][+-]?[0-9]+)?$"
+"""A number whose comma may be a decimal comma or stand between thousands: `1,249`."""
+
+# What a comma can stand in as a decimal one, `1.249,5` and `,5` included; a percent sign does no harm.
+_ONE_COMMA = _SIGN + (
+    r"[+-]?((?:[0-9]{1,3}(?:[. ][0-9]{3})+|[0-9]*),[0-9]+)(?:[eE][+-]?[0-9]+)?\s*%?$"
+)
 
 
 def numbers(text: pl.Series, *, whole: bool = False) -> dict[str, pl.Series]:
@@ -270,9 +280,42 @@ def numbers(text: pl.Series, *, whole: bool = False) -> dict[str, pl.Series]:
     return {column.name: column.scatter(odd, looked_at[column.name]) for column in frame}
 
 
+def decimal_commas(text: pl.Series) -> pl.Series:
+    """The indices of texts that are a number with a comma that can only be a decimal comma.
+
+    Such are `0,3139`, `12,5` and `0,083`; none is `1,249`, nor `1,249,500`.
+    """
+    at = text.str.contains(",", literal=True).arg_true()
+    number = _clean(pl.col("text")).str.extract(_ONE_COMMA, 2)
+    only = number.is_not_null() & ~number.str.contains(f"^{_GROUPED}$")
+    return at.gather(text.gather(at).to_frame("text").select(only).to_series().arg_true())
+
+
+def either_commas(text: pl.Series) -> pl.Series:
+    """The indices of texts that are a number whose comma may mean two things, such as `1,249`."""
+    at = text.str.contains(",", literal=True).arg_true()
+    either = _clean(pl.col("text")).str.contains(_EITHER_COMMA)
+    return at.gather(text.gather(at).to_frame("text").select(either).to_series().arg_true())
+
+
+def without_ambiguous(numbers: dict[str, pl.Series], at: pl.Series) -> dict[str, pl.Series]:
+    """What `numbers` gives, but that the texts at these indices, where read, are of an ambiguous comma."""
+    read = at.gather(numbers["value"].gather(at).is_not_null().arg_true())
+    status = NumberStatus.AMBIGUOUS_COMMA.value
+    return {
+        name: column.scatter(read, status if name == "status" else None)
+        for name, column in numbers.items()
+    }
+
+
+def _clean(text: pl.Expr) -> pl.Expr:
+    """Text of a number in one spelling of its signs."""
+    return text.str.replace_many(_SPELLINGS).str.strip_chars()
+
+
 def _looked_at(text: pl.Series, *, whole: bool) -> pl.DataFrame:
     """Value, qualifier and status of texts that are not just a number."""
-    clean = pl.col("text").str.replace_many(_SPELLINGS).str.strip_chars()
+    clean = _clean(pl.col("text"))
     digits = clean.str.extract(_QUALIFIED_NUMBER, 2).str.replace_all(",", "", literal=True)
     if whole:
         number = digits.map_batches(_whole_numbers, return_dtype=pl.Int64, is_elementwise=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ctg_assets.model.tables.declaration import (
     Aggregate,
+    Beside,
     Condition,
     Constant,
     Difference,
@@ -140,6 +141,31 @@ def number(text: str | None, *, whole: bool = False) -> Number:
     return found, SIGNS[sign] if sign else None, "qualified" if sign else "number"
 
 
+def comma(text: str | None) -> str | None:
+    """`decimal` or `either`: what the one comma of a number can be; None where it is clear, or none."""
+    rest = (text or "").strip()
+    sign = max((one for one in SIGNS if rest.startswith(one)), key=len, default="")
+    rest = rest.removeprefix(sign).strip().removesuffix("%").rstrip().replace("\u2212", "-")
+    rest, *power = re.split("[eE]", rest)
+    whole, found, decimals = rest.removeprefix("-" if rest[:1] == "-" else "+").partition(",")
+    if not found or (power and not re.fullmatch("[+-]?[0-9]+", "e".join(power))):
+        return None
+    ascii_digits = set("0123456789")
+    if set(whole) <= ascii_digits and 1 <= len(whole) <= 3 and whole[0] != "0":
+        point = decimals.endswith(".")
+        digits = decimals.removesuffix(".")
+        if len(digits) == 3 and set(digits) <= ascii_digits:
+            return None if (text or "").strip().endswith("%") else "either"
+        if point:
+            return None
+    groups = re.split("[. ]", whole)
+    is_grouped = len(groups) == 1 or (
+        1 <= len(groups[0]) <= 3 and all(len(one) == 3 for one in groups[1:])
+    )
+    is_number = set("".join(groups)) | set(decimals) <= ascii_digits and decimals != ""
+    return "decimal" if is_number and is_grouped else None
+
+
 def timestamp(text: str) -> dt.datetime | None:
     """A day and time of no stated zone."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text, re.ASCII):
@@ -223,6 +249,18 @@ class _Item:
         own = enclosing_lists(self.source.path)
         depth = sum(1 for one in enclosing_lists(path) if one in own)
         return _below(self.chain[depth - 1][1], path.removeprefix(own[depth - 1]))
+
+    def beside(self, beside: Beside) -> list[Any]:
+        """All texts that were written together with the row's."""
+        chain = self.chain[: len(self.chain) - len(beside.item)]
+        found = []
+        for path in beside.paths:
+            holders = [chain[-1][1]]
+            *lists, leaf = path.split("[].")
+            for name in lists:
+                holders = [one for item in holders if item for one in item.get(name) or []]
+            found += [item.get(leaf) for item in holders if item]
+        return found
 
 
 class _Study:
@@ -312,6 +350,13 @@ class _Study:
                 if read.reading is Reading.OR_ELSE and sent is None:
                     sent = read.argument
                 found = _read(read, sent)
+                if (  # a comma that may mean two things, among decimal commas
+                    read.beside is not None
+                    and comma(sent) == "either"
+                    and number(sent)[0] is not None
+                    and any(comma(other) == "decimal" for other in item.beside(read.beside))
+                ):
+                    return "ambiguous comma" if read.argument == "status" else None
                 return found if read.when is None or _holds(read.when, item) else None
 
     def _parent(self, table: str, item: _Item) -> int | None:

@@ -14,6 +14,7 @@ from ctg_assets.model.tables import DeclarationError, Table, staging_tables
 from ctg_assets.model.tables.consistency import check
 from ctg_assets.model.tables.declaration import (
     Aggregate,
+    Beside,
     Condition,
     Difference,
     Field,
@@ -35,6 +36,7 @@ from ctg_assets.model.tables.declaration import (
     joined,
     lookup,
     lower,
+    number,
     outer_position,
     parent,
     part,
@@ -288,6 +290,23 @@ _WRONG: dict[str, tuple[Callable[[], tuple[Table, ...]], str]] = {
             _table(Field("n", ColumnType.TEXT, "N.", Read("zip", Reading.NUMBER, "sign"), None)),
         ),
         "no part 'sign' of a number",
+    ),
+    "numbers beside in no list": (
+        lambda: (
+            _table(*number("n", "zip", "N", raw="r", value="n", beside=Beside("^", ("zip",)))),
+        ),
+        "no list at '\\^' encloses",
+    ),
+    "numbers beside that are none": (
+        lambda: (
+            _table(
+                *number(
+                    "n", "name", "N", raw="r", value="n", beside=Beside("^", ("zip", "geoPoint"))
+                ),
+                source=f"{_LOCATIONS}.contacts[]",
+            ),
+        ),
+        "no text of the field tree is at 'geoPoint'",
     ),
     "difference of no dates": (
         lambda: (

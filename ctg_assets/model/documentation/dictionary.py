@@ -48,7 +48,8 @@ text as sent, `…_date` the last day that it covers, as in AACT, `…_date_firs
 **Numbers that the registry sends as text** are kept as sent beside the number that was read from it.
 `…_qualifier` (or AACT's name) has what stood before the number (`<`, `<=`, `>`, `>=`, `=`, `~`) or in its
 place (`NA` and the like). `…_status` is `number`, `qualified`, `not available`, or `unparsed` for what cannot be read for certain;
-nothing is guessed.
+nothing is guessed. `1,249` is `ambiguous comma`, and no number, where other values of the same measure have decimal
+commas such as `0,3139`.
 
 **Ages and durations** are kept as sent, and in years and days (a year has 365.25 days, a month a twelfth of
 that).

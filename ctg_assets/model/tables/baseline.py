@@ -6,6 +6,7 @@ Belongs here: declarations only.
 from __future__ import annotations
 
 from ctg_assets.model.tables.declaration import (
+    Beside,
     Field,
     Lookup,
     Source,
@@ -27,6 +28,14 @@ _MEASURES = f"{_BASELINE}.measures[]"
 _CLASSES = f"{_MEASURES}.classes[]"
 _CATEGORIES = f"{_CLASSES}.categories[]"
 _COUNTS = "denoms[].counts[]"
+_MEASURED = Beside(
+    "^^^",
+    tuple(
+        f"classes[].categories[].measurements[].{name}"
+        for name in ("value", "spread", "lowerLimit", "upperLimit")
+    ),
+)
+"""The values of a measure, as its measurements see them: whoever wrote one wrote all."""
 
 
 def baseline_tables() -> tuple[Table, ...]:
@@ -184,6 +193,7 @@ def _baseline_measurements() -> Table:
                 "Value measured",
                 raw="param_value",
                 value="param_value_num",
+                beside=_MEASURED,
             ),
             text(
                 "dispersion_type",
@@ -196,6 +206,7 @@ def _baseline_measurements() -> Table:
                 "Spread of the value where it is one number",
                 raw="dispersion_value",
                 value="dispersion_value_num",
+                beside=_MEASURED,
             ),
             number(
                 "dispersion_lower_limit",
@@ -204,6 +215,7 @@ def _baseline_measurements() -> Table:
                 raw="dispersion_lower_limit_raw",
                 value="dispersion_lower_limit",
                 beyond_aact=("dispersion_lower_limit_raw",),
+                beside=_MEASURED,
             ),
             number(
                 "dispersion_upper_limit",
@@ -212,6 +224,7 @@ def _baseline_measurements() -> Table:
                 raw="dispersion_upper_limit_raw",
                 value="dispersion_upper_limit",
                 beyond_aact=("dispersion_upper_limit_raw",),
+                beside=_MEASURED,
             ),
             text("explanation_of_na", "comment", "Why there is no value, or a comment on it."),
             _number_analyzed(),

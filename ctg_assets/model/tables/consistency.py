@@ -14,6 +14,7 @@ from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.spec import ColumnType
 from ctg_assets.model.tables.declaration import (
     Aggregate,
+    Beside,
     Condition,
     Constant,
     DeclarationError,
@@ -128,9 +129,25 @@ def _check_read(table: Table, item: Field, value: Read) -> None:
         _check_path(source, path, item, value)
         if value.when is not None:
             _check_condition(source, value.when, item)
+        if value.beside is not None:
+            _check_beside(source, value.beside, item)
     if not resolved:
         message = f"column {item.name!r} has no value in any source"
         raise DeclarationError(message)
+
+
+def _check_beside(source: Source, beside: Beside, item: Field) -> None:
+    around = source.resolve(beside.item)
+    if around not in source.outer_lists[1:]:
+        message = f"column {item.name!r}: no list at {beside.item!r} encloses {source.path!r}"
+        raise DeclarationError(message)
+    for path in beside.paths:
+        node = nodes_by_path().get(f"{around}.{path}")
+        if node is None or node.arrow_type() != pa.string():
+            message = (
+                f"column {item.name!r}: no text of the field tree is at {path!r} in {around!r}"
+            )
+            raise DeclarationError(message)
 
 
 def _check_difference(table: Table, item: Field, value: Difference) -> None:

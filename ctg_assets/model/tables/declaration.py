@@ -82,13 +82,26 @@ class RowFilter:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Values that were written together: at `paths` below the item that `item` (`^`, `^^` …) leads to."""
+
+    item: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Read:
-    """A value read from the study at `path`, relative to the row; NULL where `when` does not hold."""
+    """A value read from the study at `path`, relative to the row; NULL where `when` does not hold.
+
+    A number may be read in the light of those `beside` it: where they have decimal commas, a comma
+    that may mean two things is not read as standing between thousands.
+    """
 
     path: str
     reading: Reading = Reading.AS_SENT
     argument: str | int | None = None
     when: Condition | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True)
@@ -475,6 +488,15 @@ def paths_read(value: Value) -> tuple[str, ...]:
             return ()
 
 
+def paths_beside(value: Value) -> tuple[str, ...]:
+    """The paths, relative to the row, of the values in whose light a value is read."""
+    match value:
+        case Read(beside=Beside(item, paths)):
+            return tuple(f"{item}.{path}" for path in paths)
+        case _:
+            return ()
+
+
 STUDY_TABLE = "studies"
 NCT_ID = "protocolSection.identificationModule.nctId"
 
@@ -586,11 +608,13 @@ def number(
     status: str | None = None,
     whole: bool = False,
     beyond_aact: tuple[str, ...] = (),
+    beside: Beside | None = None,
 ) -> tuple[Field, ...]:
     """A number sent as text: the text, the number, what qualifies it and what the text is.
 
     The qualifier is one of `<`, `<=`, `>`, `>=`, `=`, `~`, or the word that stands for no number (NA,
-    NE, NOT REACHED) in upper case; the status `number`, `qualified`, `not available` or `unparsed`.
+    NE, NOT REACHED) in upper case; the status `number`, `qualified`, `not available` or `unparsed`,
+    and with `beside` also `ambiguous comma`.
     `meaning` is a noun phrase. AACT has the columns named `raw`, `value` and, where it is stated,
     `qualifier`, but for those listed in `beyond_aact`.
     """
@@ -599,27 +623,28 @@ def number(
     reading = Reading.WHOLE_NUMBER if whole else Reading.NUMBER
     theirs = dict.fromkeys({raw, value, qualifier} - {None, *beyond_aact}, SAME_AS_AACT)
     sign = qualifier or f"{prefix}_qualifier"
+    others = " or unparsed" if beside is None else ", unparsed or of an ambiguous comma"
     return (
         text(raw, path, f"{meaning}, as sent.", theirs.get(raw)),
         Field(
             value,
             type_,
             f"{meaning}: the {kind} sent, if it is one.",
-            Read(path, reading, "value"),
+            Read(path, reading, "value", beside=beside),
             theirs.get(value),
         ),
         Field(
             sign,
             ColumnType.TEXT,
             f"{meaning}: the sign before the number, or the word that stands for none.",
-            Read(path, reading, "qualifier"),
+            Read(path, reading, "qualifier", beside=beside),
             theirs.get(sign),
         ),
         Field(
             status or f"{prefix}_status",
             ColumnType.TEXT,
-            f"{meaning}: whether the text is a number, qualified, not available or unparsed.",
-            Read(path, reading, "status"),
+            f"{meaning}: whether the text is a number, qualified, not available{others}.",
+            Read(path, reading, "status", beside=beside),
             None,
         ),
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctg_assets.model.tables.declaration import (
+    Beside,
     Field,
     Source,
     Table,
@@ -31,6 +32,20 @@ _CLASSES = f"{_OUTCOMES}.classes[]"
 _CATEGORIES = f"{_CLASSES}.categories[]"
 _ANALYSES = f"{_OUTCOMES}.analyses[]"
 _COUNTS = "denoms[].counts[]"
+_VALUES = (
+    *(
+        f"classes[].categories[].measurements[].{name}"
+        for name in ("value", "spread", "lowerLimit", "upperLimit")
+    ),
+    *(
+        f"analyses[].{name}"
+        for name in (
+            *("paramValue", "dispersionValue", "pValue"),
+            *("ciPctValue", "ciLowerLimit", "ciUpperLimit"),
+        )
+    ),
+)
+"""The numbers of an outcome, which were written together."""
 _AACT_POSTING = "outcomes.anticipated_posting_date"
 
 
@@ -210,6 +225,7 @@ def _outcome_measurements() -> Table:
                 "Value measured",
                 raw="param_value",
                 value="param_value_num",
+                beside=Beside("^^^", _VALUES),
             ),
             text(
                 "dispersion_type",
@@ -222,6 +238,7 @@ def _outcome_measurements() -> Table:
                 "Spread of the value where it is one number",
                 raw="dispersion_value",
                 value="dispersion_value_num",
+                beside=Beside("^^^", _VALUES),
             ),
             number(
                 "dispersion_lower_limit",
@@ -229,6 +246,7 @@ def _outcome_measurements() -> Table:
                 "Lower end of the spread where it is a range",
                 raw="dispersion_lower_limit_raw",
                 value="dispersion_lower_limit",
+                beside=Beside("^^^", _VALUES),
             ),
             number(
                 "dispersion_upper_limit",
@@ -236,6 +254,7 @@ def _outcome_measurements() -> Table:
                 "Upper end of the spread where it is a range",
                 raw="dispersion_upper_limit_raw",
                 value="dispersion_upper_limit",
+                beside=Beside("^^^", _VALUES),
             ),
             text("explanation_of_na", "comment", "Why there is no value, or a comment on it."),
         ),
@@ -277,6 +296,7 @@ def _outcome_analyses() -> Table:
                 raw="param_value_raw",
                 value="param_value",
                 beyond_aact=("param_value_raw",),
+                beside=Beside("^", _VALUES),
             ),
             text(
                 "dispersion_type",
@@ -290,6 +310,7 @@ def _outcome_analyses() -> Table:
                 raw="dispersion_value_raw",
                 value="dispersion_value",
                 beyond_aact=("dispersion_value_raw",),
+                beside=Beside("^", _VALUES),
             ),
             number(
                 "p_value",
@@ -298,6 +319,7 @@ def _outcome_analyses() -> Table:
                 raw="p_value_raw",
                 value="p_value",
                 qualifier="p_value_modifier",
+                beside=Beside("^", _VALUES),
             ),
             text("p_value_description", "pValueComment", "More about the P value."),
             text("ci_n_sides", "ciNumSides", "Whether the confidence interval has two sides."),
@@ -308,6 +330,7 @@ def _outcome_analyses() -> Table:
                 raw="ci_percent_raw",
                 value="ci_percent",
                 beyond_aact=("ci_percent_raw",),
+                beside=Beside("^", _VALUES),
             ),
             number(
                 "ci_lower_limit",
@@ -315,6 +338,7 @@ def _outcome_analyses() -> Table:
                 "Lower limit of the confidence interval",
                 raw="ci_lower_limit_raw",
                 value="ci_lower_limit",
+                beside=Beside("^", _VALUES),
             ),
             number(
                 "ci_upper_limit",
@@ -322,6 +346,7 @@ def _outcome_analyses() -> Table:
                 "Upper limit of the confidence interval",
                 raw="ci_upper_limit_raw",
                 value="ci_upper_limit",
+                beside=Beside("^", _VALUES),
             ),
             text(
                 "ci_lower_limit_na_comment",
