@@ -377,7 +377,7 @@ def _in_seconds(seconds: float) -> str:
     [
         ("17", 17.0),
         (" 0 ", 0.0),
-        (_in_seconds(-3600), 0.0),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 0.0),
         ("Fri, 31 Dec 1999 23:59:59", 0.0),
         ("soon", None),
         ("-5", None),
