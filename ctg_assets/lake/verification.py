@@ -23,6 +23,7 @@ from ctg_assets.lake.history import (
     WANTED_FILE,
     HistoryEntry,
     HistoryStore,
+    UndoRecord,
     history_path,
 )
 from ctg_assets.lake.records import check_record
@@ -180,11 +181,28 @@ class _References:
                 problem = f"its changes begin with number {first}, and {change_seq} is the next one"
                 yield Finding(path, problem)
             change_seq = following
+        for undo in self._history.undos():
+            yield from self._of_undo(undo)
         entries = self._history.entries()
         for entry in entries:
             yield from self._of_entry(entry)
         if entries:
             yield from self._of_index(entries[-1])
+
+    def _of_undo(self, undo: UndoRecord) -> Iterator[Finding]:
+        path = f"history/undone/{undo.undo_id}.parquet"
+        if path in self._damaged:
+            return
+        if not self._storage.exists(path):
+            yield Finding(path, "it is not there")
+            return
+        with open_sealed(self._storage, path) as file:
+            rows = file.metadata.num_rows
+        told = undo.next_change_seq - undo.first_change_seq
+        if rows != told:
+            yield Finding(
+                path, f"it has {rows} changes, and the record of its undo speaks of {told}"
+            )
 
     def _of_entry(self, entry: HistoryEntry) -> Iterator[Finding]:
         is_census = entry.mode is ExtractionMode.CENSUS

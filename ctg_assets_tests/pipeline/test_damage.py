@@ -379,6 +379,22 @@ def test_several_files_of_an_extraction_are_found_at_once(copy: Callable[[], Set
     assert not verify(lake.storage).findings
 
 
+def test_what_an_undo_withdrew_is_missed_when_it_is_gone(copy: Callable[[], Settings]) -> None:
+    """The file of an undo's changes, lost or of another undo, is found; sound, it is not."""
+    lake = open_lake(copy())
+    imported = [e.sequence for e in lake.history.entries() if e.mode is ExtractionMode.IMPORT]
+    undo, _ = lake.undoer.undo(imported[-1], Author("test", "somebody", "somewhere"))
+    assert verify(lake.storage).findings == []
+    path = f"history/undone/{undo.undo_id}.parquet"
+    rows = lake.history.undone_changes(undo.undo_id)
+    assert rows.height
+    lake.history.write_undone_changes(undo.undo_id, rows.clear())
+    assert [found.relative for found in verify(lake.storage).findings] == [path]
+    Path(lake.storage.path(path)).unlink()
+    [found] = verify(lake.storage).findings
+    assert (found.relative, found.problem) == (path, "it is not there")
+
+
 def test_an_open_walk_without_its_plan_is_set_aside(copy: Callable[[], Settings]) -> None:
     """Its pages are not used, nothing is deleted, and refreshes go on."""
     settings = copy()
