@@ -54,11 +54,17 @@ _EXCERPT_OF_ID = 4096
 # Where macOS puts files about the files of a zip, under the same names.
 _NOT_STUDIES = "__MACOSX/"
 _DEEPEST_ZIP = 3
+# Of a member of a zip, so much is read before anything of it counts. One file a study is far below.
+_HELD_BYTES = 64 << 20
 _MOST_NAMED = 5
 
 
 class BulkFileError(Exception):
     """The file is not a readable collection of studies; the message says where and why."""
+
+
+class _NothingInZipError(BulkFileError):
+    """A zip has no member with studies; its members are noted one by one."""
 
 
 class _Page(msgspec.Struct):
@@ -75,7 +81,7 @@ class Record:
 
 @dataclass
 class LeftOut:
-    """The members of a zip that hold no JSON: how many, and the first of them with the reason."""
+    """The members of a zip that hold no JSON that can be read: how many, and the first of them with the reason."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
@@ -98,7 +104,7 @@ def read_records(path: Path, left_out: LeftOut | None = None) -> Iterator[Record
     Understands the bulk download of the registry's site (a JSON array, or a zip of one file a study),
     JSON Lines and API answers (`{"studies": [...]}`), each of them also compressed (gzip, bz2, xz,
     zstd), in UTF-16 or 32, or in zips in zips; told apart by content. Members of a zip that are no
-    JSON are noted in `left_out`. A line of studies that is not closed is a record of its own.
+    JSON, or encrypted, cut off or damaged, are noted in `left_out`. A line of studies that is not closed is a record of its own.
 
     Raises BulkFileError when the file is missing, empty, damaged, cut off or holds no JSON.
     """
@@ -148,32 +154,64 @@ def _read_zip(name: str, file: IO[bytes], left_out: LeftOut, depth: int = 0) -> 
             if member.is_dir() or member.filename.startswith(_NOT_STUDIES):
                 continue
             whole_name = f"{name}:{member.filename}"
-            try:
-                opened = archive.open(member)
-            except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed unusually
-                message = f"{whole_name} cannot be read: {error}"
-                raise BulkFileError(message) from error
-            with opened:
-                stream, head = unpacked(opened)
-                if head.startswith(ZIP_MAGICS) and stream.seekable():
-                    yield from _read_zip(whole_name, stream, left_out, depth + 1)
-                    found = True
-                    continue
-                stream, head = as_utf8(stream, head)
-                if may_be_json(head):
-                    yield from _read_stream(whole_name, stream)
-                    found = True
-                elif not head.strip():
-                    left_out.add(whole_name, "empty")
-                else:
-                    left_out.add(whole_name, kind_of(head) or f"no JSON: {_excerpt(head)}")
+            records = _read_member(archive, member, whole_name, left_out, depth)
+            for record in _readable(whole_name, records, left_out):
+                found = True
+                yield record
     if not found:
         few = "".join(f"; {each}" for each in left_out.examples)
         message = (
-            f"{name} is a zip without JSON files; expected one JSON file a study. "
+            f"{name} is a zip without JSON files that can be read; expected one JSON file a study. "
             f"Members that are something else: {left_out.count - left_out_before}{few}"
         )
-        raise BulkFileError(message)
+        raise _NothingInZipError(message)
+
+
+def _readable(name: str, records: Iterator[Record], left_out: LeftOut) -> Iterator[Record]:
+    """The records of a member of a zip; none, and a note of it, where it cannot be read to its end.
+
+    Of a large member records are passed on before its end is seen: what is wrong behind that is an error
+    of the whole file.
+    """
+    held: list[Record] = []
+    size, left_out_before = 0, left_out.count
+    try:
+        for record in records:
+            held.append(record)
+            size += len(record.json)
+            if size > _HELD_BYTES:
+                break
+    except (*READ_ERRORS, UnpackError, BulkFileError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the member's
+        if not (isinstance(error, _NothingInZipError) and left_out.count > left_out_before):
+            reason = str(error).removeprefix(name).lstrip(" :") or type(error).__name__
+            left_out.add(name, reason)
+        return
+    yield from held
+    yield from records
+
+
+def _read_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, left_out: LeftOut, depth: int
+) -> Iterator[Record]:
+    """The records of a member of a zip, which may be compressed once more, or a zip."""
+    try:
+        opened = archive.open(member)
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed unusually
+        raise UnpackError(str(error)) from error
+    with opened:
+        stream, head = unpacked(opened)
+        if head.startswith(ZIP_MAGICS) and stream.seekable():
+            yield from _read_zip(name, stream, left_out, depth + 1)
+            return
+        stream, head = as_utf8(stream, head)
+        if may_be_json(head):
+            yield from _read_stream(name, stream)
+        elif not head.strip():
+            left_out.add(name, "empty")
+        else:
+            left_out.add(name, kind_of(head) or f"no JSON: {_excerpt(head)}")
 
 
 def _read_stream(name: str, stream: IO[bytes]) -> Iterator[Record]:

@@ -121,7 +121,7 @@ def _warnings(verdict: Verdict, left_out: LeftOut, contents: _Contents) -> Itera
         yield f"records that are no studies, set aside: {verdict.odd:,} ({places})"
     if left_out.count:
         members = _few(left_out.examples, left_out.count)
-        yield f"members of the zip that are no JSON, left out: {left_out.count:,} ({members})"
+        yield f"members of the zip that hold no readable JSON, left out: {left_out.count:,} ({members})"
     if several := contents.several:
         ids = _few(several[:_MOST_NAMED], len(several))
         yield (

@@ -169,12 +169,26 @@ ONE_GZ = gzip.compress(lines([A] * 2000 + [B], b""))
 ONE_ZIP = zipped({"a.json": lines([A] * 200, b""), "b.json": B})
 
 
-def encrypted_zip() -> bytes:
-    """A zip whose member says that it is encrypted."""
-    content = bytearray(zipped({"a.json": A}))
-    central = content.index(b"PK\x01\x02")
-    for flags in (6, central + 8):
-        content[flags : flags + 2] = struct.pack("<H", 1)
+# Where a member's header in its place, and that in the directory, hold what is spoilt, and what by.
+_SPOILT: dict[str, tuple[int | None, int | None, bytes, str]] = {
+    "encrypted": (6, 8, struct.pack("<H", 1), "encrypted"),
+    "unusual method": (8, 10, struct.pack("<H", 99), "not supported"),
+    "wrong check sum": (None, 16, b"\xff\0\xff\0", "Bad CRC-32"),
+    "no header": (0, None, b"XX", "magic number"),
+}
+
+
+def spoilt(archive: bytes, name: str, how: str) -> bytes:
+    """A zip with one of its members, named in ASCII, spoilt."""
+    content = bytearray(archive)
+    with zipfile.ZipFile(io.BytesIO(archive)) as read:
+        local, central = read.getinfo(name).header_offset, read.start_dir
+    while content[central + 46 :][: len(name)] != name.encode():
+        central = content.index(b"PK\x01\x02", central + 1)
+    in_place, in_directory, value, _ = _SPOILT[how]
+    for start, offset in ((local, in_place), (central, in_directory)):
+        if offset is not None:
+            content[start + offset : start + offset + len(value)] = value
     return bytes(content)
 
 
@@ -227,13 +241,23 @@ BROKEN = {
     "gzip of nothing": (gzip.compress(b""), "holds no studies"),
     "gzip of text": (gzip.compress(b"text"), "at byte 0 in line 1, found b'text'"),
     "cut zip": (ONE_ZIP[:-30], "cannot be read: File is not a zip file"),
-    "damaged zip": (ONE_ZIP[:45] + b"\xff" * 8 + ONE_ZIP[53:], "cannot be read: "),
     "empty zip": (zipped({}), "zip without JSON files"),
     "zip without JSON": (zipped({"a.csv": b"x", "b/": b""}), "zip without JSON files"),
     "zip of an empty file": (zipped({"b.json": b" "}), r"something else: 1; .*:b.json \(empty\)"),
     "zip of text": (zipped({"b.json": b"text"}), "something else: 1; .*:b.json .no JSON: b'text'"),
-    "zip of a cut file": (zipped({"a.json": A, "b.json": A[:-1]}), ":b.json ends in the middle"),
-    "encrypted zip": (encrypted_zip(), r":a\.json cannot be read: .*encrypted"),
+    "zip of a cut file": (zipped({"b.json": A[:-1]}), r"else: 1; .*:b.json \(ends in the middle"),
+    "encrypted zip": (
+        spoilt(zipped({"a.json": A}), "a.json", "encrypted"),
+        r"something else: 1; .*:a\.json \(.*encrypted",
+    ),
+    "zip of a damaged zip": (
+        zipped({"b.zip": spoilt(zipped({"a.json": A}), "a.json", "wrong check sum")}),
+        r"something else: 1; .*:b\.zip:a\.json \(Bad CRC-32",
+    ),
+    "zip of an empty zip": (
+        zipped({"b.zip": zipped({})}),
+        r"else: 1; .*:b\.zip \(is a zip without",
+    ),
 }
 
 
@@ -357,6 +381,65 @@ def test_members_of_a_zip_are_told_by_content(members: list[tuple[str, str, str]
         assert left_out.count == len(other)
         named = [example.partition(" (")[0] for example in left_out.examples]
         assert named == [f"{path}:{name}" for name in other[:5]]
+
+
+_UNREADABLE = {
+    "cut": (A[:-1], "ends in the middle"),
+    "cut gzip": (gzip.compress(A * 9)[:-6], "end-of-stream"),
+    "damaged xz": (lzma.compress(A * 9)[:-9], "end-of-stream"),
+    "not JSON": (A + b"}", "closing brace too many"),
+    "no studies": (b"[]", "holds no studies"),
+    "cut zip": (zipped({"b": A})[:-1], "not a zip file"),
+    **{
+        f"zip: {how}": (spoilt(zipped({"b": A}), "b", how), text)
+        for how, (*_, text) in _SPOILT.items()
+        if how != "no header"  # by which a zip is told
+    },
+    **{how: (A, text) for how, (*_, text) in _SPOILT.items()},
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["study", "study", *_UNREADABLE]), min_size=1, max_size=7))
+def test_unreadable_members_cost_no_other(kinds: list[str]) -> None:
+    """Members encrypted, cut, damaged or packed unusually, in any order, are named; others are read."""
+    studies = [b'{"id":%d}' % number for number in range(len(kinds))]
+    archive = zipped(
+        {
+            "folder/": b"",  # a zip is told by its first header
+            **{
+                f"member {number}": _UNREADABLE[kind][0] if kind in _UNREADABLE else studies[number]
+                for number, kind in enumerate(kinds)
+            },
+        }
+    )
+    for number, kind in enumerate(kinds):
+        if kind in _SPOILT:
+            archive = spoilt(archive, f"member {number}", kind)
+    bad = [(f"member {number}", kind) for number, kind in enumerate(kinds) if kind in _UNREADABLE]
+    good = [study for study, kind in zip(studies, kinds, strict=True) if kind == "study"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "studies.zip"
+        path.write_bytes(archive)
+        left_out = LeftOut()
+        if good:
+            assert [record.json for record in read_records(path, left_out)] == good
+        else:
+            with pytest.raises(BulkFileError, match=f"can be read.*: {len(bad)};"):
+                list(read_records(path, left_out))
+    assert left_out.count == len(bad)
+    for example, (name, kind) in zip(left_out.examples, bad, strict=False):
+        assert example.startswith((f"{path}:{name} (", f"{path}:{name}:b ("))
+        assert _UNREADABLE[kind][1] in example
+
+
+def test_what_is_wrong_late_in_a_large_member_refuses_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a member whose records were passed on already, nothing may count as left out."""
+    monkeypatch.setattr(bulk_file, "_HELD_BYTES", 100)
+    with pytest.raises(BulkFileError, match=r":b ends in the middle"):
+        read(zipped({"a": A, "b": lines([A] * 100, b"")[:-3]}), 16)
 
 
 def test_the_zip_of_case_13() -> None:

@@ -320,7 +320,7 @@ def test_members_left_out_are_told(lake: Lake, tmp_path: Path) -> None:
     told: list[str] = []
     import_file(lake, path, page_size=7, warn=told.append)
     [sentence] = told
-    assert sentence.startswith("members of the zip that are no JSON, left out: 7 (")
+    assert sentence.startswith("members of the zip that hold no readable JSON, left out: 7 (")
     assert "notes 4.txt (no JSON: b'about this'), and 2 more" in sentence
 
 
