@@ -210,7 +210,11 @@ class Settings(BaseSettings):
         description="Largest share of studies that a whole walk may find gone before it is not recorded.",
     )
     max_quarantine_fraction: float = Field(
-        0.01, ge=0, le=1, description="Largest share of studies in quarantine before loading stops."
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest share of studies in quarantine before loading stops "
+        "(lines of a file that are no study do not count).",
     )
     keep_extractions: int = Field(
         2, ge=1, description="Complete extractions whose shards are kept; older ones are pruned."

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from ctg_assets.lake import parsing
 from ctg_assets.lake.ahead import Ahead
+from ctg_assets.lake.extractions import is_import
 from ctg_assets.lake.history import HistoryEntry, HistoryStore
 from ctg_assets.lake.identity import identify
 from ctg_assets.lake.parsing import Extra, parse_studies, syntax_error
@@ -221,6 +222,13 @@ class Compactor:
             distinct_ids=known.height,
             duplicate_rows=entry.duplicate_rows,
             quarantined=quarantine.num_rows,
+            strays=sum(
+                nct_id is None and is_import(extraction_id)
+                for nct_id, extraction_id in zip(
+                    *(quarantine[name].to_pylist() for name in ("nct_id", "extraction_id")),
+                    strict=True,
+                )
+            ),
             quarantine_reasons=dict(Counter(quarantine["reason"].to_pylist())),
             unknown_fields=dict(sorted(unknown_fields.items())),
             json_bytes=int(typed["json_bytes"].sum()),

@@ -165,6 +165,11 @@ def new_extraction_id(mode: ExtractionMode, now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{mode}-{secrets.token_hex(3)}"
 
 
+def is_import(extraction_id: str) -> bool:
+    """Whether an extraction of this id, as `new_extraction_id` makes them, brought in a file."""
+    return f"-{ExtractionMode.IMPORT}-" in extraction_id
+
+
 class ExtractionStore:
     """The extractions of one lake."""
 

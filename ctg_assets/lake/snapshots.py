@@ -97,7 +97,8 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `content_fingerprint` depends on the ids and content hashes of its studies alone; `model_fingerprint`
     on the schema they were typed by. `distinct_ids` counts the current NCT ids, quarantined ones included.
-    `unknown_fields` maps the paths of fields outside the model to their occurrences. `created_at` is
+    `unknown_fields` maps the paths of fields outside the model to their occurrences. `strays` of those
+    in quarantine are records of imported files that have no id. `created_at` is
     UTC; `data_timestamp` the registry's. `file_bytes` is the size of the studies in all parts.
 
     `history_sequence` is the entry of the history after which studies were like this, and
@@ -117,6 +118,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_rows: int
     quarantined: int
     quarantine_reasons: dict[str, int]
+    strays: int = 0
     unknown_fields: dict[str, int]
     json_bytes: int
     file_bytes: int

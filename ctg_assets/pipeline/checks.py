@@ -211,9 +211,14 @@ def check_snapshot_count(manifest: SnapshotManifest) -> Verdict:
 def check_quarantine(
     manifest: SnapshotManifest, settings: Settings, quarantined: Sequence[tuple[str, str]] = ()
 ) -> Verdict:
-    """Whether few enough studies could not be typed; `quarantined` are some of them with the reason."""
+    """Whether few enough studies could not be typed; `quarantined` are some of them with the reason.
+
+    A record without an id does not count if it came with a file: it is no study that the tables lack.
+    The registry's own records count, since it may have moved its ids elsewhere.
+    """
     limit = settings.max_quarantine_fraction
-    share = manifest.quarantined / max(1, manifest.studies + manifest.quarantined)
+    counted = manifest.quarantined - manifest.strays
+    share = counted / max(1, manifest.studies + counted)
     facts: dict[str, int | float | str] = {"quarantined": manifest.quarantined, "share": share}
     reasons = sorted(manifest.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
     named = few(f"{reason} ({studies})" for reason, studies in reasons)
@@ -222,7 +227,7 @@ def check_quarantine(
     if share > limit:
         return Verdict(
             False,
-            f"{share:.1%} of the studies ({manifest.quarantined}) could not be typed, more than "
+            f"{share:.1%} of the studies ({counted}) could not be typed, more than "
             f"{limit:.1%}: the registry's format has probably changed: {named}. `ctg-assets status` lists "
             "the reasons; CTG_MAX_QUARANTINE_FRACTION sets the bound.",
             facts=facts,

@@ -221,6 +221,18 @@ def test_a_small_quarantine_is_told_and_a_large_one_fatal(
 
 
 @pytest.mark.parametrize(
+    ("studies", "quarantined", "strays", "outcome"),
+    [(60, 1, 1, TOLD), (60, 30, 30, TOLD), (60, 2, 1, FATAL), (990, 30, 20, TOLD), (0, 1, 1, TOLD)],
+)
+def test_what_is_no_study_of_a_file_counts_for_nothing(
+    settings: Settings, studies: int, quarantined: int, strays: int, outcome: str
+) -> None:
+    """Records without an id that came with a file are told, and are no share of the studies."""
+    facts = {"studies": studies, "quarantined": quarantined, "strays": strays}
+    assert _outcome(check_quarantine(_manifest(**facts), settings)) == outcome
+
+
+@pytest.mark.parametrize(
     ("found", "outcome", "says"),
     [
         (None, PASSED, "does not tell which studies are gone"),

@@ -19,7 +19,7 @@ from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
 from ctg_assets.lake.shards import ShardInfo
 from ctg_assets.lake.snapshots import SnapshotManifest
 from ctg_assets.lake.storage import StorageError
-from ctg_assets.pipeline.checks import check_times
+from ctg_assets.pipeline.checks import check_quarantine, check_times
 from ctg_assets.pipeline.crawl import Crawler
 from ctg_assets.pipeline.import_file import import_file
 from ctg_assets.pipeline.next_step import next_to_record
@@ -287,6 +287,24 @@ def test_a_few_odd_records_do_not_stop_studies(lake: Lake, tmp_path: Path, kind:
     plan = import_file(lake, path, page_size=7, warn=told.append)
     assert told == [f"records that are no studies, set aside: 2 ({path}, line 1, {path}, line 32)"]
     assert studies_of(lake, plan.extraction_id) == sorted([*_STUDIES, *odd])
+
+
+def test_a_line_of_no_study_does_not_stop_the_load(
+    lake: Lake, settings: Settings, tmp_path: Path
+) -> None:
+    """Case 01 in a file: one line about the export among 60 studies is told, and 60 studies are loaded.
+
+    It is more than the share of studies that may be in quarantine.
+    """
+    source = GeneratedSource(60, seed=3)
+    studies = [source.raw(index) for index in range(60)]
+    records = [*_strangers("metadata", 1), *studies]
+    plan = import_file(lake, _file(tmp_path, b"\n".join(records)), page_size=7)
+    manifest = lake.compactor.compact(plan.extraction_id)
+    assert (manifest.studies, manifest.quarantined, manifest.strays) == (60, 1, 1)
+    verdict = check_quarantine(manifest, settings)
+    assert (verdict.passed, verdict.fatal) == (False, False)
+    assert "1 study is in quarantine" in verdict.description
 
 
 def test_case_08_is_refused(lake: Lake) -> None:
