@@ -33,6 +33,7 @@ from ctg_assets.lake.file_kinds import (
     may_be_json,
     unpacked,
 )
+from ctg_assets.model.json_text import cut_list
 
 _BLOCK_BYTES = 8 << 20
 
@@ -238,11 +239,18 @@ def _studies_in(name: str, item: bytes, offset: int) -> list[bytes]:
         if "studies" not in keys or "protocolSection" in keys:
             return [item]
         studies = [bytes(raw) for raw in msgspec.json.decode(item, type=_Page).studies]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if item.startswith(_STUDY_LINE[1:]):
-            return [item]  # it is set aside later, by itself
+    except msgspec.ValidationError as error:
         message = f"{name}: broken JSON in the object that starts at byte {offset}: {error}"
         raise BulkFileError(message) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # What no decoder takes is set aside later, by itself: a study, or those of an API answer.
+        if item.startswith(_STUDY_LINE[1:]):
+            return [item]
+        cut = cut_list(item, "studies")
+        if cut is None:
+            message = f"{name}: broken JSON in the object that starts at byte {offset}: {error}"
+            raise BulkFileError(message) from error
+        studies = cut[1]
     for study in studies:
         if not study.startswith(b"{"):
             message = (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ from ctg_assets.lake import parsing
 from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.extractions import is_import
 from ctg_assets.lake.history import HistoryEntry, HistoryStore
-from ctg_assets.lake.identity import identify
-from ctg_assets.lake.parsing import Extra, parse_studies, syntax_error
+from ctg_assets.lake.identity import identify, may_be_odd
+from ctg_assets.lake.parsing import Extra, parse_studies
 from ctg_assets.lake.recording import Fates, Recorder
 from ctg_assets.lake.sealed_parquet import sealed_writer
 from ctg_assets.lake.snapshots import (
@@ -46,8 +46,10 @@ from ctg_assets.lake.snapshots import (
     snapshot_path,
     snapshot_schema,
 )
-from ctg_assets.lake.sorted_rows import is_identified
 from ctg_assets.lake.storage import Storage
+from ctg_assets.model import json_text
+from ctg_assets.model.json_text import FOUND, why_refused
+from ctg_assets.model.nct_ids import EXPECTED, are_nct_ids, is_nct_id
 
 # Flattening takes some row groups at a time; one is about 70 MB of Arrow at the registry's average size.
 ROW_GROUP_ROWS = 4000
@@ -62,7 +64,7 @@ _COMPRESSION_LEVEL = 1
 
 # Whom to look up in a file; bounds on the study's several hundred own columns cost a fifth of writing.
 _STATISTICS = ["nct_id", "last_update_post_date"]
-_NO_NCT_ID = "no NCT id of the form NCT followed by eight digits"
+_NO_NCT_ID = f"protocolSection.identificationModule.nctId: expected {EXPECTED}; found no such id"
 
 
 # What names a content of the history, and what a snapshot says of it beside the study itself.
@@ -196,8 +198,7 @@ class Compactor:
         unknown_fields: Counter[str],
     ) -> SnapshotManifest:
         quarantine = self._snapshots.parts(parts).quarantine(with_studies=False)
-        identified = pl.col("nct_id").str.contains(r"^NCT[0-9]{8}$")
-        known = heads.filter(identified)
+        known = heads.filter(are_nct_ids(pl.col("nct_id")))
         typed = known.filter(~pl.col("nct_id").is_in(quarantine["nct_id"].to_pylist()))
         spelled = typed.select(pl.format("{} {}\n", "nct_id", "content_hash").str.join("")).item()
         content_fingerprint = hashlib.sha256((spelled or "").encode()).hexdigest()
@@ -229,7 +230,10 @@ class Compactor:
                     strict=True,
                 )
             ),
-            quarantine_reasons=dict(Counter(quarantine["reason"].to_pylist())),
+            # Without what was found, which may be another thing in each of many studies.
+            quarantine_reasons=dict(
+                Counter(reason.split(FOUND)[0] for reason in quarantine["reason"].to_pylist())
+            ),
             unknown_fields=dict(sorted(unknown_fields.items())),
             json_bytes=int(typed["json_bytes"].sum()),
             file_bytes=sum(self._storage.size(snapshot_path(part, STUDIES_FILE)) for part in parts),
@@ -288,12 +292,11 @@ def type_contents(rows: pa.Table) -> TypedContents:
     Never fails on content: what cannot be typed is quarantined with the reason.
     """
     history_ids = rows["nct_id"].to_pylist()
-    named = [i for i, history_id in enumerate(history_ids) if is_identified(history_id)]
     raw = rows["study"]
+    odd = dict(_odd(history_ids, rows["content_hash"].to_pylist(), raw))
+    named = [i for i in range(len(raw)) if i not in odd]
     parsed = parse_studies((raw[i].as_py() for i in named), identified=True)
-    reasons = {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
-    for i in set(range(len(raw))) - set(named):
-        reasons[i] = syntax_error(raw[i].as_py()) or _NO_NCT_ID
+    reasons = odd | {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
 
     kept = rows.drop_columns("study").take(
         pa.array([named[i] for i in parsed.accepted], pa.int64())
@@ -318,6 +321,18 @@ def type_contents(rows: pa.Table) -> TypedContents:
         ),
         unknown_fields=parsed.unknown_fields,
     )
+
+
+def _odd(
+    nct_ids: Sequence[str], content_hashes: Sequence[str], studies: pa.ChunkedArray
+) -> Iterator[tuple[int, str]]:
+    """The studies that are no sound JSON or have no NCT id, and why."""
+    for i, (nct_id, content_hash) in enumerate(zip(nct_ids, content_hashes, strict=True)):
+        named = is_nct_id(nct_id)
+        if not named or may_be_odd(content_hash):
+            reason = why_refused(studies[i].as_py()) or (None if named else _NO_NCT_ID)
+            if reason is not None:
+                yield i, reason
 
 
 class _Output:
@@ -387,8 +402,8 @@ def model_fingerprint() -> str:
     So all parts of a snapshot are typed alike, and a content that is typed once more is as it was.
     """
     spelled = f"{snapshot_schema().to_string()}\n{EXTRAS_SCHEMA.to_string()}\n"
-    code = Path(str(parsing.__file__)).read_bytes()
-    return hashlib.sha256(spelled.encode() + code).hexdigest()
+    code = [Path(str(module.__file__)).read_bytes() for module in (parsing, json_text)]
+    return hashlib.sha256(b"".join([spelled.encode(), *code])).hexdigest()
 
 
 def _writer(

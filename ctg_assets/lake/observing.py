@@ -16,7 +16,7 @@ import polars as pl
 
 from ctg_assets.lake import credible_times
 from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
-from ctg_assets.lake.history import PERIODS_SCHEMA, UNIDENTIFIED, ChangeKind
+from ctg_assets.lake.history import PERIODS_SCHEMA, ChangeKind
 from ctg_assets.lake.slotting import (
     SHORTEST,
     Absence,
@@ -26,6 +26,7 @@ from ctg_assets.lake.slotting import (
     lasting,
     slot_in,
 )
+from ctg_assets.model.nct_ids import are_nct_ids, is_nct_id
 
 _PERIODS: pl.Schema = pl.DataFrame(PERIODS_SCHEMA.empty_table()).schema
 
@@ -119,7 +120,7 @@ class Observations:
     def find_wanted(self) -> None:
         """Which studies a census has seen with other dates than are known, or for the first time."""
         known = self.heads.select("nct_id", known_date="last_update_post_date")
-        seen = self.seen.filter(~pl.col("nct_id").str.starts_with(UNIDENTIFIED))
+        seen = self.seen.filter(are_nct_ids(pl.col("nct_id")))
         compared = seen.join(known, on="nct_id", how="left")
         same = pl.col("last_update_post_date").eq_missing(pl.col("known_date"))
         is_known = pl.col("nct_id").is_in(known["nct_id"].implode())
@@ -289,7 +290,7 @@ class Observations:
                 _content(row),
                 at,
                 self.walks,
-                of_contents if nct_id.startswith(UNIDENTIFIED) else absences,
+                absences if is_nct_id(nct_id) else of_contents,
             )
             noted[nct_id] += transitions
         changed = [

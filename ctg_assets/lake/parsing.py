@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from ctg_assets.model.fields import study_arrow_schema
+from ctg_assets.model.json_text import FOUND, IN_ITEMS, Path, excerpt, leaves, spelled, why_refused
 
 _BLOCK_BYTES = 8 << 20
 
@@ -31,19 +35,21 @@ _BLOCK_BYTES = 8 << 20
 _BATCH_BYTES = 16 << 20
 
 _ROW_NUMBER = re.compile(r"( in row \d+)$|^JSON parse error: ")
+_COLUMN = re.compile(r"^Column\((/[^)]*)\) ")
 
-# Checks the syntax of a whole document without building anything of it.
-_SYNTAX = msgspec.json.Decoder(msgspec.Raw)
+# As spelled: a float holds whole numbers up to 2^53 only.
+_EXACT = msgspec.json.Decoder(float_hook=lambda text: _exact(text))
+_SPELL = msgspec.json.Encoder(decimal_format="number")
+
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_MOST_DIGITS = 18  # after the first
+
+# Beyond so many unknown fields looking for their names in a study takes longer than decoding it.
+_MOST_NAMES_SOUGHT = 50
 
 # One level of a document, with the text of what lies below.
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw] | None)
-
-_IN_ITEMS = None
-"""The step of a key path from a list into its items."""
-
-_KeyPath = tuple[str | None, ...]
-"""Where an unknown field lies: keys, and `_IN_ITEMS` after the key of a list."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,8 @@ class ParsedStudies:
 def parse_studies(studies: Iterable[bytes], *, identified: bool = False) -> ParsedStudies:
     """Type some studies (JSON bytes), taken from `studies` a few at a time.
 
-    `identified` says that `identity.identify` found an NCT id in each of them: they are JSON objects
-    then, and need no check of that. Never fails on content: what cannot be typed is in `rejections`.
+    `identified` says that each of them is sound: `identity.identify` found an NCT id in it and
+    nothing odd about it (`identity.may_be_odd`). They need no check of that then. Never fails on content: what cannot be typed is in `rejections`.
     """
     tables = [study_arrow_schema().empty_table()]
     whole = ParsedStudies(tables[0], [])
@@ -126,7 +132,7 @@ def _parse_batch(studies: list[bytes], *, identified: bool) -> ParsedStudies:
     rejections: list[Rejection] = []
     sound = list(range(len(studies)))
     if not identified:
-        reasons = map(syntax_error, studies)
+        reasons = map(why_refused, studies)
         rejections = [Rejection(index, reason) for index, reason in enumerate(reasons) if reason]
         unsound = {rejection.index for rejection in rejections}
         sound = [index for index in sound if index not in unsound]
@@ -134,8 +140,9 @@ def _parse_batch(studies: list[bytes], *, identified: bool) -> ParsedStudies:
     # and the reader takes one line for one row.
     lines = [studies[index].replace(b"\n", b" ").replace(b"\r", b" ") for index in sound]
     inferred = _infer(lines)
-    if inferred is None:
+    if inferred is None or _has_infinite(inferred):
         # Either a known field has a wrong type, or an unknown one differs from study to study.
+        lines = _with_whole_numbers(lines)
         mistyped = dict(_find_mistyped(lines))
         rejections += [Rejection(sound[index], reason) for index, reason in mistyped.items()]
         rejections.sort(key=lambda rejection: rejection.index)
@@ -156,28 +163,87 @@ def _parse_batch(studies: list[bytes], *, identified: bool) -> ParsedStudies:
     return ParsedStudies(typed, sound, rejections, extras)
 
 
-def syntax_error(study: bytes) -> str | None:
-    """Why these bytes are not one JSON object; None if they are.
-
-    Arrow's reader takes two objects on a line for two rows and an empty line for none, does not look
-    at the encoding of strings, and overflows the stack on deep nesting.
-    """
-    try:
-        _SYNTAX.decode(study)
-        str(study, "utf-8")
-    except RecursionError:
-        return "JSON is nested too deeply"
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return str(error)
-    return None if study.lstrip()[:1] == b"{" else "JSON is not an object"
-
-
 def _infer(lines: list[bytes]) -> pa.Table | None:
     """The lines with the fields that the model does not know; None if they cannot be typed."""
     try:
         return _read(lines, "infer")
     except pa.ArrowInvalid:
         return None
+
+
+def _has_infinite(studies: pa.Table) -> bool:
+    """Whether a number is larger than a float can hold; Arrow makes infinity of it."""
+    for path in _number_paths():
+        for column in studies[path[0]].chunks:
+            found = column
+            for step in path[1:]:
+                found = found.flatten() if step is IN_ITEMS else found.field(step)
+            if pc.any(pc.is_inf(found)).as_py():
+                return True
+    return False
+
+
+@cache
+def _number_paths() -> tuple[Path, ...]:
+    return tuple(path for path, kind in _leaf_types().items() if kind == pa.float64())
+
+
+@cache
+def _leaf_types() -> Mapping[Path, pa.DataType]:
+    """The types of the model's leaf fields by path."""
+    return dict(_leaf_types_below(pa.struct(list(study_arrow_schema())), ()))
+
+
+def _leaf_types_below(kind: pa.DataType, path: Path) -> Iterator[tuple[Path, pa.DataType]]:
+    if pa.types.is_list(kind):
+        yield from _leaf_types_below(kind.value_type, (*path, IN_ITEMS))
+    elif pa.types.is_struct(kind):
+        for each in kind:
+            yield from _leaf_types_below(each.type, (*path, each.name))
+    else:
+        yield path, kind
+
+
+def _with_whole_numbers(lines: list[bytes]) -> list[bytes]:
+    """The lines with whole numbers spelled `12.0` or `1e3` as Arrow takes them, which is `12` and `1000`."""
+    decode = _typed_decoder().decode
+    spelled_anew = []
+    for line in lines:
+        try:
+            decode(line)
+        except msgspec.ValidationError:
+            spelled_anew.append(_spelled_anew(line))
+        else:
+            spelled_anew.append(line)
+    return spelled_anew
+
+
+def _spelled_anew(line: bytes) -> bytes:
+    types = _leaf_types()
+    kept, position = [], 0
+    for leaf in leaves(line):
+        if leaf.raw[:1] != b'"' and types.get(leaf.path) == pa.int64():
+            number = _whole_number(_EXACT.decode(leaf.raw))
+            if number is not None:
+                kept += [line[position : leaf.start], b"%d" % number]
+                position = leaf.end
+    return b"".join([*kept, line[position:]])
+
+
+def _exact(text: str) -> Decimal:
+    """A number as spelled; one whose exponent is beyond all bounds is none."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("nan")
+
+
+def _whole_number(value: Any) -> int | None:
+    """The 64-bit integer that a decoded value is, if it is one."""
+    if isinstance(value, Decimal) and (value.is_zero() or value.adjusted() <= _MOST_DIGITS):
+        value = int(value) if value == value.to_integral_value() else None
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_whole and _LEAST <= value <= _MOST else None
 
 
 def _find_mistyped(lines: list[bytes]) -> Iterator[tuple[int, str]]:
@@ -189,7 +255,7 @@ def _find_mistyped(lines: list[bytes]) -> Iterator[tuple[int, str]]:
             decode(line)
         except msgspec.ValidationError:
             if reason := _why_mistyped([line]):
-                yield index, reason
+                yield index, _misfit(line) or reason
                 continue
         trusted.append(index)
     # The two parsers may differ in what they take for a number: log2(n) readings for each such line.
@@ -198,7 +264,7 @@ def _find_mistyped(lines: list[bytes]) -> Iterator[tuple[int, str]]:
         part = pending.pop()
         reason = _why_mistyped([lines[index] for index in part])
         if reason and len(part) == 1:
-            yield part[0], reason
+            yield part[0], _misfit(lines[part[0]]) or reason
         elif reason:
             middle = len(part) // 2
             pending += [part[middle:], part[:middle]]
@@ -207,10 +273,64 @@ def _find_mistyped(lines: list[bytes]) -> Iterator[tuple[int, str]]:
 def _why_mistyped(lines: list[bytes]) -> str | None:
     """Why Arrow refuses these lines; None if it does not."""
     try:
-        _read(lines, "ignore")
+        if _has_infinite(_read(lines, "ignore")):
+            return "a number is out of range"
     except pa.ArrowInvalid as error:
-        return _ROW_NUMBER.sub("", str(error))
+        reason = _ROW_NUMBER.sub("", str(error))
+        return _COLUMN.sub(lambda match: f"{_dotted(match[1])}: ", reason)
     return None
+
+
+def _dotted(path: str) -> str:
+    """A path as Arrow spells it, in the registry's spelling."""
+    return path.replace("/[]", "[]").removeprefix("/").replace("/", ".")
+
+
+def _misfit(line: bytes) -> str | None:
+    """In which field a sound study does not fit the field tree, what belongs there, what is there."""
+    study = _EXACT.decode(line)
+    for path, expected, found in _misfits(study, pa.struct(list(study_arrow_schema())), ()):
+        return f"{spelled(path)}: expected {expected}{FOUND}{excerpt(_SPELL.encode(found))}"
+    return None
+
+
+def _misfits(value: Any, kind: pa.DataType, path: Path) -> Iterator[tuple[Path, str, Any]]:
+    if value is None:
+        return
+    if pa.types.is_list(kind):
+        if isinstance(value, list):
+            for item in value:
+                yield from _misfits(item, kind.value_type, (*path, IN_ITEMS))
+        else:
+            yield path, "a list", value
+    elif pa.types.is_struct(kind):
+        if isinstance(value, dict):
+            for each in kind:
+                yield from _misfits(value.get(each.name), each.type, (*path, each.name))
+        else:
+            yield path, "an object", value
+    elif not _FITS[kind](value):
+        yield path, _EXPECTED[kind], value
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return False
+    return Decimal(value).is_finite() and abs(Decimal(value)) <= Decimal(sys.float_info.max)
+
+
+_FITS: Mapping[pa.DataType, Callable[[Any], bool]] = {
+    pa.string(): lambda value: isinstance(value, str),
+    pa.bool_(): lambda value: isinstance(value, bool),
+    pa.int64(): lambda value: _whole_number(value) is not None,
+    pa.float64(): _is_number,
+}
+_EXPECTED = {
+    pa.string(): "text",
+    pa.bool_(): "true or false",
+    pa.int64(): f"a whole number from {_LEAST} to {_MOST}",
+    pa.float64(): "a number of double precision",
+}
 
 
 @cache
@@ -248,10 +368,10 @@ def _read(lines: Sequence[bytes], unexpected_field_behavior: str) -> pa.Table:
     )
 
 
-def _unknown_in_type(found: pa.DataType, known: pa.DataType, path: _KeyPath) -> Iterator[_KeyPath]:
+def _unknown_in_type(found: pa.DataType, known: pa.DataType, path: Path) -> Iterator[Path]:
     """The paths of fields that a type has and the known one has not."""
     if pa.types.is_list(found):
-        yield from _unknown_in_type(found.value_type, known.value_type, (*path, _IN_ITEMS))
+        yield from _unknown_in_type(found.value_type, known.value_type, (*path, IN_ITEMS))
     elif pa.types.is_struct(found):
         for each in found:
             position = known.get_field_index(each.name)
@@ -263,15 +383,13 @@ def _unknown_in_type(found: pa.DataType, known: pa.DataType, path: _KeyPath) -> 
                 )
 
 
-def _unknown_in_json(study: dict[str, Any]) -> Iterator[_KeyPath]:
+def _unknown_in_json(study: dict[str, Any]) -> Iterator[Path]:
     """The paths of fields that a study has and the model has not."""
-    pending: list[tuple[Any, pa.DataType | pa.Schema, _KeyPath]] = [
-        (study, study_arrow_schema(), ())
-    ]
+    pending: list[tuple[Any, pa.DataType | pa.Schema, Path]] = [(study, study_arrow_schema(), ())]
     while pending:
         value, known, path = pending.pop()
         if isinstance(value, list):
-            pending += [(item, known.value_type, (*path, _IN_ITEMS)) for item in value]
+            pending += [(item, known.value_type, (*path, IN_ITEMS)) for item in value]
         elif isinstance(value, dict):
             for key, below in value.items():
                 position = known.get_field_index(key)
@@ -281,36 +399,56 @@ def _unknown_in_json(study: dict[str, Any]) -> Iterator[_KeyPath]:
                     pending.append((below, known.field(position).type, (*path, key)))
 
 
-def _extras(lines: Sequence[bytes], unknown: Collection[_KeyPath]) -> Iterator[Extra]:
-    """What the lines have at unknown paths, byte for byte."""
-    spelled = sorted((_spelled(path), path) for path in unknown)
-    if not spelled:
-        return
-    # Looking for the key spares nearly all lines the decoding; a key may also be spelled with escapes.
-    sought = [(name, path, msgspec.json.encode(path[-1])) for name, path in spelled]
-    for index, line in enumerate(lines):
-        may_be_escaped = b"\\u" in line or b"\\/" in line
-        for name, path, key in sought:
-            if may_be_escaped or key in line:
-                for positions, raw in _values_at(line, path, ()):
-                    if raw != b"null":
-                        yield Extra(index, name, positions, raw)
+class _Sought:
+    """Paths of unknown fields that begin alike, as a tree: what lies at this one, and below it."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.below: dict[str | None, _Sought] = {}
+
+    def add(self, path: Path) -> None:
+        """Seek what is at a path, too."""
+        node = self
+        for step in path:
+            node = node.below.setdefault(step, _Sought())
+        node.name = _as_sent(path)
+
+    def found_in(self, value: bytes | msgspec.Raw, positions: tuple[int, ...]) -> Iterator[_Found]:
+        """What a value has of it; each of its levels is decoded once."""
+        if self.name is not None:
+            yield self.name, positions, bytes(value).strip()
+        elif IN_ITEMS in self.below:
+            inner = self.below[IN_ITEMS]
+            for position, item in enumerate(_ITEMS.decode(value) or (), start=1):
+                yield from inner.found_in(item, (*positions, position))
+        else:
+            members = _MEMBERS.decode(value) or {}
+            for key in self.below.keys() & members.keys():
+                yield from self.below[key].found_in(members[key], positions)  # type: ignore[index]
 
 
-def _spelled(path: _KeyPath) -> str:
-    steps = ("[]" if step is _IN_ITEMS else f".{step}" for step in path)
+def _as_sent(path: Path) -> str:
+    """A path in the registry's spelling, its keys as they are, however odd."""
+    steps = ("[]" if step is IN_ITEMS else f".{step}" for step in path)
     return "".join(steps).removeprefix(".")
 
 
-def _values_at(
-    value: bytes | msgspec.Raw, path: _KeyPath, positions: tuple[int, ...]
-) -> Iterator[tuple[tuple[int, ...], bytes]]:
-    if not path:
-        yield positions, bytes(value).strip()
-    elif path[0] is _IN_ITEMS:
-        for position, item in enumerate(_ITEMS.decode(value) or (), start=1):
-            yield from _values_at(item, path[1:], (*positions, position))
-    else:
-        below = (_MEMBERS.decode(value) or {}).get(path[0])
-        if below is not None:
-            yield from _values_at(below, path[1:], positions)
+_Found = tuple[str, tuple[int, ...], bytes]
+"""An unknown field's path as spelled, the positions of the items it lies in, its JSON."""
+
+
+def _extras(lines: Sequence[bytes], unknown: Collection[Path]) -> Iterator[Extra]:
+    """What the lines have at unknown paths, byte for byte."""
+    if not unknown:
+        return
+    sought = _Sought()
+    for path in unknown:
+        sought.add(path)
+    # Looking for the key spares nearly all lines the decoding; a key may also be spelled with escapes.
+    keys = {msgspec.json.encode(path[-1]) for path in unknown}
+    for index, line in enumerate(lines):
+        may_have = len(keys) > _MOST_NAMES_SOUGHT or b"\\u" in line or b"\\/" in line
+        if may_have or any(key in line for key in keys):
+            for name, positions, raw in sorted(sought.found_in(line, ())):
+                if raw != b"null":
+                    yield Extra(index, name, positions, raw)

@@ -37,7 +37,6 @@ from ctg_assets.lake.history import (
     SEEN_SCHEMA,
     TOUCHED_FILE,
     TOUCHED_PERIODS_FILE,
-    UNIDENTIFIED,
     WANTED_FILE,
     ChangeKind,
     HistoryEntry,
@@ -49,6 +48,7 @@ from ctg_assets.lake.shards import ShardStore
 from ctg_assets.lake.slotting import Absence
 from ctg_assets.lake.sorted_rows import SortedRows
 from ctg_assets.lake.storage import Storage
+from ctg_assets.model.nct_ids import are_nct_ids
 
 # Longer than the microseconds by which contents of one time are told apart (`slotting.py`).
 _BETWEEN_WALKS = timedelta(milliseconds=1)
@@ -385,7 +385,7 @@ def missing_studies(
     missing = heads["nct_id"].filter(~heads["nct_id"].is_in(seen["nct_id"].implode()))
     if plan.mode is ExtractionMode.CENSUS:
         # What has no NCT id is not seen by a census.
-        missing = missing.filter(~missing.str.starts_with(UNIDENTIFIED))
+        missing = missing.to_frame().filter(are_nct_ids(pl.col("nct_id")))["nct_id"]
     return missing
 
 

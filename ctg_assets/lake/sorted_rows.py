@@ -10,7 +10,6 @@ is then sorted on its own. A small extraction is one bucket and touches no scrat
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ import pyarrow.compute as pc
 from ctg_assets.lake.history import UNIDENTIFIED
 from ctg_assets.lake.shards import SHARD_SCHEMA, ShardStore
 from ctg_assets.lake.storage import Storage
+from ctg_assets.model.nct_ids import are_nct_ids
 
 # JSON of a bucket, held twice while it is sorted. Parsing takes a row group of it at a time.
 _BUCKET_JSON_BYTES = 128 << 20
@@ -34,13 +34,12 @@ _DEAL_JSON_BYTES = 256 << 20
 
 _ROWS_AT_A_TIME = 4000
 
-_NCT_ID = re.compile(r"NCT[0-9]{8}")
 _HASH_DIGITS = 16
 
 _SCRATCH_PREFIX = "compact-"
 
 SORTED_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("page", pa.int32())])
-"""A shard's rows with their page; `nct_id` is never NULL, see `is_identified`."""
+"""A shard's rows with their page; `nct_id` is never NULL, see `keys`."""
 
 
 _FACTS = pa.schema(
@@ -48,9 +47,16 @@ _FACTS = pa.schema(
 )
 
 
-def is_identified(nct_id: str) -> bool:
-    """Whether this is an NCT id, and not what stands in its place."""
-    return _NCT_ID.fullmatch(nct_id) is not None
+def keys(nct_id: pl.Expr, content_hash: pl.Expr) -> pl.Expr:
+    """What rows of shards are known by: the NCT id, or where there is none a digest of the content."""
+    digest = pl.lit(UNIDENTIFIED) + content_hash.str.head(_HASH_DIGITS)
+    return pl.when(are_nct_ids(nct_id)).then(nct_id).otherwise(digest)
+
+
+def page_keys(shards: ShardStore, extraction_id: str, page: int) -> list[str]:
+    """What the rows of a page are known by, see `keys`."""
+    rows = pl.DataFrame(shards.read(extraction_id, page, ["nct_id", "content_hash"]))
+    return rows.select(keys(pl.col("nct_id"), pl.col("content_hash")))["nct_id"].to_list()
 
 
 class SortedRows:
@@ -70,9 +76,8 @@ class SortedRows:
         """What the shards hold: page, row, nct_id, content_hash, last_update_post_date; by NCT id.
 
         A study seen on two pages counts once; the one updated last wins, then the one seen last. With
-        `every_content` each of its contents counts once. Rows that have no NCT id of the form NCT
-        followed by eight digits cannot be told apart but by their content, so a digest of it stands
-        for the id.
+        `every_content` each of its contents counts once. Rows without an NCT id cannot be told apart
+        but by their content, so a digest of it stands for the id.
         """
         frames = [
             pl.DataFrame(self._shards.read(extraction_id, page, _FACTS.names))
@@ -80,12 +85,10 @@ class SortedRows:
             .with_columns(pl.lit(page, pl.Int32).alias("page"))
             for page in self._shards.pages(extraction_id)
         ]
-        identified = pl.col("nct_id").str.contains(f"^{_NCT_ID.pattern}$").fill_null(value=False)
-        digest = pl.lit(UNIDENTIFIED) + pl.col("content_hash").str.head(_HASH_DIGITS)
         none = pl.DataFrame(_FACTS.empty_table()).with_row_index("row")
         none = none.with_columns(pl.lit(None, pl.Int32).alias("page"))
         rows = pl.concat([none, *frames]).with_columns(
-            nct_id=pl.when(identified).then("nct_id").otherwise(digest)
+            nct_id=keys(pl.col("nct_id"), pl.col("content_hash"))
         )
         one = ["nct_id", "content_hash"] if every_content else ["nct_id"]
         return rows.sort("nct_id", "last_update_post_date", "page", "row", nulls_last=False).unique(

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.model import values
+from ctg_assets.model.nct_ids import EXPECTED, are_nct_ids
 from ctg_assets.model.tables.declaration import RowFilter, Source, enclosing_lists
 
 
@@ -129,10 +130,11 @@ class Levels:
     def nct_number(self) -> pl.Series:
         """The number of each study's NCT id."""
         nct_id = self.studies.read("nct_id")
-        right = pc.fill_null(pc.match_substring_regex(nct_id, "^NCT[0-9]{8}$"), False)
+        named = pl.DataFrame({"nct_id": nct_id}).select(are_nct_ids(pl.col("nct_id")))
+        right = named["nct_id"].to_arrow()
         if not pc.all(right, min_count=0).as_py():
             example = nct_id.filter(pc.invert(right))[0].as_py()
-            message = f"the snapshot has NCT id {example!r}; expected NCT and eight digits"
+            message = f"the snapshot has NCT id {example!r}; expected {EXPECTED}"
             raise FlattenError(message)
         return series(pc.utf8_slice_codeunits(nct_id, 3).cast(pa.int64()))
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+VERSION_HOLDER = ("derivedSection", "miscInfoModule", "versionHolder")
+"""Where it lies: the day of the registry's data refresh."""
+
 
 def without_volatile(study: Any) -> Any:
     """A decoded study without `derivedSection.miscInfoModule.versionHolder`; the study itself stays as it is.

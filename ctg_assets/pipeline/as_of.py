@@ -14,9 +14,9 @@ import polars as pl
 import pyarrow as pa
 
 from ctg_assets.lake.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_contents
-from ctg_assets.lake.history import UNIDENTIFIED
 from ctg_assets.model.extras import EXTRAS, extras_rows
 from ctg_assets.model.flatten import flatten
+from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.pipeline.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.warehouse.builds import BuildRecord
@@ -73,7 +73,7 @@ def load_as_of(
     contents = contents_at(lake, at)
     shapes = study_shapes()
     digest = hashlib.sha256("".join(contents["content_hash"]).encode()).hexdigest()
-    identified = contents.filter(~pl.col("nct_id").str.starts_with(UNIDENTIFIED))
+    identified = contents.filter(are_nct_ids(pl.col("nct_id")))
     return load_tables(
         address,
         shapes,

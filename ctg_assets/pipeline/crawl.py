@@ -13,7 +13,6 @@ are asked for by ids, each by itself, but all of them must be of one data versio
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -29,6 +28,8 @@ from ctg_assets.lake.extractions import (
     planned_pages,
 )
 from ctg_assets.lake.shards import ShardInfo, ShardStore, empty_shard, first_missing_page
+from ctg_assets.lake.sorted_rows import page_keys
+from ctg_assets.model.nct_ids import is_askable
 from ctg_assets.registry.client import PageRequest, RegistryClient
 from ctg_assets.registry.errors import PageTokenRejectedError
 
@@ -45,9 +46,6 @@ _CENSUS_FIELDS = ("NCTId", "LastUpdatePostDate")
 # Ids are part of the URL. Servers and what stands before them commonly refuse request lines of more than
 # 8 kB; with its separator, which travels as %7C, an id takes 14 bytes, so this is less than half of that.
 IDS_PER_REQUEST = 250
-
-# What the registry accepts as an id; a single other one would have it refuse all that it is asked with.
-_ASKABLE_ID = re.compile(r"NCT0*[1-9][0-9]{0,7}", re.ASCII)
 
 # The most that the registry returns at a time, so that an answer to ids is never cut in two.
 _LARGEST_PAGE = 1000
@@ -237,7 +235,7 @@ class Crawler:
         if plan.mode is ExtractionMode.PICKED:
             first = (page - 1) * plan.page_size
             ids = self._extractions.ids(plan.extraction_id)[first : first + plan.page_size]
-            askable = tuple(filter(_ASKABLE_ID.fullmatch, ids))
+            askable = tuple(filter(is_askable, ids))
             # By id alone: whether a study is still in the scope is for the recording to tell.
             return PageRequest("", _LARGEST_PAGE, ids=askable) if askable else None
         if page > 1 and token is None:
@@ -300,8 +298,7 @@ class Crawler:
         ids: set[str] = set()
         pages = rows = json_bytes = 0
         for info in self._shards.infos(plan.extraction_id):
-            page_ids = self._shards.read(plan.extraction_id, info.page, ["nct_id"])["nct_id"]
-            ids.update(page_ids.drop_null().to_pylist())
+            ids.update(page_keys(self._shards, plan.extraction_id, info.page))
             pages += 1
             rows += info.studies
             json_bytes += info.json_bytes

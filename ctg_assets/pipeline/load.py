@@ -15,7 +15,7 @@ from itertools import chain
 from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.extractions import parse_data_timestamp
 from ctg_assets.lake.snapshots import Ancestor, SnapshotManifest
-from ctg_assets.lake.sorted_rows import is_identified
+from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.pipeline.dbt_project import project_fingerprint
 from ctg_assets.pipeline.next_step import WarehouseState
 from ctg_assets.pipeline.row_sources import Rows, row_sources, staging_shapes
@@ -119,7 +119,7 @@ def _load_changes(
     appended: dict[str, int] = {}
     for source in row_sources():
         appended |= source.appended(lake, manifest.lineage[base])
-    changed = [n for n in lake.snapshots.replaced(manifest.snapshot_id, base) if is_identified(n)]
+    changed = [n for n in lake.snapshots.replaced(manifest.snapshot_id, base) if is_nct_id(n)]
     exchanges = chain.from_iterable(
         source.changes(lake, manifest, base) for source in row_sources()
     )

@@ -15,8 +15,9 @@ import polars as pl
 import pyarrow as pa
 
 from ctg_assets.lake.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_contents
-from ctg_assets.lake.history import UNIDENTIFIED, HistoryEntry
+from ctg_assets.lake.history import HistoryEntry
 from ctg_assets.model.flatten import flatten
+from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.pipeline.as_of import current_at
 from ctg_assets.pipeline.model_sql import ModelSql, compile_models
 from ctg_assets.pipeline.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes
@@ -74,7 +75,7 @@ def rebuild_months(
     dbts = month_of_next_build(address, monthly, compiled.models[_FACT].sql)
     months = {month: at for month, at in months.items() if month != dbts}
     periods = lake.history.periods()
-    identified = periods.filter(~pl.col("nct_id").str.starts_with(UNIDENTIFIED))
+    identified = periods.filter(are_nct_ids(pl.col("nct_id")))
     shapes = [shape for shape in study_shapes() if shape.name in compiled.sources]
     rebuilt = []
     with past_months(address, monthly, shapes) as writer:

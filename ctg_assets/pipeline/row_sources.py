@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ctg_assets.lake.ahead import Ahead
 from ctg_assets.lake.former import FormerStudies
@@ -19,7 +18,6 @@ from ctg_assets.lake.history import (
     CHANGES_FILE,
     FIELD_CHANGES_FILE,
     TYPED_EVENTS_FILE,
-    UNIDENTIFIED,
     HistoryEntry,
 )
 from ctg_assets.lake.snapshots import Ancestor, SnapshotManifest
@@ -33,6 +31,7 @@ from ctg_assets.model.history_tables import (
     STUDY_FIELD_CHANGES,
     STUDY_VERSIONS,
 )
+from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.pipeline.services import Lake
@@ -210,7 +209,7 @@ def _touched(lake: Lake, entries: Sequence[HistoryEntry]) -> pl.Series:
 def _version_rows(periods: pl.DataFrame) -> Iterator[pa.Table]:
     is_current = pl.col("valid_to").is_null()
     rows = (
-        periods.filter(~pl.col("nct_id").str.starts_with(UNIDENTIFIED))
+        periods.filter(are_nct_ids(pl.col("nct_id")))
         .with_columns(
             is_current=is_current,
             first_observed_at=pl.col("valid_from").min().over("nct_id", "content_hash"),
@@ -223,4 +222,5 @@ def _version_rows(periods: pl.DataFrame) -> Iterator[pa.Table]:
 
 
 def _identified(rows: pa.Table) -> pa.Table:
-    return rows.filter(pc.invert(pc.starts_with(rows["nct_id"], UNIDENTIFIED)))
+    of_studies = pl.DataFrame(rows.select(["nct_id"])).select(are_nct_ids(pl.col("nct_id")))
+    return rows.filter(of_studies["nct_id"].to_arrow())

@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import httpx
 import msgspec
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
+from ctg_assets.model.json_text import cut_list
 from ctg_assets.model.published import PublishedEnum, PublishedField
 from ctg_assets.registry.errors import (
     BadRequestError,
@@ -124,6 +125,14 @@ class _PageEnvelope(msgspec.Struct):
     studies: list[msgspec.Raw]
     nextPageToken: str | None = None  # noqa: N815 - the API's spelling
     totalCount: int | None = None  # noqa: N815 - the API's spelling
+
+
+class _PageAround(msgspec.Struct):
+    nextPageToken: str | None = None  # noqa: N815 - the API's spelling
+    totalCount: int | None = None  # noqa: N815 - the API's spelling
+
+    def with_studies(self, studies: list[bytes]) -> _PageEnvelope:
+        return _PageEnvelope(list(map(msgspec.Raw, studies)), self.nextPageToken, self.totalCount)
 
 
 class _VersionAnswer(msgspec.Struct):
@@ -321,6 +330,11 @@ class RegistryClient:
             )
             raise PermanentRegistryError(message) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if answer_type is _PageEnvelope and (cut := cut_list(body, "studies")) is not None:
+                # A study that cannot be decoded is no reason to go without the others.
+                around, studies = cut
+                envelope = self._decode(path, around, _PageAround)
+                return cast("_Answer", envelope.with_studies(studies))
             message = f"{self.api_url}{path} answered with broken JSON ({error}): {_excerpt(body)}"
             raise TransientRegistryError(message) from error
         if isinstance(answer, _VersionAnswer):

@@ -26,7 +26,7 @@ from ctg_assets.lake.snapshots import (
     SnapshotStore,
     snapshot_schema,
 )
-from ctg_assets.lake.sorted_rows import is_identified
+from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.lake.storage import Storage
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.lake.helpers import (
@@ -62,7 +62,7 @@ def title_of(row: dict[str, Any]) -> Any:
 def test_a_snapshot(any_storage: Storage, tmp_path: Path) -> None:
     """One typed row a study, sorted by NCT id, with its hash, date and page; the manifest tells the rest."""
     studies = [
-        study(f"NCT0000000{digit}", f"2026-01-0{digit}", f"T{digit}") for digit in (3, 1, 4, 2)
+        study(f"NCT0000002{digit}", f"2026-01-0{digit}", f"T{digit}") for digit in (3, 1, 4, 2)
     ]
     before = datetime.now(UTC)
     manifest = compacted(any_storage, tmp_path / "scratch", in_pages(studies, 2), query="x")
@@ -71,7 +71,7 @@ def test_a_snapshot(any_storage: Storage, tmp_path: Path) -> None:
     [batch] = store.batches(ID)
     assert batch.schema.equals(snapshot_schema())
     rows = batch.to_pylist()
-    assert [row["nct_id"] for row in rows] == [f"NCT0000000{digit}" for digit in (1, 2, 3, 4)]
+    assert [row["nct_id"] for row in rows] == [f"NCT0000002{digit}" for digit in (1, 2, 3, 4)]
     assert [row["page"] for row in rows] == [1, 2, 1, 2]
     assert [title_of(row) for row in rows] == ["T1", "T2", "T3", "T4"]
     for row in rows:
@@ -142,18 +142,30 @@ def test_the_newest_of_a_study_wins(
 
 
 BAD_STUDIES = {
-    "no id": (study(None), None, "no NCT id"),
-    "empty id": (study(""), None, "no NCT id"),
-    "id of a wrong type": (study(17), None, "no NCT id"),
-    "not a study": (b"{}", None, "no NCT id"),
-    "short id": (study("NCT123"), "NCT123", "no NCT id"),
-    "id of another registry": (study("ISRCTN12345678"), "ISRCTN12345678", "no NCT id"),
-    "digits of another script": (study("NCT\u0661" + "0" * 7), "NCT\u0661" + "0" * 7, "no NCT id"),
-    "id and more": (study("NCT000000011"), "NCT000000011", "no NCT id"),
+    "no id": (study(None), None, "nctId: expected NCT and eight digits"),
+    "empty id": (study(""), None, "nctId: expected NCT and eight digits"),
+    "id of a wrong type": (study(17), None, "nctId: expected NCT and eight digits"),
+    "not a study": (b"{}", None, "nctId: expected NCT and eight digits"),
+    "short id": (study("NCT123"), "NCT123", "nctId: expected NCT and eight digits"),
+    "id of another registry": (
+        study("ISRCTN12345678"),
+        "ISRCTN12345678",
+        "nctId: expected NCT and eight digits",
+    ),
+    "digits of another script": (
+        study("NCT\u0661" + "0" * 7),
+        "NCT\u0661" + "0" * 7,
+        "nctId: expected NCT and eight digits",
+    ),
+    "id and more": (study("NCT000000011"), "NCT000000011", "nctId: expected NCT and eight digits"),
     "broken": (b'{"protocolSection":', None, "truncated"),
-    "bad encoding": (b'{"a":"\xff"}', None, "utf-8"),
-    "nested deeply": (b"[" * 9_000, None, "too deeply"),
-    "mistyped": (study("NCT00000005", hasResults=[]), "NCT00000005", "/hasResults"),
+    "bad encoding": (b'{"a":"\xff"}', None, "a: expected text in UTF-8; found"),
+    "nested deeply": (b"[" * 9_000, None, "expected at most 64 levels of nesting"),
+    "mistyped": (
+        study("NCT00000005", hasResults=[]),
+        "NCT00000005",
+        "hasResults: expected true or false; found []",
+    ),
 }
 
 
@@ -176,7 +188,7 @@ def test_a_bad_study_goes_to_quarantine(
     assert reason in row.pop("reason")
     assert row == {"nct_id": nct_id, "extraction_id": ID, "page": 2, "study": bad}
     assert (manifest.studies, manifest.quarantined) == (3, 1)
-    assert manifest.distinct_ids == 3 + bool(nct_id and is_identified(nct_id))
+    assert manifest.distinct_ids == 3 + bool(nct_id and is_nct_id(nct_id))
     assert sum(manifest.quarantine_reasons.values()) == 1
     assert manifest.json_bytes == sum(map(len, good))
     assert "study" not in SnapshotStore(storage).quarantine(ID).column_names
@@ -233,7 +245,7 @@ def test_values_outside_the_model_are_kept(storage: Storage, tmp_path: Path) -> 
     ]
 
 
-ids = st.sampled_from([f"NCT0000000{digit}" for digit in range(6)] + ["NCT1", None])
+ids = st.sampled_from([f"NCT0000002{digit}" for digit in range(6)] + ["NCT1", None])
 dates = st.sampled_from([None, "2026-01-01", "2026-02-01"])
 drift = st.sampled_from([{}, {"novel": 1}, {"novel": "x"}, {"hasResults": "no"}])
 small_studies = st.builds(
@@ -316,7 +328,7 @@ def test_row_groups_are_sized(
 ) -> None:
     """Readers get a bounded number of rows at a time, still in order; progress counts up to all."""
     monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 3)
-    made = extraction(storage, in_pages([study(f"NCT0000000{d}") for d in range(8)], 4))
+    made = extraction(storage, in_pages([study(f"NCT0000002{d}") for d in range(8)], 4))
     progress: list[tuple[int, int]] = []
     Compactor(storage, tmp_path).compact(made.extraction_id, lambda *done: progress.append(done))
     assert [batch.num_rows for batch in SnapshotStore(storage).batches(ID)] == [3, 3, 2]
@@ -347,7 +359,7 @@ def test_an_incomplete_extraction_is_refused(storage: Storage, tmp_path: Path) -
 
 def test_an_extraction_with_shards_lost_is_refused(storage: Storage, tmp_path: Path) -> None:
     """What was complete once and is no more must not pass for the whole registry."""
-    made = extraction(storage, in_pages([study(f"NCT0000000{d}") for d in range(5)], 2))
+    made = extraction(storage, in_pages([study(f"NCT0000002{d}") for d in range(5)], 2))
     storage.delete_file(f"extractions/{made.extraction_id}/pages/00002.parquet")
     with pytest.raises(
         IncompleteExtractionError, match=r"complete with 3 pages, but 2 are in .*--again"
@@ -388,7 +400,7 @@ def test_a_killed_compaction_leaves_no_snapshot(tmp_path: Path) -> None:
     """After kill -9 nothing is visible; the next run succeeds and removes what was left."""
     lake, scratch = tmp_path / "läke", tmp_path / "scratch"
     storage = Storage.local(lake)
-    made = extraction(storage, in_pages([study(f"NCT0000000{digit}") for digit in range(8)], 3))
+    made = extraction(storage, in_pages([study(f"NCT0000002{digit}") for digit in range(8)], 3))
     kill_at_signal(KILLED_COMPACTION, str(lake), str(scratch), made.extraction_id)
     store = SnapshotStore(storage)
     assert store.manifests() == []
@@ -411,7 +423,7 @@ def test_a_failure_leaves_no_snapshot(
 ) -> None:
     """An error in the middle is raised as it is, and leaves no files behind."""
     monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 1)
-    made = extraction(storage, in_pages([study(f"NCT0000000{digit}") for digit in range(4)], 2))
+    made = extraction(storage, in_pages([study(f"NCT0000002{digit}") for digit in range(4)], 2))
 
     def stop(done: int, total: int) -> None:
         message = f"stopped at {done} of {total}"
@@ -456,7 +468,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         storage = Storage.local(tmp_path / str(copies))
         pages = [
             [
-                raw.replace(source.nct_id(index).encode(), b"NCT%d%07d" % (copy, index), 1)
+                raw.replace(source.nct_id(index).encode(), b"NCT%d%07d" % (copy + 1, index), 1)
                 for index, raw in enumerate(studies)
             ]
             for copy in range(copies)

@@ -119,9 +119,11 @@ def test_mistyped_studies_are_singled_out(studies: list[bytes]) -> None:
     assert parsed.accepted == [i for i, raw in enumerate(studies) if raw == GOOD]
     for rejection in parsed.rejections:
         if studies[rejection.index] == MISTYPED:
-            assert rejection.reason == "Column(/hasResults) changed from boolean to string"
+            assert rejection.reason.startswith('hasResults: expected true or false; found "')
         if studies[rejection.index] == MISTYPED_DEEP:
-            assert "/protocolSection/identificationModule/briefTitle" in rejection.reason
+            assert (
+                "protocolSection.identificationModule.briefTitle: expected text" in rejection.reason
+            )
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 300, 1000])
@@ -145,26 +147,32 @@ def test_batches_make_no_difference(batch_bytes: int, monkeypatch: pytest.Monkey
         (b'{"hasResults":true}}', "trailing"),
         (b"{}{}", "trailing"),
         (b"{}\n{}", "trailing"),
-        (b'{"hasResults":tru}', "malformed"),
-        (b'{"hasResults":NaN}', "malformed"),
-        (b"\xef\xbb\xbf{}", "malformed"),
-        (b"[{}]", "not an object"),
-        (b"null", "not an object"),
-        (b'"text"', "not an object"),
-        (b'{"hasResults":' + b"[" * 100_000, "too deeply"),
-        (b'{"novel":' + b"[" * 5_000 + b"]" * 5_000 + b"}", "too deeply"),
-        (b'{"novel":"\xff"}', "utf-8"),
-        (b'{"protocolSection":{"\xff":1}}', "utf-8"),
-        (rb'{"novel":"\ud800"}', "truncated"),
-        (rb'{"novel":"\ud800\u0041"}', "surrogate"),
-        (b'{"hasResults":true,"hasResults":true}', "twice"),
-        (b'{"protocolSection":{"identificationModule":{"nctId":"a","nctId":"b"}}}', "twice"),
-        (b'{"novel":"\x01"}', ""),
-        (b'{"novel":1e999}', "too big"),
-        (study("NCT00000005", hasResults=1), "/hasResults"),
-        (study("NCT00000005", hasResults={}), "/hasResults"),
-        (study("NCT00000005", protocolSection="text"), "/protocolSection"),
-        (study(5), "nctId"),
+        (b'{"hasResults":tru}', "hasResults: expected a JSON value; found tru"),
+        (b'{"hasResults":NaN}', "hasResults: expected a JSON value; found NaN"),
+        (b"\xef\xbb\xbf{}", r"the study: expected a JSON value; found \ufeff"),
+        (b"[{}]", "the study: expected a JSON object"),
+        (b"null", "the study: expected a JSON object"),
+        (b'"text"', "the study: expected a JSON object"),
+        (b'{"hasResults":' + b"[" * 100_000, "hasResults[][][][][][][]: expected at most 64"),
+        (
+            b'{"novel":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+            "novel[][][][][][][]: expected at most 64",
+        ),
+        (b'{"novel":"\xff"}', r'novel: expected text in UTF-8; found "\xff"'),
+        (b'{"protocolSection":{"\xff":1}}', "expected as a name text in UTF-8"),
+        (rb'{"novel":"\ud800"}', "novel: expected text without unpaired surrogates"),
+        (rb'{"novel":"\ud800\u0041"}', "novel: expected text without unpaired surrogates"),
+        (b'{"hasResults":true,"hasResults":true}', "hasResults: was specified twice"),
+        (
+            b'{"protocolSection":{"identificationModule":{"nctId":"a","nctId":"b"}}}',
+            "identificationModule.nctId: was specified twice",
+        ),
+        (b'{"novel":"\x01"}', "novel: expected text without"),
+        (b'{"novel":1e999}', "novel: expected a number that is not out of range"),
+        (study("NCT00000005", hasResults=1), "hasResults: expected true or false"),
+        (study("NCT00000005", hasResults={}), "hasResults: expected true or false"),
+        (study("NCT00000005", protocolSection="text"), "protocolSection: expected an object"),
+        (study(5), "nctId: expected text; found 5"),
     ],
 )
 def test_each_kind_of_fault_has_a_reason(raw: bytes, reason: str) -> None:
@@ -183,14 +191,42 @@ def enrolled(count: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "count", ["5.0", "1e3", "9223372036854775808", '"5"', "-9223372036854775809"]
+    ("count", "value"),
+    [
+        ("12.0", 12),
+        ("1e3", 1000),
+        ("1.2e1", 12),
+        ("-0.0", 0),
+        ("0e999", 0),
+        ("9007199254740993.0", 9007199254740993),
+        ("9223372036854775807.000", 9223372036854775807),
+        ("-9.223372036854775808E18", -9223372036854775808),
+        ("1200E-2", 12),
+    ],
 )
-def test_numbers_that_are_no_integers_are_not_rounded(count: str) -> None:
-    """An integer field takes 64-bit integers as written; anything else goes to quarantine, whole."""
-    parsed = parse_studies([enrolled("9223372036854775807"), enrolled(count)])
-    check(parsed, [enrolled("9223372036854775807"), enrolled(count)])
+def test_whole_numbers_are_taken_however_they_are_spelled(count: str, value: int) -> None:
+    """A number with a point or an exponent that is whole is that number, to the last digit."""
+    parsed = parse_studies([enrolled("5"), enrolled(count), enrolled("7")])
+    found = [row["protocolSection"]["designModule"] for row in parsed.studies.to_pylist()]
+    assert [module["enrollmentInfo"]["count"] for module in found] == [5, value, 7]
+    assert parsed.rejections == []
+
+
+@pytest.mark.parametrize(
+    "count",
+    ["5.5", "1e-3", "9223372036854775808", '"5"', "-9223372036854775809", "1e19", "1e300", "true"],
+)
+def test_what_is_no_whole_number_is_not_rounded(count: str) -> None:
+    """An integer field takes whole 64-bit numbers; anything else goes to quarantine, with the field."""
+    studies = [enrolled("9223372036854775807"), enrolled(count)]
+    parsed = parse_studies(studies)
+    check(parsed, studies)
     assert parsed.accepted == [0]
-    assert "count" in parsed.rejections[0].reason or "int64" in parsed.rejections[0].reason
+    reason = parsed.rejections[0].reason
+    assert reason.startswith(
+        "protocolSection.designModule.enrollmentInfo.count: expected a whole number from"
+    )
+    assert "; found " in reason
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_many_updates_are_compared_in_portions(
     """However few contents are read and rows written at a time, each change has its own fields."""
     monkeypatch.setattr(differences, "SCATTERED_AT_A_TIME", 2)
     monkeypatch.setattr(differences, "_ROWS_AT_A_TIME", 2)
-    ids = [f"NCT0000000{digit}" for digit in range(5)]
+    ids = [f"NCT0000002{digit}" for digit in range(5)]
     lake.record(1, *(study(nct_id, title="old") for nct_id in ids))
     entry = lake.record(2, *(study(nct_id, title=f"new {nct_id}") for nct_id in ids))
     fields = lake.history.field_changes(entry.sequence)
@@ -583,7 +583,7 @@ def test_when_nobody_can_tell_nothing_is_recorded(lake: Chronicler) -> None:
 def test_progress_counts_up_to_all(lake: Chronicler, monkeypatch: pytest.MonkeyPatch) -> None:
     """The contents written are told as they are written; what is known is not written again."""
     monkeypatch.setattr(sorted_rows, "_ROWS_AT_A_TIME", 2)
-    studies = [study(f"NCT0000000{digit}") for digit in range(5)]
+    studies = [study(f"NCT0000002{digit}") for digit in range(5)]
     lake.record(1, *studies[:2])
     told: list[tuple[int, int]] = []
     lake.recorder.record(lake.extracted(2, *studies), progress=lambda *done: told.append(done))
@@ -628,8 +628,8 @@ def test_a_killed_recording_leaves_no_entry(tmp_path: Path, place: str) -> None:
     """After kill -9 the history is as before; the next run succeeds and clears away what was left."""
     folder, scratch = tmp_path / "läke", tmp_path / "scratch"
     lake = Chronicler(Storage.local(folder), scratch)
-    before = [study(f"NCT0000000{digit}") for digit in range(9)]
-    after = [study(f"NCT0000000{digit}", title="new") for digit in range(8)]
+    before = [study(f"NCT0000002{digit}") for digit in range(9)]
+    after = [study(f"NCT0000002{digit}", title="new") for digit in range(8)]
     first = lake.record(1, *before)
     known = lake.history.periods()
     name = lake.extracted(2, *after)
