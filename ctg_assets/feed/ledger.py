@@ -190,6 +190,8 @@ class Ledger:
                 WHERE sink = %s
                 """),
                 [reason, self._sink],
+                """,
+                [_storable(reason), self._sink],
             )
 
     def _write(self, accepted: Sequence[str], refused: Sequence[Refusal]) -> None:
@@ -216,7 +218,7 @@ class Ledger:
                         refusal.message.event_id,
                         refusal.message.change_seq,
                         refusal.message.nct_id,
-                        refusal.reason,
+                        _storable(refusal.reason),
                         refusal.attempts,
                         refusal.message.body.decode(),
                     )
@@ -226,6 +228,11 @@ class Ledger:
 
     def _doing(self, what: str) -> contextlib.AbstractContextManager[None]:
         return postgres_errors(f"{what} of sink {self._sink!r}")
+
+
+def _storable(reason: str) -> str:
+    """What a sink answered may hold U+0000, which Postgres' text cannot."""
+    return reason.replace("\0", "\ufffd")
 
 
 @contextlib.contextmanager

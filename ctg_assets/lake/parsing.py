@@ -37,8 +37,17 @@ _BATCH_BYTES = 16 << 20
 _ROW_NUMBER = re.compile(r"( in row \d+)$|^JSON parse error: ")
 _COLUMN = re.compile(r"^Column\((/[^)]*)\) ")
 
+
+def _exact(text: str) -> Decimal:
+    """A number as spelled; one whose exponent is beyond all bounds is none."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("nan")
+
+
 # As spelled: a float holds whole numbers up to 2^53 only.
-_EXACT = msgspec.json.Decoder(float_hook=lambda text: _exact(text))
+_EXACT = msgspec.json.Decoder(float_hook=_exact)
 _SPELL = msgspec.json.Encoder(decimal_format="number")
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -228,14 +237,6 @@ def _spelled_anew(line: bytes) -> bytes:
                 kept += [line[position : leaf.start], b"%d" % number]
                 position = leaf.end
     return b"".join([*kept, line[position:]])
-
-
-def _exact(text: str) -> Decimal:
-    """A number as spelled; one whose exponent is beyond all bounds is none."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return Decimal("nan")
 
 
 def _whole_number(value: Any) -> int | None:

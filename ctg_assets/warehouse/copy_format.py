@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from ctg_assets.model.spec import ColumnType
+from ctg_assets.model.values import without_nul
 
 # Postgres begins in 4714 BC; the value below its first is its "-infinity".
 _FIRST_DATE, _LAST_DATE = -2_440_588, 2_145_042_905
@@ -36,8 +37,8 @@ class UnencodableError(ValueError):
 def encode_rows(table: pa.Table) -> Iterator[bytes]:
     """The rows of a table as a whole binary COPY stream, piece by piece, header and end included.
 
-    Columns have the types of `ColumnType`, in the order of the COPY statement. Raises
-    UnencodableError for dates and times that Postgres does not have.
+    Columns have the types of `ColumnType`, in the order of the COPY statement; text goes as
+    `storable` gives it. Raises UnencodableError for dates and times that Postgres does not have.
     """
     for field in table.schema:
         if field.type not in _ARROW_TYPES:
@@ -45,11 +46,27 @@ def encode_rows(table: pa.Table) -> Iterator[bytes]:
             raise UnencodableError(message)
     encoder = ArrowToPostgresBinaryEncoder(table.schema)
     yield encoder.write_header()
-    for batch in _pieces(table):
+    for batch in map(_storable, _pieces(table)):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             _check_range(name, column)
         yield encoder.write_batch(batch)
     yield encoder.finish()
+
+
+def storable(table: pa.Table) -> pa.Table:
+    """The rows with U+FFFD for U+0000, which no text of Postgres can hold.
+
+    All rows come through here on their way to the database, whatever table they are of. Who compares
+    rows with those that are there compares them so.
+    """
+    return pa.Table.from_batches(map(_storable, _pieces(table)), schema=table.schema)
+
+
+def _storable(rows: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [
+        without_nul(column) if column.type == pa.string() else column for column in rows.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
 
 
 def _pieces(table: pa.Table) -> Iterator[pa.RecordBatch]:

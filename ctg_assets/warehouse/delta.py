@@ -37,6 +37,7 @@ from ctg_assets.warehouse.builds import (
     write_builds,
 )
 from ctg_assets.warehouse.connection import Connection, PostgresAddress, postgres_errors
+from ctg_assets.warehouse.copy_format import storable
 from ctg_assets.warehouse.dependents import find_foreign_keys_of_others, find_views
 from ctg_assets.warehouse.errors import (
     LoadRejectedError,
@@ -320,7 +321,7 @@ class _Delta:
             message = f"a batch has rows for {name!r}, which is not among the tables loaded"
             raise LoadRejectedError(message)
         table = self.tables[name]
-        own = conform(table.shape, rows, self.target)
+        own = storable(conform(table.shape, rows, self.target))
         table.require_own(own, self.changed)
         return own
 

@@ -26,8 +26,8 @@ from ctg_assets.lake.snapshots import (
     SnapshotStore,
     snapshot_schema,
 )
-from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.lake.storage import Storage
+from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.lake.helpers import (
     extraction,

@@ -47,7 +47,7 @@ def test_studies_in_quarantine_are_named_with_the_reason(lake: Lake, settings: S
     reasons = dict(quarantine_reasons(lake, lake.compactor.compact(plan.extraction_id)))
     assert reasons.keys() == {"NCT00000007", "-"}
     assert "hasResults" in reasons["NCT00000007"]
-    assert "no NCT id" in reasons["-"]
+    assert "nctId: expected NCT and eight digits" in reasons["-"]
 
 
 def test_a_database_that_cannot_be_reached_is_a_finding(settings: Settings) -> None:
