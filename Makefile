@@ -2,6 +2,7 @@
 PYTHON ?= python3
 DEMO_STUDIES ?= 3000
 SIZES ?= 6000 60000
+FUZZ_STUDIES ?= 1000
 # Each has a Postgres of its own, so more than there are cores gain nothing.
 TEST_PROCESSES ?= 2
 
@@ -18,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup refresh status dev demo demo-dev test lint format generate bench bench-full lock clean
+.PHONY: help setup refresh status dev demo demo-dev test fuzz lint format generate bench bench-full lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +43,9 @@ demo-dev: $(READY) ## The Dagster UI with the sensor on the demo's data
 
 test: $(READY_DEV) ## Set up what is missing and run the tests
 	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+fuzz: $(READY_DEV) ## Thousands of recorded studies with something odd in each, to the last table
+	@FUZZ_STUDIES=$(FUZZ_STUDIES) $(BIN)/pytest -q -s ctg_assets_tests/pipeline/test_odd_studies.py
 
 lint: $(READY_DEV) ## Check style, types, SQL and that generated files are current
 	@$(BIN)/ruff check .

@@ -425,7 +425,7 @@ class _Sought:
         else:
             members = _MEMBERS.decode(value) or {}
             for key in self.below.keys() & members.keys():
-                yield from self.below[key].found_in(members[key], positions)  # type: ignore[index]
+                yield from self.below[key].found_in(members[key], positions)
 
 
 def _as_sent(path: Path) -> str:
