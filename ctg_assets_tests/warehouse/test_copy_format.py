@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
