@@ -133,7 +133,8 @@ def _require(
 
 def _names(reason: str, field: str) -> bool:
     path = reason.split(": ", 1)[0]
-    return path == field or (path.startswith(f"{field}.") and '"' in path)
+    # An odd name of a field stands below the object that it is in.
+    return path == field or (path.startswith(f"{field}." if field else '"') and '"' in path)
 
 
 def _originals(number: int) -> list[dict[str, Any]]:
