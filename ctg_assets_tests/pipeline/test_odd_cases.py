@@ -46,7 +46,7 @@ _WITHOUT_ID = {
     "of another form": b'{"protocolSection":{"identificationModule":{"nctId":"ISRCTN1"}}}',
     "shorter": b'{"protocolSection":{"identificationModule":{"nctId":"NCT123"}}}',
     "with a surrogate": rb'{"protocolSection":{"identificationModule":{"nctId":"NCT0000001\ud83d"}}}',
-    "undecodable": b'{"exportedAt": tru}',
+    "undecodable": b'{"protocolSection":{"identificationModule": tru}}',
 }
 
 
