@@ -39,8 +39,8 @@ from ctg_assets.lake.identity import identify
 from ctg_assets.lake.sealed_parquet import open_sealed
 from ctg_assets.lake.shards import ShardStore, first_missing_page
 from ctg_assets.lake.snapshots import SnapshotStore, snapshot_path
-from ctg_assets.lake.sorted_rows import is_identified
 from ctg_assets.lake.storage import Storage, StorageError
+from ctg_assets.model.nct_ids import is_nct_id
 
 Fetch = Callable[[Sequence[str]], Iterable[bytes]]
 """Asks the registry for studies by their ids; those that it does not have are left out."""
@@ -340,7 +340,7 @@ class Mender:
         self, lost: list[dict[str, object]], found: list[dict[str, object]]
     ) -> list[dict[str, object]]:
         """Take lost contents from the registry where it still has the same; returns the others."""
-        asked = sorted({str(row["nct_id"]) for row in lost if is_identified(str(row["nct_id"]))})
+        asked = sorted({str(row["nct_id"]) for row in lost if is_nct_id(str(row["nct_id"]))})
         if self._fetch is None or not asked:
             return lost
         there = {identify(study).content_hash: study for study in self._fetch(asked)}
