@@ -71,7 +71,7 @@ def test_all_but_one_are_typed(recorded: Recorded) -> None:
     assert row["nct_id"] == MISTYPED
     assert row["study"] in recorded.lines
     assert row["reason"] == (
-        "Column(/protocolSection/designModule/patientRegistry) changed from boolean to string"
+        'protocolSection.designModule.patientRegistry: expected true or false; found "Yes"'
     )
 
 

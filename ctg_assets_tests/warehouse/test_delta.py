@@ -575,11 +575,6 @@ def _bad_rows() -> dict[str, tuple[str, str, pa.Table]]:
             "conditions",
             table(CONDITIONS, [(first, None, "x", 2), (first + 1, study, "x", 2)]),
         ),
-        "a NUL character": (
-            "rows into staging.keywords: invalid byte sequence",
-            "keywords",
-            table(KEYWORDS, [(first, first, "\0")]),
-        ),
         "another table": ("rows for 'designs', which is not", "designs", pa.table({})),
         "other columns": (
             "rows for staging.studies do not have its columns",
