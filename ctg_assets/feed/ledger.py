@@ -189,8 +189,6 @@ class Ledger:
                     failing_since = coalesce(failing_since, now())
                 WHERE sink = %s
                 """),
-                [reason, self._sink],
-                """,
                 [_storable(reason), self._sink],
             )
 
@@ -231,7 +229,7 @@ class Ledger:
 
 
 def _storable(reason: str) -> str:
-    """What a sink answered may hold U+0000, which Postgres' text cannot."""
+    """What a sink answered may hold U+0000, which the text of Postgres cannot."""
     return reason.replace("\0", "\ufffd")
 
 
