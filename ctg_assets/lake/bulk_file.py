@@ -130,9 +130,7 @@ def _read_packed(name: str, stream: IO[bytes], left_out: LeftOut) -> Iterator[Re
     stream, head = unpacked(stream)
     if head.startswith(ZIP_MAGICS):
         if not stream.seekable():
-            message = (
-                f"{name} is a zip inside a compression that cannot be searched; unpack it first"
-            )
+            message = f"{name} is {kind_of(head)}"
             raise BulkFileError(message)
         yield from _read_zip(name, stream, left_out)
         return

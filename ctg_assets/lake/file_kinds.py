@@ -45,6 +45,11 @@ _ENCODINGS = (
 )
 
 _KINDS = (
+    # One that can be searched is read and does not come to be named.
+    (
+        rb"PK(\x03\x04|\x05\x06)",
+        "a zip inside a compression that cannot be searched; unpack it first",
+    ),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
     (rb"Rar!", "a RAR archive; unpack it first"),
     (rb"(?s).{257}ustar", "a tar archive; unpack it, and import its files or a zip of them"),
