@@ -154,13 +154,26 @@ def test_pages_before_the_range_are_walked_too(crawler: Crawler, lake: Lake) -> 
 def test_a_lost_page_is_walked_again(
     crawler: Crawler, lake: Lake, simulator: RunningSimulator
 ) -> None:
-    """From the first gap on, pages are asked for anew, with the token of the page before it."""
+    """A lost page is asked for anew; those after it stay, since they were asked with its token."""
     plan = crawler.plan(query="", page_size=10)
     _walk(crawler, plan, last_page=2)
     lake.storage.delete_file(f"extractions/{plan.extraction_id}/pages/00001.parquet")
     asked = len(simulator.requests)
+    assert _walk(crawler, plan) == [(1, True), (2, False), (3, True)]
+    assert _page_requests(simulator, asked) == 2
+    assert studies_of(lake, plan.extraction_id) == _all_of(simulator.version.index.source)
+
+
+def test_a_page_that_does_not_follow_a_lost_one_is_walked_again(
+    crawler: Crawler, lake: Lake, simulator: RunningSimulator
+) -> None:
+    """A page asked with another token than the page before it leads to is asked for anew."""
+    plan = crawler.plan(query="", page_size=10)
+    _walk(crawler, plan, last_page=2)
+    other = msgspec.structs.replace(lake.shards.info(plan.extraction_id, 2), token="other")
+    lake.shards.write(other, [])
+    lake.storage.delete_file(f"extractions/{plan.extraction_id}/pages/00001.parquet")
     assert _walk(crawler, plan) == [(1, True), (2, True), (3, True)]
-    assert _page_requests(simulator, asked) == 3
     assert studies_of(lake, plan.extraction_id) == _all_of(simulator.version.index.source)
 
 
