@@ -13,6 +13,7 @@ from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets_tests.dbt.projects import dbt_on, load, rows, values
 from ctg_assets_tests.model.snapshots import snapshot
+from ctg_assets_tests.warehouse.helpers import take_as_built
 
 MESH = {"meshes": [{"id": "D001249", "term": "Asthma"}], "ancestors": []}
 
@@ -115,7 +116,6 @@ CREATE SCHEMA staging_views;
 CREATE VIEW staging_views.stg_conditions AS SELECT id, nct_id FROM staging.conditions;
 CREATE VIEW public.conditions_counted AS SELECT count(*) FROM staging_views.stg_conditions;
 CREATE VIEW staging_views.stg_keywords AS SELECT 'a column that is gone' AS mood;
-CREATE VIEW public.moods AS SELECT mood FROM staging_views.stg_keywords;
 """
 DATA_TIMESTAMP = datetime(2024, 5, 31, 23, 30, tzinfo=UTC)
 
@@ -134,6 +134,7 @@ def built(
     load(address, snapshot(FULL, SPARSE, WITHHELD), DATA_TIMESTAMP)
     with connect(address) as connection:
         connection.execute(OLDER_VIEWS)
+    take_as_built(address, "staging_views")
     said = dbt_on(address, tmp_path_factory.mktemp("dbt"), "build")
     return address, said
 
@@ -310,9 +311,30 @@ def test_every_column_is_described_in_the_database(
 
 
 def test_a_build_keeps_views_that_people_made(built: tuple[PostgresAddress, str]) -> None:
-    """A view on a staging view stays when that gets more columns, and goes only with a column it may use."""
+    """A view on a staging view stays when that gets more columns."""
     assert values(built[0], "SELECT * FROM public.conditions_counted") == [(3,)]
-    assert values(built[0], "SELECT to_regclass('public.moods')") == [(None,)]
+
+
+def test_a_view_on_a_column_that_goes_stops_what_would_drop_it(
+    built: tuple[PostgresAddress, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The build names somebody's view that stands in the way and leaves it; without it, it goes on."""
+    address, _ = built
+    with connect(address) as connection:
+        connection.execute("DROP VIEW staging_views.stg_keywords")
+        connection.execute("CREATE VIEW staging_views.stg_keywords AS SELECT 'gone' AS mood")
+        connection.execute(
+            "CREATE VIEW public.moods AS SELECT mood FROM staging_views.stg_keywords"
+        )
+    take_as_built(address, "staging_views")
+    build = ["run", "--select", "stg_keywords"]
+    with pytest.raises(AssertionError, match="view moods depends on view"):
+        dbt_on(address, tmp_path_factory.mktemp("dbt"), *build)
+    assert values(address, "SELECT mood FROM public.moods") == [("gone",)]
+    with connect(address) as connection:
+        connection.execute("DROP VIEW public.moods")
+    dbt_on(address, tmp_path_factory.mktemp("dbt"), *build)
+    assert values(address, "SELECT count(*) FROM staging_views.stg_keywords WHERE id < 0") == [(0,)]
 
 
 def test_staging_views_outlive_a_load(built: tuple[PostgresAddress, str]) -> None:

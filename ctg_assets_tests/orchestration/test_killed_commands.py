@@ -35,6 +35,7 @@ from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.warehouse.ownership import note_relations, note_schema
 from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.orchestration.test_commands import printed_commands
 from ctg_assets_tests.orchestration.workplace import (
@@ -55,6 +56,8 @@ def dim_study(settings: SettingsResource) -> None:
         connection.execute("CREATE SCHEMA IF NOT EXISTS marts")
         connection.execute("DROP TABLE IF EXISTS marts.dim_study")
         connection.execute("CREATE TABLE marts.dim_study AS SELECT nct_id FROM staging.studies")
+        note_schema(connection, "marts", "marts")
+        note_relations(connection, "marts", ["dim_study"])
         record_marts(address)
 
 
