@@ -214,7 +214,8 @@ def check_quarantine(
     """Whether few enough studies could not be typed; `quarantined` are some of them with the reason.
 
     A record without an id does not count if it came with a file: it is no study that the tables lack.
-    The registry's own records count, since it may have moved its ids elsewhere.
+    The registry's own records count, since it may have moved its ids elsewhere. One study alone beside
+    sound ones is told and stops nothing, unless no share at all is allowed.
     """
     limit = settings.max_quarantine_fraction
     counted = manifest.quarantined - manifest.strays
@@ -224,7 +225,8 @@ def check_quarantine(
     named = few(f"{reason} ({studies})" for reason, studies in reasons)
     if quarantined:
         named += f"; for example {quarantined[0][0]}: {quarantined[0][1]}"
-    if share > limit:
+    is_alone = counted == 1 and manifest.studies > 0 and limit > 0
+    if share > limit and not is_alone:
         return Verdict(
             False,
             f"{share:.1%} of the studies ({counted}) could not be typed, more than "

@@ -208,7 +208,11 @@ def test_studies_and_quarantine_account_for_all_ids(facts: dict[str, int], outco
 
 @pytest.mark.parametrize(
     ("studies", "quarantined", "outcome"),
-    [(1000, 0, PASSED), (990, 10, TOLD), (989, 11, FATAL), (0, 0, PASSED), (0, 1, FATAL)],
+    [
+        *((1000, 0, PASSED), (990, 10, TOLD), (989, 11, FATAL), (0, 0, PASSED), (0, 1, FATAL)),
+        # One odd study stops no others, however few they are.
+        *((1, 1, TOLD), (60, 1, TOLD), (60, 2, FATAL)),
+    ],
 )
 def test_a_small_quarantine_is_told_and_a_large_one_fatal(
     settings: Settings, studies: int, quarantined: int, outcome: str
@@ -222,7 +226,14 @@ def test_a_small_quarantine_is_told_and_a_large_one_fatal(
 
 @pytest.mark.parametrize(
     ("studies", "quarantined", "strays", "outcome"),
-    [(60, 1, 1, TOLD), (60, 30, 30, TOLD), (60, 2, 1, FATAL), (990, 30, 20, TOLD), (0, 1, 1, TOLD)],
+    [
+        (60, 1, 1, TOLD),
+        (60, 30, 30, TOLD),
+        (60, 2, 1, TOLD),
+        (60, 3, 1, FATAL),
+        (990, 30, 20, TOLD),
+        (0, 1, 1, TOLD),
+    ],
 )
 def test_what_is_no_study_of_a_file_counts_for_nothing(
     settings: Settings, studies: int, quarantined: int, strays: int, outcome: str
@@ -251,6 +262,12 @@ def test_studies_gone_in_masses_are_not_recorded_as_removed(
     assert (_outcome(verdict), says in verdict.description) == (outcome, True), verdict
 
 
+def test_no_share_allows_no_study_at_all(settings: Settings) -> None:
+    """With a bound of nothing, one study alone is fatal."""
+    none = settings.model_copy(update={"max_quarantine_fraction": 0.0})
+    assert _outcome(check_quarantine(_manifest(studies=1000, quarantined=1), none)) == FATAL
+
+
 def test_unknown_fields_are_told() -> None:
     """A field outside the model is named, and stops nothing."""
     assert _outcome(check_drift(_manifest())) == PASSED
@@ -272,15 +289,15 @@ def test_every_verdict_on_a_snapshot_has_a_name(settings: Settings) -> None:
 
 
 def test_a_real_snapshot_passes(lake: Lake, settings: Settings) -> None:
-    """What compaction makes of a study without an NCT id and of a repeated one is accounted for."""
+    """What compaction makes of studies without an NCT id and of a repeated one is accounted for."""
     plan = planned(lake, settings, studies=3)
-    nameless = msgspec.json.encode({"protocolSection": {}})
-    studies = [*json_of(1, 2, 3, 2), nameless]
+    nameless = [msgspec.json.encode({"protocolSection": section}) for section in ({}, {"x": 1})]
+    studies = [*json_of(1, 2, 3, 2), *nameless]
     completed(lake, plan, studies)
     manifest = lake.compactor.compact(plan.extraction_id)
-    assert (manifest.studies, manifest.quarantined, manifest.duplicate_rows) == (3, 1, 1)
+    assert (manifest.studies, manifest.quarantined, manifest.duplicate_rows) == (3, 2, 1)
     assert check_snapshot_count(manifest).passed
-    # One in four is far above the bound.
+    # Two in five are far above the bound.
     assert _outcome(check_quarantine(manifest, settings)) == FATAL
 
 

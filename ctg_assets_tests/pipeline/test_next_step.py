@@ -409,9 +409,9 @@ def _vanished(world: World) -> ExtractionPlan:
 
 
 def _mistyped(world: World) -> ExtractionPlan:
-    plan = planned(world.lake, world.settings, studies=2)
-    mistyped = msgspec.json.encode({**study(2), "hasResults": []})
-    completed(world.lake, plan, [*json_of(1), mistyped])
+    plan = planned(world.lake, world.settings, studies=3)
+    mistyped = [msgspec.json.encode({**study(number), "hasResults": []}) for number in (2, 3)]
+    completed(world.lake, plan, [*json_of(1), *mistyped])
     world.compacted(plan)
     return plan
 
