@@ -21,9 +21,9 @@ from ctg_assets.model.fields import study_arrow_schema
 
 Path = tuple[str | int, ...]
 
-_ID = ("protocolSection", "identificationModule", "nctId")
-_MARK = "@odd@"
-_MARKED = f'"{_MARK}"'.encode()
+ID = ("protocolSection", "identificationModule", "nctId")
+MARK = "@odd@"
+_MARKED = f'"{MARK}"'.encode()
 
 # Nobody decodes these, whatever the field.
 UNSOUND = (
@@ -122,16 +122,13 @@ def odd_study(original: dict[str, Any], random: Random) -> Odd:
         kind = _type_at(place)
         wrong = (b'"text"', b"7", b"true", b"{}" if pa.types.is_list(kind) else b"[]")
         raw, is_sound = random.choice([*((one, False) for one in wrong), (b"null", True)])
-    if raw in DEEP:
-        deeper: Path = (*place, *((0,) if raw[:1] == b"[" else ("a",)) * 100)
-        return _made(original, place, raw, spelled(deeper[:8]))
-    return _made(original, place, raw, None if is_sound else spelled(place))
+    return made(original, place, raw, None if is_sound else named_field(place, raw))
 
 
 def _leaf(original: dict[str, Any], random: Random) -> tuple[Path, bytes, bool]:
     by_kind: dict[pa.DataType, list[Path]] = {}
     for path, value in _walk(original):
-        if not isinstance(value, dict | list) and path != _ID:
+        if not isinstance(value, dict | list) and path != ID:
             by_kind.setdefault(_type_at(path), []).append(path)
     by_kind.pop(None, None)
     # Numbers are few: each kind of field gets its turn.
@@ -153,12 +150,12 @@ def _with_novelty(original: dict[str, Any], random: Random) -> Odd:
     place = random.choice(holders)
     if random.random() < 0.3:
         raw = random.choice(UNSOUND_KEYS) + b":1"
-        return _made(original, (*place, _MARK), raw, spelled(place), as_member=True)
+        return made(original, (*place, MARK), raw, spelled(place), as_member=True)
     if random.random() < 0.3:
         raw = b'"novel":' + random.choice(UNSOUND)
-        return _made(original, (*place, _MARK), raw, spelled((*place, "novel")), as_member=True)
+        return made(original, (*place, MARK), raw, spelled((*place, "novel")), as_member=True)
     raw = random.choice(NOVEL_KEYS) + b":" + random.choice(NOVEL_VALUES)
-    return _made(original, (*place, _MARK), raw, None, as_member=True)
+    return made(original, (*place, MARK), raw, None, as_member=True)
 
 
 def _with_repetition(original: dict[str, Any], random: Random) -> Odd:
@@ -174,17 +171,26 @@ def _with_repetition(original: dict[str, Any], random: Random) -> Odd:
         + b":"
         + json.dumps(value + random.choice(["", "!"])).encode()
     )
-    return _made(original, (*place[:-1], _MARK), raw, spelled(place), as_member=True)
+    return made(original, (*place[:-1], MARK), raw, spelled(place), as_member=True)
 
 
-def _made(
+def named_field(place: Path, raw: bytes) -> str:
+    """The field that the reason has to name where this stands at a place and cannot be taken."""
+    if raw in DEEP:
+        deeper: Path = (*place, *((0,) if raw[:1] == b"[" else ("a",)) * 100)
+        return spelled(deeper[:8])
+    return spelled(place)
+
+
+def made(
     original: dict[str, Any], place: Path, raw: bytes, field: str | None, *, as_member: bool = False
 ) -> Odd:
+    """The study with these bytes at a place, or, as a member, as one more field of the object there."""
     changed = json.loads(json.dumps(original))
     holder = changed
     for step in place[:-1]:
         holder = holder[step]
-    holder[place[-1]] = _MARK
+    holder[place[-1]] = MARK
     study = json.dumps(changed).encode()
     study = study.replace(_MARKED + b": " + _MARKED if as_member else _MARKED, raw)
     nct_id = original["protocolSection"]["identificationModule"]["nctId"]
@@ -206,7 +212,7 @@ def _walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 def _holders(original: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
     for path, value in _walk(original):
-        if isinstance(value, dict | list) and path != _ID[: len(path)] and _type_at(path):
+        if isinstance(value, dict | list) and path != ID[: len(path)] and _type_at(path):
             yield path, value
 
 

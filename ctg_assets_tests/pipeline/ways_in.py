@@ -97,7 +97,7 @@ def require_in_their_place(
         if (each.field is None) != (each.nct_id not in reasons)
         or (each.field is not None and not _names(reasons[each.nct_id], each.field))
     ]
-    assert wrong == []
+    assert wrong == [], f"{len(wrong)}, first {wrong[:5]}"
     loaded = {nct_id for (nct_id,) in query(address, "SELECT nct_id FROM staging.studies")}
     assert loaded == {each.nct_id for each in studies if each.field is None}
     current = query(address, "SELECT nct_id FROM staging.study_versions WHERE is_current")
