@@ -7,10 +7,14 @@ random moments of random commands (about a minute each).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import re
+import shlex
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -37,8 +41,9 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets.warehouse.ownership import note_relations, note_schema
 from ctg_assets.warehouse.server import open_postgres
-from ctg_assets_tests.orchestration.test_commands import printed_commands
+from ctg_assets_tests.orchestration import dying
 from ctg_assets_tests.orchestration.workplace import (
+    PROJECT,
     Workplace,
     kill_group,
     wait_until,
@@ -283,6 +288,12 @@ def test_the_record_of_a_load_is_not_written_before_it(bench: Bench) -> None:
 _KILLS = int(os.environ.get("KILLS", "0"))
 
 
+def printed_commands() -> list[str]:
+    """The `dagster asset materialize` commands, as the README prints them: plan, pages, all that follows."""
+    lines = (PROJECT / "README.md").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith("dagster asset materialize ")]
+
+
 def _connected(place: Workplace, application: str) -> bool:
     """Whether a program of this name works in the database."""
     statement = f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{application}'"
@@ -301,36 +312,64 @@ def _finish(place: Workplace, commands: list[str]) -> None:
     assert "died" not in status
 
 
-@pytest.fixture(scope="module")
-def killed() -> Iterator[Workplace]:
-    """A place whose registry was walked."""
-    with (
-        running_simulator(GeneratedSource(STUDIES, 1)) as running,
-        workplace(running.api_url) as place,
-    ):
-        lake = place.lake
-        with open_registry(place.settings) as client:
-            plan = plan_extraction(place.settings, lake, client)
-            list(Crawler(client, lake.extractions, lake.shards).walk(plan, plan.planned_pages or 1))
-        yield place
+def _dying(command: str, where: str) -> str:
+    """A printed command that dies at a file or moment, see `dying.py`."""
+    return shlex.join([sys.executable, dying.__file__, where]) + f" {command}"
 
 
-def test_the_last_command_killed_in_the_load_and_in_the_marts_ends_loaded(
-    killed: Workplace,
-) -> None:
-    """`kill -9` while tables are loaded, again while marts are built: the same command then does the rest."""
-    command = printed_commands()[-1]
+def _kill_in_load_and_marts(place: Workplace, command: str) -> None:
+    """`kill -9` while tables are loaded, again while marts are built."""
     for application in ("ctg_assets load", "ctg-dbt"):
         # Held by us, so that looking does not start and stop the server each time.
-        with open_postgres(killed.settings), killed.start("sh", "-c", command) as process:
+        with open_postgres(place.settings), place.start("sh", "-c", command) as process:
             wait_until(
                 f"{application} at work",
-                lambda application=application: _connected(killed, application),  # type: ignore[misc]
+                lambda application=application: _connected(place, application),  # type: ignore[misc]
                 120,
             )
             kill_group(process)
-        assert "died: __ASSET_JOB" in killed.ctg("status").stdout
-    _finish(killed, [command])
+        assert "died: __ASSET_JOB" in place.ctg("status").stdout
+
+
+@pytest.fixture(scope="module")
+def killed() -> Iterator[Workplace]:
+    """An empty place, and a registry."""
+    # A path longer than a socket's may be.
+    long = "a folder with a rather long name/" * 4
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as running,
+        workplace(running.api_url, long) as place,
+    ):
+        yield place
+
+
+def test_the_printed_commands_killed_in_every_stage_end_loaded(killed: Workplace) -> None:
+    """The README's commands, in an empty folder, each killed in what it does: run again, they do it all.
+
+    Killed when a file is written and not yet visible: of the plan, of the end of the walk, of the
+    history, of the snapshot; and while tables are loaded and while marts are built. Afterwards nothing is
+    left for a refresh to do.
+    """
+    early = killed.ctg("status", "--page-range")
+    assert early.returncode == 1
+    assert "materialize extraction_plan first" in early.stderr
+    plan, pages, build = printed_commands()
+    for command, file in (
+        *((plan, "plan.json"), (plan, ""), (pages, "complete.json"), (pages, "")),
+        *((build, "entry.json"), (build, "manifest.json")),
+    ):
+        done = killed.run("sh", "-c", _dying(command, file) if file else command)
+        # A shell that waits for a killed command adds 128 to the signal.
+        expected = {-signal.SIGKILL, 128 + signal.SIGKILL} if file else {0}
+        assert done.returncode in expected, (command, file, done.stdout + done.stderr)
+    _kill_in_load_and_marts(killed, build)
+    _finish(killed, [build])
+    assert sorted(killed.dagster_state()["materialized"]["page_shards"]) == killed.pages()
+    assert "everything is up to date" in killed.refresh()
+    # What a killed command of Dagster's leaves of its own does not count.
+    names = {path.name for path in killed.folder.iterdir()}
+    left = {name for name in names if name.startswith(".tmp_dagster_home")}
+    assert names - left == {"dagster.yaml", "data"}
 
 
 def test_what_checks_find_is_told_in_words(killed: Workplace) -> None:
@@ -367,6 +406,30 @@ def test_what_checks_find_is_told_in_words(killed: Workplace) -> None:
             "for example NCT99999993: ",
         ):
             assert words in said, said
+
+
+@pytest.mark.skipif(
+    not _KILLS, reason="kills at every file: a quarter of an hour; KILLS=20 asks for it"
+)
+def test_commands_killed_at_every_file_end_loaded() -> None:
+    """Each command, killed right before and right after each of its files becomes visible, gets done at last."""
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as running,
+        workplace(running.api_url) as place,
+    ):
+        commands = printed_commands()
+        deaths = 0
+        for command in commands:
+            # The first moment is before the file that comes next, the second after it.
+            for where in itertools.cycle("12"):
+                done = place.run("sh", "-c", _dying(command, where))
+                if done.returncode == 0:
+                    break
+                deaths += 1
+                assert "SIGKILL" in done.stderr or done.returncode in {-9, 137}, done.stderr
+                assert deaths < 200, "no command gets anywhere"
+        assert deaths > 20
+        _finish(place, commands)
 
 
 @pytest.mark.parametrize("seed", range(_KILLS))

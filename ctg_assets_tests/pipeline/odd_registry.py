@@ -23,9 +23,11 @@ class OddRegistry:
         self.studies: Mapping[str, bytes] = {}
         self.data_timestamp = "2026-11-20T09:00:05"
         self.api_url = ""
+        self.requests = 0
 
     def answer(self, path: str, parameters: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body of the answer to a request."""
+        self.requests += 1
         if path.endswith("/version"):
             version = {"apiVersion": "2.0.5", "dataTimestamp": self.data_timestamp}
             return 200, json.dumps(version).encode()

@@ -1,17 +1,20 @@
 """Clocks that are set, ours and the registry's, around and during refreshes of a real lake.
 
 The registry is a few lines: some studies on one page. Each data version changes one of them, so that
-what is current can be told at any time. Of our clock only what it is set to matters.
+what is current can be told at any time. Of our clock only what it is set to matters. One test goes on
+to the tables in Postgres.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import httpx
@@ -42,7 +45,11 @@ from ctg_assets.pipeline.services import open_lake
 from ctg_assets.pipeline.status import odd_times
 from ctg_assets.pipeline.upcoming import plan_extraction
 from ctg_assets.settings import load_settings
+from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets_tests.pipeline import following
+from ctg_assets_tests.pipeline.odd_registry import OddRegistry, running
 from ctg_assets_tests.pipeline.registries import API_URL, client_of
+from ctg_assets_tests.warehouse.helpers import query
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DATA = datetime(2026, 11, 20, 9, 0, 5, tzinfo=UTC)
@@ -56,6 +63,10 @@ _CLOCKED = (
     "lake.recording",
     "lake.compaction",
     "lake.shards",
+    "lake.storage",
+    "pipeline.import_file",
+    "pipeline.published_model",
+    "warehouse.builds",
 )
 
 
@@ -112,16 +123,16 @@ class World:
         if self.clock_in_mid_walk is not None:
             self.clock = self.clock_in_mid_walk
         asked = parameters.get("filter.ids", "|".join(self.titles)).split("|")
-        studies = [
-            {
-                "protocolSection": {
-                    "identificationModule": {"nctId": nct_id, "briefTitle": self.titles[nct_id]},
-                    "statusModule": {"lastUpdatePostDateStruct": {"date": self.posted[nct_id]}},
-                }
+        return httpx.Response(200, json={"studies": [self.study(nct_id) for nct_id in asked]})
+
+    def study(self, nct_id: str) -> dict[str, object]:
+        """A study as the registry has it."""
+        return {
+            "protocolSection": {
+                "identificationModule": {"nctId": nct_id, "briefTitle": self.titles[nct_id]},
+                "statusModule": {"lastUpdatePostDateStruct": {"date": self.posted[nct_id]}},
             }
-            for nct_id in asked
-        ]
-        return httpx.Response(200, json={"studies": studies})
+        }
 
     def refresh(self) -> tuple[Rest, list[ExtractionPlan]]:
         """Follow the next steps until there is none; fails if that never comes. Returns what was planned."""
@@ -203,15 +214,17 @@ def world(tmp_path: Path) -> World:
 
 
 _HOUR, _DAY, _YEAR = timedelta(hours=1), timedelta(days=1), timedelta(days=365)
-_set_by = st.sampled_from([_HOUR, _DAY, 40 * _DAY, _YEAR, 20 * _YEAR, 60 * _YEAR])
-_clocks = st.just(timedelta(0)) | _set_by | _set_by.map(lambda by: -by)
-_words = st.sampled_from(
-    [
-        *("0204-05-31T09:00:05", "1970-01-01T00:00:00", "1999-08-31T23:59:59"),
-        *("2026-11-19T09:00:05", "2027-11-20T09:00:05", "2096-01-01T00:00:00"),
-        *("9999-12-30T23:59:59", "2026-11-21T09:00:05+14:00", "2026-11-21T09:00:05Z"),
-    ]
-) | st.integers(-2, 20).map(lambda days: _said(DATA + days * _DAY))
+_AMOUNTS = [_HOUR, _DAY, 40 * _DAY, _YEAR, 20 * _YEAR, 60 * _YEAR]
+_SET_BY = [timedelta(0), *_AMOUNTS, *(-amount for amount in _AMOUNTS)]
+_ODD_TIMES = [
+    *("0204-05-31T09:00:05", "1970-01-01T00:00:00", "1999-08-31T23:59:59"),
+    *("2026-11-19T09:00:05", "2027-11-20T09:00:05", "2096-01-01T00:00:00"),
+    *("9999-12-30T23:59:59", "2026-11-21T09:00:05+14:00", "2026-11-21T09:00:05Z"),
+]
+_clocks = st.sampled_from(_SET_BY)
+_words = st.sampled_from(_ODD_TIMES) | st.integers(-2, 20).map(
+    lambda days: _said(DATA + days * _DAY)
+)
 
 
 @hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -248,6 +261,53 @@ def test_whatever_the_clocks_say_the_lake_follows(
         observed = [entry.observed_at for entry in world.entries()]
         assert observed == sorted(set(observed))
         parse_data_timestamp(world.manifest().data_timestamp)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_the_clocks_say_the_tables_follow(
+    world: World, address: PostgresAddress, seed: int
+) -> None:
+    """After every refresh the tables in Postgres have what the registry has, and the history each content.
+
+    Five data versions, of odd times and repeated ones among them; our clock is set anew at every moment at
+    which something is half done, by an hour to sixty years back or forth.
+    """
+    draw = Random(seed)
+    contents: set[tuple[str, str]] = set()
+    with running(OddRegistry()) as registry:
+        settings = load_settings(
+            data_dir=world.folder,
+            api_url=registry.api_url,
+            page_size=2,
+            postgres_url=address.url,
+            requests_per_minute=10_000,
+        )
+
+        def set_clock() -> None:
+            world.clock = NOW + draw.choice(_SET_BY)
+
+        for says in [*draw.sample(_ODD_TIMES, 2), _said(DATA), *draw.choices(_ODD_TIMES, k=2)]:
+            world.moves(draw.randint(1, STUDIES), says)
+            contents |= set(world.titles.items())
+            registry.data_timestamp = says
+            registry.studies = {
+                nct_id: json.dumps(world.study(nct_id)).encode() for nct_id in world.titles
+            }
+            with _living_by(lambda: world.clock):
+                following.refresh(settings, set_clock)
+                told = query(address, "SELECT nct_id, brief_title FROM staging.studies")
+                assert dict(told) == world.titles
+                before = registry.requests
+                following.refresh(settings, set_clock)
+                assert registry.requests - before <= 1, (
+                    "a second refresh asked for more than the version"
+                )
+            current = query(address, "SELECT nct_id FROM staging.study_versions WHERE is_current")
+            assert sorted(current) == sorted((nct_id,) for nct_id in world.titles)
+        kept = query(
+            address, "SELECT count(DISTINCT (nct_id, content_hash)) FROM staging.study_versions"
+        )
+        assert kept == [(len(contents),)]
 
 
 @pytest.mark.parametrize("by_earlier_release", [False, True])
