@@ -55,7 +55,7 @@ def test_the_day_of_the_data_version_does_not_matter(
     content: dict[str, Any], one: str, other: str | None
 ) -> None:
     """`versionHolder` moves with every refresh of the registry; with or without, the hash is the same."""
-    held = ({}, {"versionHolder": one}, {"versionHolder": other})
+    held: tuple[dict[str, Any], ...] = ({}, {"versionHolder": one}, {"versionHolder": other})
     assert len({content_hash(_holding(content, misc)) for misc in held}) == 1
 
 

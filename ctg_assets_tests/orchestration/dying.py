@@ -37,7 +37,7 @@ def _die_at(where: str) -> None:
             moment(posixpath.basename(relative))
         moment("")
 
-    Storage.publish = published  # type: ignore[method-assign]
+    Storage.publish = published  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:
