@@ -33,7 +33,7 @@ status: $(READY) ## Say what is there and how fresh it is
 	@$(BIN)/ctg-assets status
 
 dev: $(READY) ## Start the Dagster UI with the sensor, on port 3000
-	@$(BIN)/dagster dev -w workspace.yaml
+	@$(BIN)/ctg-assets dev
 
 demo: $(READY) ## The main job against generated studies, with no network
 	@BIN="$(CURDIR)/$(BIN)" STUDIES=$(DEMO_STUDIES) scripts/demo refresh

@@ -100,6 +100,7 @@ from ctg_assets.pipeline.upcoming import (
 from ctg_assets.printable import printable
 from ctg_assets.registry.errors import RegistryError
 from ctg_assets.settings import RefreshMode, Settings, SettingsError, load_settings
+from ctg_assets.shipped import shipped_path
 from ctg_assets.warehouse.connection import psql_path
 from ctg_assets.warehouse.errors import WarehouseError
 from ctg_assets.warehouse.loader import LoadProgress
@@ -513,6 +514,24 @@ def simulate(
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
+def dev(context: typer.Context) -> None:
+    """Start the Dagster UI and the sensor; further arguments go to `dagster dev` (as in: dev --port 3001).
+
+    The same as `dagster dev -m ctg_assets.definitions`, but that Dagster's state is found where
+    [bold]refresh[/] keeps it: in the data folder, unless DAGSTER_HOME says otherwise.
+    """
+    with _errors_as_exit_codes():
+        from ctg_assets.orchestration.instance import HOME_VARIABLE, dagster_home
+
+        os.environ[HOME_VARIABLE] = str(dagster_home())
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(shipped_path("workspace.yaml"))]
+    # In place of this process, so that Ctrl-C and the exit code are Dagster's.
+    os.execv(sys.executable, [*command, *context.args])
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def psql(context: typer.Context) -> None:
     """Open a SQL shell on the database; further arguments go to psql (as in: psql -c 'select 1')."""
     with _errors_as_exit_codes():
@@ -881,7 +900,7 @@ def _run_stages(settings: Settings, first: Step, following: Callable[[], Step | 
             err.print(Text.assemble((f"{error.stage} failed", "red"), f": {error.reason}"))
             err.print(
                 f"The last good data are untouched. Details: {printable(error.log)}, and run "
-                f"{error.run_id} in the Dagster UI (make dev). Running refresh again goes on from here.",
+                f"{error.run_id} in the Dagster UI ({_program()} dev). Running refresh again goes on from here.",
                 style="dim",
             )
             raise typer.Exit(ExitCode.FAILED) from error
@@ -1096,7 +1115,7 @@ def _print_outcome(settings: Settings) -> None:
                 ("SQL shell", f"{_program()} psql"),
                 ("other clients", f"{_program()} db-url"),
                 ("Parquet", open_lake(settings).location + "/snapshots"),
-                ("Dagster UI", "make dev"),
+                ("Dagster UI", f"{_program()} dev"),
             ]
         )
     )

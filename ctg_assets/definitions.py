@@ -15,7 +15,12 @@ from ctg_assets.orchestration.extraction import (
     page_shards,
     pages_are_complete_and_consistent,
 )
-from ctg_assets.orchestration.marts import build_marts_assets, dbt_cli, dbt_project
+from ctg_assets.orchestration.marts import (
+    build_marts_assets,
+    dbt_cli,
+    dbt_project,
+    manifest_folder,
+)
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import marked_in_process_executor
 from ctg_assets.orchestration.selections import build_warehouse, extract_pages, plan_extraction
@@ -27,7 +32,11 @@ from ctg_assets.orchestration.staging import build_staging_assets
 def build_definitions(
     *, sensor_interval_seconds: int = INTERVAL_SECONDS, **overrides: Any
 ) -> dg.Definitions:
-    """Fresh definitions; `overrides` are settings that win over the environment."""
+    """Fresh definitions; `overrides` are settings that win over the environment.
+
+    Raises SettingsError for a setting that cannot be used, and DataFolderError for a data folder.
+    """
+    settings = SettingsResource(overrides=overrides)
     return dg.Definitions(
         assets=[
             extraction_plan,
@@ -35,13 +44,13 @@ def build_definitions(
             history,
             studies,
             build_staging_assets(),
-            build_marts_assets(dbt_project()),
+            build_marts_assets(dbt_project(manifest_folder(settings.load()))),
         ],
         asset_checks=[pages_are_complete_and_consistent],
         jobs=[plan_extraction, extract_pages, build_warehouse],
         sensors=[build_registry_refresh(sensor_interval_seconds)],
         resources={
-            "settings": SettingsResource(overrides=overrides),
+            "settings": settings,
             "dbt": dbt_cli(),
         },
         executor=marked_in_process_executor,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ctg_assets.pipeline.row_sources import staging_shapes
+from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
 
 # Read by a process of its own: dbt's libraries warn when imported, and warnings are errors here.
 _DESCRIBE = """
@@ -58,11 +59,13 @@ _BUILT_BY_DBT = ("staging_views", "intermediate", "marts")
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Any:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The asset graph in plain data."""
+    data_dir = tmp_path_factory.mktemp("data")
+    give_parsed_project(data_dir)
     done = subprocess.run(
         [sys.executable, "-c", _DESCRIBE],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "CTG_DATA_DIR": str(data_dir)},
         capture_output=True,
         text=True,
         check=False,

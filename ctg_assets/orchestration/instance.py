@@ -21,15 +21,40 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
+from ctg_assets.pipeline.services import data_folder
 from ctg_assets.settings import load_settings
+from ctg_assets.shipped import shipped_path
 
 _INSTANCE_FILE = "dagster.yaml"
-_PROJECT_DIR = Path(__file__).resolve().parents[2]
 _STATE = "dagster"
+
+HOME_VARIABLE = "DAGSTER_HOME"
 
 
 def _state_folder() -> Path:
     return load_settings().data_dir / _STATE
+
+
+def dagster_home() -> Path:
+    """The folder whose `dagster.yaml` describes the instance: DAGSTER_HOME if set, or where we are.
+
+    Without either it is the folder of Dagster's state in the data folder, with a copy of our own file,
+    which is written anew if it differs. Raises SettingsError and DataFolderError.
+    """
+    configured = os.environ.get(HOME_VARIABLE)
+    if configured:
+        return Path(configured).expanduser()
+    if (Path.cwd() / _INSTANCE_FILE).exists():
+        return Path.cwd()
+    home = data_folder(load_settings(), _STATE)
+    ours = shipped_path(_INSTANCE_FILE).read_bytes()
+    file = home / _INSTANCE_FILE
+    if not file.exists() or file.read_bytes() != ours:
+        # Another process may read it at this moment.
+        unfinished = home / f".{_INSTANCE_FILE}-{os.getpid()}"
+        unfinished.write_bytes(ours)
+        unfinished.replace(file)
+    return home
 
 
 class DataFolderStorage(DagsterSqliteStorage):
@@ -94,14 +119,11 @@ _NO_CAPTURING = {
 
 
 def open_instance() -> dg.DagsterInstance:
-    """The Dagster instance of DAGSTER_HOME; unset, that of `dagster.yaml` here or in the project.
+    """The Dagster instance of `dagster_home`.
 
-    Its state is that of the data folder, unless that file says otherwise. What steps print is not
-    captured.
+    Its state is that of the data folder, unless the `dagster.yaml` there says otherwise. What steps
+    print is not captured.
     """
-    configured = os.environ.get("DAGSTER_HOME")
-    if configured:
-        home = Path(configured).expanduser()
-    else:
-        home = Path.cwd() if (Path.cwd() / _INSTANCE_FILE).exists() else _PROJECT_DIR
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURING))
+    return dg.DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(dagster_home()), overrides=_NO_CAPTURING)
+    )

@@ -5,7 +5,6 @@ Belongs here: how Dagster runs the dbt project and what it makes of it. Does not
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +40,7 @@ from ctg_assets.pipeline.marts import (
 )
 from ctg_assets.pipeline.services import data_folder
 from ctg_assets.printable import printable
+from ctg_assets.settings import Settings
 from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets.warehouse.inspection import ColumnFacts, describe_columns, describe_table
 from ctg_assets.warehouse.schemas import Schemas
@@ -48,6 +48,7 @@ from ctg_assets.warehouse.server import open_postgres
 
 # Where dbt keeps its notes, in the data folder.
 _DBT = "dbt"
+_MANIFEST = "manifest"
 
 _FINGERPRINT_FILE = "manifest.fingerprint"
 
@@ -103,17 +104,20 @@ def dbt_cli() -> DbtCliResource:
     )
 
 
-def dbt_project() -> DbtProject:
-    """The dbt project with a manifest that is current; parses it (no database needed) if it is not."""
-    project = DbtProject(project_dir=PROJECT_DIR, profiles_dir=PROJECT_DIR)
-    target = project.manifest_path.parent
-    target.mkdir(exist_ok=True)
+def manifest_folder(settings: Settings) -> Path:
+    """Where in the data folder the manifest lies that Dagster reads; raises DataFolderError."""
+    return data_folder(settings, f"{_DBT}/{_MANIFEST}")
+
+
+def dbt_project(target: Path) -> DbtProject:
+    """The dbt project with a current manifest in `target`; parses it (no database needed) if it is not.
+
+    Nothing is written elsewhere: the project may be installed where nobody may write.
+    """
+    project = DbtProject(project_dir=PROJECT_DIR, profiles_dir=PROJECT_DIR, target_path=target)
     recorded = target / _FINGERPRINT_FILE
     # Several processes load the definitions at once: web server, code server, run workers.
     with FileLock(target / "manifest.lock"):
-        # Notes for single databases lay here once, one more folder for each.
-        for old in target.glob("[0-9a-f]" * 12):
-            shutil.rmtree(old, ignore_errors=True)
         current = "\n".join([project_fingerprint(), *_schemas_in_environment()])
         known = recorded.read_text() if recorded.exists() and project.manifest_path.exists() else ""
         if known != current:

@@ -168,7 +168,7 @@ class _Runner:
         for run in runs_under_way(self.instance):
             message = (
                 f"run {run.run_id} ({run.job_name}) is under way; wait for it, or stop it in the UI "
-                "(make dev). `ctg-assets status` shows how far it is."
+                "(`ctg-assets dev`). `ctg-assets status` shows how far it is."
             )
             raise BusyError(message)
 

@@ -7,13 +7,13 @@ here: running dbt (Dagster does, see `orchestration/marts.py`).
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from psycopg.pq import Conninfo
 
+from ctg_assets.shipped import shipped_path
 from ctg_assets.warehouse.connection import PostgresAddress
 
-PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
+PROJECT_DIR = shipped_path("dbt_project")
 
 # What dbt itself writes, and no source of anything.
 _WRITTEN_BY_DBT = {"target", "logs", "dbt_packages"}

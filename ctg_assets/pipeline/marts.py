@@ -33,6 +33,7 @@ _CHANGES_TOGETHER = ("--threads", "6")
 
 # One is enough for a data folder with one database; each takes some 20 MB.
 _MOST_TARGETS = 3
+_TARGET_NAMES = "[0-9a-f]" * 12
 
 _ALL_VIEWS = "(all)"
 _VIEWS = "config.materialized:view"
@@ -84,7 +85,7 @@ def target_folder(folder: Path, address: PostgresAddress) -> Path:
     target = folder / hashlib.sha256(text.encode()).hexdigest()[:12]
     target.mkdir(parents=True, exist_ok=True)
     os.utime(target)
-    known = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    known = sorted(folder.glob(_TARGET_NAMES), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in known[_MOST_TARGETS:]:
         shutil.rmtree(old, ignore_errors=True)
     return target

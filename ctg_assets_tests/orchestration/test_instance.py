@@ -10,8 +10,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from typer.testing import CliRunner
 
-from ctg_assets.orchestration.instance import open_instance
+from ctg_assets.cli import app
+from ctg_assets.orchestration.instance import dagster_home, open_instance
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +70,48 @@ def test_dagsters_own_commands_find_the_same_state(
             check=True,
         )
         assert json.loads(done.stdout) == known
+
+
+def test_outside_a_clone_the_instance_is_described_in_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without DAGSTER_HOME, the data folder holds a copy of our settings, made anew if it is an older one."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CTG_DATA_DIR", "some data")
+    home = tmp_path / "some data" / "dagster"
+    assert dagster_home() == home
+    ours = (PROJECT / "dagster.yaml").read_text()
+    assert (home / "dagster.yaml").read_text() == ours
+    (home / "dagster.yaml").write_text("telemetry: {enabled: true}")
+    with open_instance() as instance:
+        assert not instance.telemetry_enabled
+    assert [path.name for path in home.glob("*dagster.yaml*")] == ["dagster.yaml"]
+
+
+def test_a_folders_own_settings_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `dagster.yaml` in the current folder is taken before ours, and DAGSTER_HOME before both."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dagster.yaml").touch()
+    assert dagster_home() == tmp_path
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    assert dagster_home() == PROJECT
+
+
+def test_the_command_dev_starts_dagster_on_the_data_folders_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ctg-assets dev` becomes `dagster dev` on our code, with the instance of refresh and the arguments given."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CTG_DATA_DIR", "data")
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _program, arguments: started.append(arguments))
+    assert CliRunner().invoke(app, ["dev", "--port", "3001"]).exit_code == 0
+    workspace = str(PROJECT / "workspace.yaml")
+    assert started == [[sys.executable, "-m", "dagster", "dev", "-w", workspace, "--port", "3001"]]
+    assert os.environ["DAGSTER_HOME"] == str(tmp_path / "data" / "dagster")
 
 
 @dg.job

@@ -25,6 +25,7 @@ from ctg_assets.pipeline.services import Lake, open_lake
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
 from ctg_assets.warehouse.connection import connect
 from ctg_assets.warehouse.server import open_postgres
+from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
 from ctg_assets_tests.warehouse.helpers import temporary_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -64,7 +65,8 @@ print(json.dumps({
 
 
 @cache
-def _bytecode() -> str:
+def bytecode_folder() -> str:
+    """Where processes of this session keep what they compile."""
     # Compiling Dagster and dbt anew costs each process four seconds, where bytecode is not kept.
     folder = tempfile.mkdtemp(prefix="ctg-assets-bytecode-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -80,6 +82,7 @@ class Workplace:
         self.api_url = api_url
         self.given = settings
         shutil.copy(PROJECT / "dagster.yaml", folder)
+        give_parsed_project(self.settings.data_dir)
 
     def environment(self, **settings: str) -> dict[str, str]:
         """The environment of a command, as after a fresh login plus our settings."""
@@ -100,7 +103,7 @@ class Workplace:
         return {
             **kept,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
-            "PYTHONPYCACHEPREFIX": _bytecode(),
+            "PYTHONPYCACHEPREFIX": bytecode_folder(),
             **{ENV_PREFIX + name.upper(): value for name, value in chosen.items()},
         }
 
