@@ -48,7 +48,7 @@ from ctg_assets.console import (
 )
 from ctg_assets.feed.errors import FeedError, SinkBusyError, SinkFileError
 from ctg_assets.lake.bulk_file import BulkFileError
-from ctg_assets.lake.credible_times import ImpossibleTimeError, require_possible
+from ctg_assets.lake.credible_times import ImpossibleTimeError, parse_time, require_possible
 from ctg_assets.lake.damage import DamagedFileError
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.lake.shards import ShardInfo
@@ -933,13 +933,9 @@ def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
 def _utc_time(text: str, name: str, *, end_of_day: bool = False) -> datetime:
     """A time as people type it, in UTC; a day is its beginning or its end."""
     try:
-        at = datetime.fromisoformat(text)
-        if end_of_day and len(text) == len("2024-05-31"):
-            at = at.replace(hour=23, minute=59, second=59, microsecond=999_999)
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        message = f"{text!r} is no time; write it as 2024-05-31 or 2024-05-31T09:00:00"
-        raise typer.BadParameter(message, param_hint=name) from None
+        return parse_time(text, end_of_day=end_of_day)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=name) from None
 
 
 def _month(text: str, name: str) -> date:

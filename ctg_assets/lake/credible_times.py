@@ -82,6 +82,21 @@ def _is_supported(
     return bool(pl.select(shortly.any()).item())
 
 
+def parse_time(text: str, *, end_of_day: bool) -> datetime:
+    """A time as people type it, in UTC unless it says otherwise; a day is its end or its beginning.
+
+    Raises ValueError for a text that is none.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        if end_of_day and len(text) == len("2024-05-31"):
+            at = at.replace(hour=23, minute=59, second=59, microsecond=999_999)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        message = f"{text!r} is no time; write it as 2024-05-31 or 2024-05-31T09:00:00"
+        raise ValueError(message) from None
+
+
 def spelled(at: datetime) -> str:
     """A time (aware) as people read it, in UTC."""
     # Not strftime, which writes years before 1000 with fewer digits than can be read again.

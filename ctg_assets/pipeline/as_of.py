@@ -7,7 +7,7 @@ history (`lake/history.py`) and the load (`warehouse/loader.py`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 
 import polars as pl
@@ -77,7 +77,7 @@ def load_as_of(
     return load_tables(
         address,
         shapes,
-        _rows(lake, contents),
+        rows_of_contents(lake, contents),
         schema=schema,
         build=BuildRecord(
             snapshot_id=f"as of {at:%Y-%m-%dT%H:%M:%S}",
@@ -91,9 +91,13 @@ def load_as_of(
     )
 
 
-def _rows(lake: Lake, contents: pl.DataFrame) -> Iterator[Mapping[str, pa.Table]]:
+def rows_of_contents(
+    lake: Lake, contents: pl.DataFrame, tables: Collection[str] | None = None
+) -> Iterator[Mapping[str, pa.Table]]:
+    """The rows that contents (at least WANTED_COLUMNS) give, of all tables or those named."""
+    flat = None if tables is None else [name for name in tables if name != EXTRAS.name]
     wanted = contents.select(WANTED_COLUMNS)
     for rows in lake.history.contents(wanted, ROW_GROUPS_AT_A_TIME * ROW_GROUP_ROWS):
         typed = type_contents(rows)
-        yield flatten(typed.studies)
+        yield flatten(typed.studies, flat)
         yield {EXTRAS.name: extras_rows(typed.extras)}

@@ -158,7 +158,7 @@ _FILES = {
 def _history() -> RowSource:
     def batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
         if STUDY_VERSIONS.name in names:
-            for rows in _version_rows(lake.history.periods()):
+            for rows in version_rows(lake.history.periods()):
                 yield {STUDY_VERSIONS.name: rows}
         yield from _added_rows(lake, _entries(lake, manifest, 0), names)
 
@@ -166,7 +166,7 @@ def _history() -> RowSource:
         entries = _entries(lake, manifest, manifest.lineage[since].history_sequence)
         touched = _touched(lake, entries)
         periods = lake.history.periods().filter(pl.col("nct_id").is_in(touched.implode()))
-        for rows in _version_rows(periods):
+        for rows in version_rows(periods):
             yield Exchange({STUDY_VERSIONS.name: rows})
         yield from map(Exchange, _added_rows(lake, entries, _FILES))
 
@@ -206,7 +206,8 @@ def _touched(lake: Lake, entries: Sequence[HistoryEntry]) -> pl.Series:
     return pl.concat([none, *(lake.history.touched(entry.sequence) for entry in entries)]).unique()
 
 
-def _version_rows(periods: pl.DataFrame) -> Iterator[pa.Table]:
+def version_rows(periods: pl.DataFrame) -> Iterator[pa.Table]:
+    """The rows of STUDY_VERSIONS for all periods (PERIODS_SCHEMA) of some studies."""
     is_current = pl.col("valid_to").is_null()
     rows = (
         periods.filter(are_nct_ids(pl.col("nct_id")))

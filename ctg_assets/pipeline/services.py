@@ -64,7 +64,13 @@ def open_lake(settings: Settings) -> Lake:
 
     Raises DataFolderError when the folder cannot be created or written to.
     """
-    storage = Storage.local(data_folder(settings, _LAKE))
+    data_folder(settings, _LAKE)
+    return existing_lake(settings)
+
+
+def existing_lake(settings: Settings) -> Lake:
+    """The lake as it lies in the data folder, for reading; nothing is created, and all may be missing."""
+    storage = Storage.local(settings.data_dir / _LAKE)
     return Lake(
         storage=storage,
         extractions=ExtractionStore(storage),
