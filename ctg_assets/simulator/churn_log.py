@@ -52,11 +52,14 @@ _RECORDS = msgspec.json.Decoder(ActRecord)
 
 
 def content_hash(study: bytes) -> str:
-    """SHA-256 of the study's canonical JSON (sorted keys, no white space) without its `versionHolder`."""
+    """SHA-256 of the study's canonical JSON (sorted keys, no white space) without its `versionHolder`.
+
+    A `versionHolder` that is neither text nor null counts.
+    """
     content: Any = msgspec.json.decode(study)
     derived = content.get("derivedSection")
     misc = derived.get("miscInfoModule") if isinstance(derived, dict) else None
-    if isinstance(misc, dict):
+    if isinstance(misc, dict) and isinstance(misc.get("versionHolder"), str | None):
         misc.pop("versionHolder", None)
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
