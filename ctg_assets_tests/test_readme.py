@@ -1,4 +1,4 @@
-"""The README says what is true."""
+"""The README says what is true, and the decisions are numbered."""
 
 from __future__ import annotations
 
@@ -42,3 +42,15 @@ def test_links_lead_somewhere() -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
     assert targets
     assert [target for target in targets if not (PROJECT / target).exists()] == []
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    """Every entry stands in a section, with a number that no other has, and a date."""
+    text = (PROJECT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    sections = text.split("\n## ")[1:]
+    entries = [entry for section in sections for entry in section.split("\n\n")[1:]]
+    found = [re.match(r"(\d+) \(\d{4}-\d\d-\d\d\)\. \*\*", entry) for entry in entries]
+    assert [entry for entry, match in zip(entries, found, strict=True) if match is None] == []
+    numbers = [int(match[1]) for match in found if match is not None]
+    assert len(numbers) > 90
+    assert len(set(numbers)) == len(numbers)
