@@ -3,6 +3,9 @@ PYTHON ?= python3
 DEMO_STUDIES ?= 3000
 SIZES ?= 6000 60000
 FUZZ_STUDIES ?= 1000
+# How much of a soak: 1 is all of it.
+SOAK ?= 1
+KILLS ?= 20
 # Each has a Postgres of its own, so more than there are cores gain nothing.
 TEST_PROCESSES ?= 2
 
@@ -15,11 +18,14 @@ READY_BENCH := $(VENV)/.ready-bench
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-header --no-annotate --no-emit-index-url
 
+# The order is that of the tests, which begin with the files that take longest.
+PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
 # Dagster finds its instance (dagster.yaml) here, whatever it is started for.
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup refresh status dev demo demo-dev test fuzz lint format generate bench bench-full lock clean
+.PHONY: help setup refresh status dev demo demo-dev test test-fast soak fuzz lint format generate bench bench-full lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,7 +48,13 @@ demo-dev: $(READY) ## The Dagster UI with the sensor on the demo's data
 	@BIN="$(CURDIR)/$(BIN)" STUDIES=$(DEMO_STUDIES) scripts/demo dev
 
 test: $(READY_DEV) ## Set up what is missing and run the tests
-	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(PYTEST)
+
+test-fast: $(READY_DEV) ## The tests that need no Postgres and no other process, in a minute
+	@$(PYTEST) -m "not (postgres or process or slow or soak)"
+
+soak: $(READY_DEV) ## The tests that repeat at random, many times over (SOAK=0.2 for a part of it)
+	@CTG_TEST_SOAK=$(SOAK) KILLS=$(KILLS) FUZZ_STUDIES=$(FUZZ_STUDIES) $(PYTEST) -m soak
 
 fuzz: $(READY_DEV) ## Thousands of recorded studies with something odd in each, to the last table
 	@FUZZ_STUDIES=$(FUZZ_STUDIES) $(BIN)/pytest -q -s ctg_assets_tests/pipeline/test_odd_studies.py

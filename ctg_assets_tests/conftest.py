@@ -6,8 +6,10 @@ Belongs here: what tests of several rooms need. Does not belong here: fixtures o
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 
 import hypothesis
@@ -16,30 +18,69 @@ from psycopg import sql
 
 from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets.warehouse.server import open_postgres
+from ctg_assets_tests import kinds
 from ctg_assets_tests.warehouse.helpers import settings_for, spare_the_disk, temporary_folder
 
-_numbers = itertools.count(1)
+_taken: set[str] = set()
 
 # Parallel workers are told a width of 80, which consoles made at import would keep whatever a test asks for.
 for _name in ("COLUMNS", "LINES"):
     os.environ.pop(_name, None)
+
+# Processes that tests start would compile Dagster and dbt anew, which costs each of them four seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes says more about what else the machine is doing than about us.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+def pytest_configure() -> None:
+    """Watch which processes are started."""
+    kinds.watch_processes()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell the kinds of tests apart."""
+    kinds.mark_and_sort(items)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Watch a test that is said to start no process."""
+    kinds.watch(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """See to it that it did not."""
+    yield
+    kinds.check(item)
+
+
 @contextlib.contextmanager
 def new_database(server: PostgresAddress, template: str = "template1") -> Iterator[PostgresAddress]:
     """An empty database, or a copy of the one named `template`, that is dropped in the end."""
-    own = server.database(f"test_{next(_numbers)}")
-    name = sql.Identifier(own.dbname)
+    # The first name that is free, so that it is mostly the same: what dbt has parsed holds for one.
+    name = next(name for number in itertools.count(1) if (name := f"test_{number}") not in _taken)
+    own = server.database(name)
+    _taken.add(name)
+    identifier = sql.Identifier(name)
     with connect(server) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier, sql.Identifier(template))
         )
         yield own
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+    _taken.discard(name)
 
 
 @pytest.fixture(scope="session")

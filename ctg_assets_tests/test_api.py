@@ -99,6 +99,7 @@ def registry(observed: Observed) -> Iterator[ctg_assets.DataFolder]:
     assert sorted(observed.folder.rglob("*")) == before
 
 
+@pytest.mark.process
 def test_importing_the_package_is_cheap() -> None:
     """The import alone loads no heavy library, though all names are there; using them, no Dagster and no dbt."""
     code = (
@@ -263,6 +264,7 @@ def test_settings_say_where_a_folder_is(tmp_path: Path, monkeypatch: pytest.Monk
     assert ctg_assets.open("here").path == tmp_path / "here"
 
 
+@pytest.mark.process
 def test_a_refresh_that_fails_raises_what_it_said(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,7 +80,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *said: str) -> No
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Workplace]:
+def refreshed() -> Iterator[Workplace]:
     """A workplace with good data."""
     with (
         running_simulator(GeneratedSource(STUDIES, 1)) as running,
@@ -90,9 +90,9 @@ def place() -> Iterator[Workplace]:
         yield built
 
 
-def good_data_stay(place: Workplace) -> None:
+def good_data_stay(refreshed: Workplace) -> None:
     """Check that the tables can be read as before."""
-    assert place.query("SELECT count(*) FROM marts.dim_study") == [(STUDIES,)]
+    assert refreshed.query("SELECT count(*) FROM marts.dim_study") == [(STUDIES,)]
 
 
 def test_help_teaches() -> None:
@@ -148,66 +148,68 @@ def test_nonsense_in_a_setting(
     assert not (tmp_path / "data").exists()
 
 
-def test_unreachable_registry(place: Workplace) -> None:
+def test_unreachable_registry(refreshed: Workplace) -> None:
     """A registry that does not answer is said soon, with the URL and what to look at."""
     url = f"http://127.0.0.1:{unused_port()}/api/v2"
-    refused(place.ctg("refresh", api_url=url), 1, url, "check the network and CTG_API_URL")
-    good_data_stay(place)
+    refused(refreshed.ctg("refresh", api_url=url), 1, url, "check the network and CTG_API_URL")
+    good_data_stay(refreshed)
 
 
-def test_wrong_url(place: Workplace) -> None:
+def test_wrong_url(refreshed: Workplace) -> None:
     """A server without the API there leads to the question whether the URL is right."""
-    url = place.api_url.replace("/api/v2", "/nowhere")
-    refused(place.ctg("refresh", api_url=url), 1, "404", "is CTG_API_URL the base URL of API v2")
-    good_data_stay(place)
+    url = refreshed.api_url.replace("/api/v2", "/nowhere")
+    refused(
+        refreshed.ctg("refresh", api_url=url), 1, "404", "is CTG_API_URL the base URL of API v2"
+    )
+    good_data_stay(refreshed)
 
 
-def test_html_answer(place: Workplace) -> None:
+def test_html_answer(refreshed: Workplace) -> None:
     """Pages of HTML in place of JSON are recognized and shown in part."""
     with html_server() as url:
-        done = place.ctg("refresh", api_url=url, retry_seconds="30")
+        done = refreshed.ctg("refresh", api_url=url, retry_seconds="30")
     refused(done, 1, "answered with HTML instead of JSON", "<!doctype html>", "CTG_API_URL")
-    good_data_stay(place)
+    good_data_stay(refreshed)
 
 
 @pytest.mark.parametrize("command", ["refresh", "status", "psql", "db-url"])
-def test_unusable_data_folder(place: Workplace, command: str) -> None:
+def test_unusable_data_folder(refreshed: Workplace, command: str) -> None:
     """Where the data folder cannot be, the message names it and the setting."""
-    in_the_way = place.folder / "dagster.yaml" / "data"
-    refused(place.ctg(command, data_dir=str(in_the_way)), 1, str(in_the_way), "CTG_DATA_DIR")
+    in_the_way = refreshed.folder / "dagster.yaml" / "data"
+    refused(refreshed.ctg(command, data_dir=str(in_the_way)), 1, str(in_the_way), "CTG_DATA_DIR")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_unwritable_data_folder(place: Workplace, tmp_path: Path) -> None:
+def test_unwritable_data_folder(refreshed: Workplace, tmp_path: Path) -> None:
     """A folder without write permission is refused with the remedy."""
     tmp_path.chmod(0o500)
-    refused(place.ctg("refresh", data_dir=str(tmp_path / "data")), 1, "CTG_DATA_DIR")
+    refused(refreshed.ctg("refresh", data_dir=str(tmp_path / "data")), 1, "CTG_DATA_DIR")
 
 
 @pytest.mark.parametrize("command", [["refresh"], ["status"], ["psql"], ["db-url"]])
-def test_postgres_down(place: Workplace, command: list[str]) -> None:
+def test_postgres_down(refreshed: Workplace, command: list[str]) -> None:
     """A configured database that does not answer is said at once, before any walk."""
     url = f"postgresql://me:secret@127.0.0.1:{unused_port()}/ctg"
-    done = place.ctg(*command, postgres_url=url)
+    done = refreshed.ctg(*command, postgres_url=url)
     assert done.returncode == 1
     assert "No Postgres answers" in done.stdout + done.stderr
     assert "secret" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_postgres_killed_while_loading(place: Workplace) -> None:
+def test_postgres_killed_while_loading(refreshed: Workplace) -> None:
     """When Postgres dies in mid-load, the refresh says so; the old tables stay, the next one heals."""
     with (
         running_simulator(GeneratedSource(STUDIES + 1, 1)) as running,
         workplace(running.api_url) as copy,
     ):
-        subprocess.run(["cp", "-a", f"{place.folder}/.", copy.folder], check=True)
-        place = copy
+        subprocess.run(["cp", "-a", f"{refreshed.folder}/.", copy.folder], check=True)
+        refreshed = copy
         with (
-            open_postgres(place.settings) as address,
+            open_postgres(refreshed.settings) as address,
             contextlib.closing(connect(address)) as reader,
             contextlib.closing(connect(address)) as watcher,
-            place.start("ctg-assets", "refresh") as process,
+            refreshed.start("ctg-assets", "refresh") as process,
         ):
             # A reader in a transaction keeps the load from its last step.
             reader.execute("BEGIN")
@@ -218,7 +220,7 @@ def test_postgres_killed_while_loading(place: Workplace) -> None:
                     "SELECT 1 FROM pg_stat_activity WHERE application_name = 'ctg_assets load'"
                 ).fetchone(),
             )
-            postmaster = read_postmaster(place.folder / "data" / "postgres" / "data")
+            postmaster = read_postmaster(refreshed.folder / "data" / "postgres" / "data")
             assert postmaster is not None
             server = psutil.Process(postmaster.pid)
             for doomed in (server, *server.children()):
@@ -232,10 +234,10 @@ def test_postgres_killed_while_loading(place: Workplace) -> None:
             "stopped in the middle of the work",
             "The last good data are untouched",
         )
-        assert place.query("SELECT count(*) FROM staging.studies") == [(STUDIES,)]
-        good_data_stay(place)
-        place.refresh()
-        assert place.query("SELECT count(*) FROM marts.dim_study") == [(STUDIES + 1,)]
+        assert refreshed.query("SELECT count(*) FROM staging.studies") == [(STUDIES,)]
+        good_data_stay(refreshed)
+        refreshed.refresh()
+        assert refreshed.query("SELECT count(*) FROM marts.dim_study") == [(STUDIES + 1,)]
 
 
 @pytest.mark.parametrize(
@@ -252,17 +254,17 @@ def test_postgres_killed_while_loading(place: Workplace) -> None:
         ("broken.zip", b"PK\x03\x04nonsense"),
     ],
 )
-def test_broken_import_file(place: Workplace, name: str, content: bytes | None) -> None:
+def test_broken_import_file(refreshed: Workplace, name: str, content: bytes | None) -> None:
     """A file that is no bulk download is named, with what is wrong; nothing changes."""
-    path = place.folder / name
+    path = refreshed.folder / name
     if content is not None:
         path.write_bytes(content)
-    complete = place.lake.extractions.latest(ExtractionState.COMPLETE)
-    done = place.ctg("import-file", str(path))
+    complete = refreshed.lake.extractions.latest(ExtractionState.COMPLETE)
+    done = refreshed.ctg("import-file", str(path))
     refused(done, 1, name)
     path.unlink(missing_ok=True)
-    good_data_stay(place)
-    assert place.lake.extractions.latest(ExtractionState.COMPLETE) == complete
+    good_data_stay(refreshed)
+    assert refreshed.lake.extractions.latest(ExtractionState.COMPLETE) == complete
 
 
 def test_learning_the_model_from_files(tmp_path: Path) -> None:
@@ -282,6 +284,7 @@ def test_learning_the_model_from_files(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["learn-model", *wrong]).exit_code == 1
 
 
+@pytest.mark.process
 def test_learning_the_model_from_a_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,37 +292,38 @@ def test_learning_the_model_from_a_registry(
     new = {"name": "isNew", "piece": "IsNew", "type": "boolean", "sourceType": "BOOLEAN"}
     with (
         running_simulator(GeneratedSource(0, 1)) as running,
-        workplace(running.api_url) as place,
+        workplace(running.api_url) as refreshed,
     ):
         running.publish_model(metadata=[*catalog.metadata(), new])
-        with open_registry(place.settings) as client:
-            plan = Crawler(client, place.lake.extractions, place.lake.shards).plan(
+        with open_registry(refreshed.settings) as client:
+            plan = Crawler(client, refreshed.lake.extractions, refreshed.lake.shards).plan(
                 query="", page_size=10
             )
-            check_published_model(client, place.lake, plan)
-        status = place.ctg("status").stdout
+            check_published_model(client, refreshed.lake, plan)
+        status = refreshed.ctg("status").stdout
         assert "the registry's fields and values differ from our model (1 times)" in status
         assert "  field added: isNew (boolean of BOOLEAN, piece IsNew)\n" in status
 
         for name in ("api_url", "data_dir"):
-            monkeypatch.setenv(f"CTG_{name.upper()}", str(getattr(place.settings, name)))
+            monkeypatch.setenv(f"CTG_{name.upper()}", str(getattr(refreshed.settings, name)))
         done = CliRunner().invoke(app, ["learn-model", "--into", str(tmp_path)])
         assert done.output.startswith("field added: isNew")
     assert (tmp_path / "fields.csv").read_text().endswith("\nisNew,IsNew,boolean,BOOLEAN\n")
 
 
+@pytest.mark.process
 def test_progress_on_a_terminal() -> None:
     """On a terminal pages done, studies, rate and time left are shown live; Ctrl-C ends it well."""
     with (
         running_simulator(GeneratedSource(STUDIES, 1)) as running,
-        workplace(running.api_url, retry_seconds="60") as place,
+        workplace(running.api_url, retry_seconds="60") as refreshed,
     ):
         running.set_faults("page=3@studies:timeout")
         leader, follower = pty.openpty()
         process = subprocess.Popen(
             ["ctg-assets", "refresh"],
-            cwd=place.folder,
-            env={**place.environment(), "TERM": "xterm", "COLUMNS": "120"},
+            cwd=refreshed.folder,
+            env={**refreshed.environment(), "TERM": "xterm", "COLUMNS": "120"},
             stdin=follower,
             stdout=follower,
             stderr=follower,

@@ -13,6 +13,8 @@ import pytest
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
 
+pytestmark = pytest.mark.process
+
 # Read by a process of its own: dbt's libraries warn when imported, and warnings are errors here.
 _DESCRIBE = """
 import json, sys

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.process
 def test_the_hooks_are_what_make_lint_runs() -> None:
     """Each command of `make lint` is the entry of a local hook, in the same order, and there is no other."""
     # A dry run with the environment taken for ready: the recipe's commands and nothing else.

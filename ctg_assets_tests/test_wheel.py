@@ -22,6 +22,8 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import bytecode_folder
 from ctg_assets_tests.warehouse.helpers import temporary_folder
 
+pytestmark = pytest.mark.process
+
 PROJECT = Path(__file__).resolve().parents[1]
 STUDIES = 12
 

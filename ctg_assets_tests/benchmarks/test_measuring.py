@@ -11,6 +11,8 @@ from benchmarks.measuring import Figure, Run, TaskError, repeat, run_task
 from benchmarks.outcome import Clock, Outcome
 from benchmarks.pages import pages
 
+pytestmark = pytest.mark.process
+
 
 def hold(mebibytes: int) -> Outcome:
     """A task that takes some memory."""

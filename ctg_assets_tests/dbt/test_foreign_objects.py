@@ -36,6 +36,8 @@ from ctg_assets_tests.pipeline.lakes import completed, planned
 from ctg_assets_tests.warehouse.debian_server import debian_server, programs
 from ctg_assets_tests.warehouse.helpers import ALL, batch, build, query
 
+pytestmark = pytest.mark.process
+
 # In each schema something that a load, a build or our notes would make under the same name.
 FOREIGN = {
     "staging": ("studies", "load_info", "mine"),

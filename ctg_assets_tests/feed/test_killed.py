@@ -20,6 +20,8 @@ from ctg_assets_tests.feed.processes import (
 )
 from ctg_assets_tests.orchestration.workplace import wait_until
 
+pytestmark = pytest.mark.process
+
 EVENTS = 60
 
 

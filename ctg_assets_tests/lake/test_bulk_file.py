@@ -24,6 +24,7 @@ from ctg_assets.lake import bulk_file
 from ctg_assets.lake.bulk_file import BulkFileError, LeftOut, read_records, read_studies
 from ctg_assets_tests.lake.helpers import json_values
 from ctg_assets_tests.shared_material import shared_path
+from ctg_assets_tests.soak import times
 
 MARK = b"\xef\xbb\xbf"
 A, B = b'{"a":1}', b'{"b":"}{\\"[,]"}'
@@ -99,7 +100,8 @@ def read(content: bytes, block_bytes: int | None = None) -> list[bytes]:
         return list(read_studies(path))
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(30, 100), deadline=None)
 @given(
     st.lists(study_texts(), min_size=1, max_size=5),
     st.sampled_from(SHAPES),
@@ -125,7 +127,8 @@ def test_exactly_the_bytes_put_in(
     assert read(content, block_bytes) == studies
 
 
-@settings(max_examples=30, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(10, 30), deadline=None)
 @given(st.lists(study_texts(), min_size=1, max_size=5), st.integers(1, 40))
 def test_a_zip_of_one_file_a_study(studies: list[bytes], block_bytes: int) -> None:
     """Members come in the archive's order; folders, other files and macOS's remarks are passed over."""
@@ -270,7 +273,8 @@ def test_a_broken_file_is_told_with_the_place(kind: str, block_bytes: int) -> No
         read(content, block_bytes)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(25, 100), deadline=None)
 @given(st.lists(study_texts(), min_size=1, max_size=4), st.sampled_from(SHAPES), st.data())
 def test_a_cut_file_never_passes_for_a_whole_one(
     studies: list[bytes], shape: Any, data: Any
@@ -297,7 +301,8 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"]
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(25, 60), deadline=None)
 @given(
     st.lists(study_texts(), min_size=1, max_size=4),
     st.sampled_from(SHAPES),
@@ -489,7 +494,8 @@ study_lines = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(20, 100), deadline=None)
 @given(
     st.lists(study_lines, min_size=2, max_size=6),
     st.data(),

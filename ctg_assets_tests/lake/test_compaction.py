@@ -36,6 +36,7 @@ from ctg_assets_tests.lake.helpers import (
     memory_storage,
     study,
 )
+from ctg_assets_tests.soak import times
 
 ID = "20261120T090000Z-full-aaaaaa"
 
@@ -272,7 +273,8 @@ def _outcome(pages: Sequence[Sequence[bytes]]) -> tuple[Any, ...]:
     return rows_of(storage), extras, quarantine, facts
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(6, 25), deadline=None)
 @given(
     st.lists(small_studies, min_size=1, max_size=12),
     st.integers(1, 5),
@@ -295,7 +297,8 @@ def test_buckets_make_no_difference(
     assert len(rows) + len(quarantine) + int(facts["duplicate_rows"]) == len(studies)
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(8, 25), deadline=None)
 @given(st.lists(small_studies, max_size=10, unique_by=lambda raw: identify(raw).nct_id), st.data())
 def test_the_order_of_pages_makes_no_difference(studies: list[bytes], data: Any) -> None:
     """The fingerprint depends on ids and contents alone, not on the order in which they came."""
@@ -396,6 +399,7 @@ compactor.compact(sys.argv[3], progress)
 """
 
 
+@pytest.mark.process
 def test_a_killed_compaction_leaves_no_snapshot(tmp_path: Path) -> None:
     """After kill -9 nothing is visible; the next run succeeds and removes what was left."""
     lake, scratch = tmp_path / "läke", tmp_path / "scratch"
@@ -435,6 +439,7 @@ def test_a_failure_leaves_no_snapshot(
     assert SnapshotStore(storage).manifest(ID) is None
 
 
+@pytest.mark.process
 def test_the_model_fingerprint_is_stable() -> None:
     """The same model has the same fingerprint, in this process and the next."""
     code = "from ctg_assets.lake.compaction import model_fingerprint; print(model_fingerprint())"
@@ -459,6 +464,7 @@ print(max(samples) >> 20)
 """
 
 
+@pytest.mark.process
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """130 MB of JSON more take hardly more memory: what counts is the size of a bucket and of a page."""
     source = GeneratedSource(1200, seed=1)

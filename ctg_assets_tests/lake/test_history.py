@@ -25,6 +25,7 @@ from ctg_assets.lake.history import (
 from ctg_assets.lake.storage import Storage, StorageError
 from ctg_assets_tests.lake.helpers import memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, hash_of
+from ctg_assets_tests.soak import times
 
 _KEYS = ("nct_id", "content_hash", "contents_entry")
 
@@ -161,7 +162,8 @@ def _study(number: int, title: str) -> bytes:
     return study(nct_id, title=f"{title} {number}")
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(12, 40), deadline=None)
 @given(_entries, st.integers(1, 5), st.integers(1, 40), st.data())
 def test_contents_are_found_wherever_they_lie(
     entries: list[dict[int, str]], group_rows: int, rows_at_a_time: int, data: Any

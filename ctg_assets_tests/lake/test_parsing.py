@@ -18,6 +18,7 @@ from ctg_assets.lake.parsing import ParsedStudies, parse_studies
 from ctg_assets.model.fields import FieldNode, field_tree, study_arrow_schema
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.lake.helpers import json_values, study
+from ctg_assets_tests.soak import times
 
 GOOD = study("NCT00000001")
 MISTYPED = study("NCT00000002", hasResults="no")
@@ -305,7 +306,8 @@ novel_names = st.sampled_from(["novel", ".novel", "a.b", "", "[0]", "nctID", "ü
 novelties = st.dictionaries(novel_names, json_values, max_size=2)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(25, 100), deadline=None)
 @given(st.lists(st.tuples(*[novelties] * 4), min_size=1, max_size=4), st.booleans())
 def test_values_of_unknown_fields_are_kept(
     places: list[tuple[dict[str, Any], ...]], escaped: bool

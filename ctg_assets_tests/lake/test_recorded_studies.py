@@ -22,6 +22,8 @@ from ctg_assets_tests.lake.helpers import extraction, in_pages
 from ctg_assets_tests.lake.test_parsing import counted_by_hand, fitted
 from ctg_assets_tests.shared_material import shared_path
 
+pytestmark = pytest.mark.slow
+
 STUDIES = 3395
 MISTYPED = "NCT76543210"
 NOVEL = (b"modelPredictions", b"interventionMappedName", b"locations_nested")

@@ -24,6 +24,7 @@ from ctg_assets.lake.recording import Disappearance, IncompleteExtractionError
 from ctg_assets.lake.storage import Storage
 from ctg_assets_tests.lake.helpers import kill_at_signal, memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, Row, hash_of, on
+from ctg_assets_tests.soak import times
 
 ONE, TWO, THREE = "NCT00000001", "NCT00000002", "NCT00000003"
 A, B, C = (study(ONE, title=title) for title in "abc")
@@ -623,6 +624,7 @@ recorder.record(sys.argv[3], fates=fates, progress=progress)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("place", ["contents", "fates", "commit"])
 def test_a_killed_recording_leaves_no_entry(tmp_path: Path, place: str) -> None:
     """After kill -9 the history is as before; the next run succeeds and clears away what was left."""
@@ -702,7 +704,8 @@ _dated = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(8, 30), deadline=None)
 @given(_extractions, _dated)
 def test_the_index_is_derived_through_dated_imports(
     extractions: list[tuple[int, ExtractionMode, dict[str | None, str]]],
@@ -731,7 +734,8 @@ def test_the_index_is_derived_through_dated_imports(
             assert_frame_equal(lake.history.derived_periods(sequence), index)
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(15, 60), deadline=None)
 @given(_extractions)
 @example(
     [

@@ -18,6 +18,7 @@ from ctg_assets.lake.snapshots import SnapshotManifest, SnapshotStore
 from ctg_assets.lake.storage import Storage
 from ctg_assets_tests.lake.helpers import memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, hash_of
+from ctg_assets_tests.soak import times
 
 ONE, TWO, THREE = "NCT00000001", "NCT00000002", "NCT00000003"
 
@@ -215,7 +216,8 @@ _extractions = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(6, 20), deadline=None)
 @given(_extractions, st.integers(1, 3))
 def test_parts_make_no_difference(
     extractions: list[tuple[int, ExtractionMode, list[bytes], bool, bool]], group_rows: int

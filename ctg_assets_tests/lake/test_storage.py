@@ -167,6 +167,7 @@ with storage.publish(sys.argv[2]) as stream:
 """
 
 
+@pytest.mark.process
 def test_a_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
     """After kill -9 in mid-write no file is visible, and what is left can be cleaned away."""
     storage = Storage.local(tmp_path / "läke")

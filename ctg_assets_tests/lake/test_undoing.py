@@ -24,11 +24,13 @@ from ctg_assets.lake.undoing import Undoer, UndoError
 from ctg_assets_tests.lake.helpers import kill_at_signal, memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler
 from ctg_assets_tests.lake.undone import AUTHOR, History, Step, Undo, steps, told
+from ctg_assets_tests.soak import times
 
 ONE, TWO, THREE = (f"NCT0000000{digit}" for digit in range(1, 4))
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(15, 100), deadline=None)
 @given(steps)
 def test_any_sequence_is_as_without_what_was_undone(drawn: list[Step | Undo]) -> None:
     """Periods, changes, their fields and events, contents: all as if it had never been.
@@ -211,6 +213,7 @@ class _Breaking(Storage):
             yield stream
 
 
+@pytest.mark.slow
 def test_an_undo_that_breaks_off_has_happened_or_not(tmp_path: Path) -> None:
     """At each file that it writes: before its record all is as it was, after it all is done.
 
@@ -251,6 +254,7 @@ from ctg_assets.lake.history import HistoryStore
 from ctg_assets.lake.recording import UndoneExtractionError
 from ctg_assets.lake.storage import Storage, StorageError
 from ctg_assets.lake.undoing import Author, Undoer
+from ctg_assets_tests.soak import times
 
 def wait(*_):
     print("ready", flush=True)
@@ -264,6 +268,7 @@ Undoer(Storage.local(Path(sys.argv[1]))).undo(2, Author("x", "x", "x"))
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_killed_undo_has_happened_or_not(tmp_path: Path, place: str) -> None:
     """After kill -9 the history is as before, or as it should be; recording goes on either way."""

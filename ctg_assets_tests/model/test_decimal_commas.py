@@ -18,6 +18,7 @@ from ctg_assets.model.tables.declaration import Read, Reading, enclosing_lists
 from ctg_assets_tests.model import reference
 from ctg_assets_tests.model.flattened import measured, outcome_study, picked, results, rows_of
 from ctg_assets_tests.model.snapshots import Study, real_studies, snapshot
+from ctg_assets_tests.soak import times
 
 DECIMAL = (
     *("0,3139", "12,5", "0,083", "-0,083", "+1,2", "1234,567", "1,2345", "0,0", ",5"),
@@ -172,7 +173,8 @@ def _expected(
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(20, 60), deadline=None)
 @given(_STUDIES)
 def test_measures_of_any_mixture(studies: list[Study]) -> None:
     """Every number of every measure, whatever is written where, is read as its measure is written.
@@ -238,6 +240,7 @@ def test_every_number_of_a_measure_is_read_in_the_light_of_all_others() -> None:
     assert beside == {measure: {frozenset(paths)} for measure, paths in read.items()}
 
 
+@pytest.mark.slow
 def test_recorded_numbers_stay_as_they_were() -> None:
     """In the recorded studies no thousand stands beside decimal commas, so each is still read."""
     _, rows = real_studies()

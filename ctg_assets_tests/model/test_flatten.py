@@ -49,6 +49,7 @@ from ctg_assets.model.tables.declaration import (
 from ctg_assets_tests.model import reference
 from ctg_assets_tests.model.snapshots import Study, real_studies, snapshot, snapshot_rows
 from ctg_assets_tests.model.wild import wild_study
+from ctg_assets_tests.soak import times
 
 Rows = list[dict[str, Any]]
 
@@ -757,6 +758,7 @@ _FEWER = settings(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "paths",
     [
@@ -995,6 +997,7 @@ FULL_STUDY = protocol(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("join_bytes", [1, 2**20])
 def test_batches_do_not_show(join_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flattening the whole equals flattening its parts, joined or not, and twice is as once."""
@@ -1009,7 +1012,8 @@ def test_batches_do_not_show(join_bytes: int, monkeypatch: pytest.MonkeyPatch) -
         assert joined == expected
 
 
-@settings(max_examples=15)
+@pytest.mark.soak
+@settings(max_examples=times(5, 15))
 @given(seed=st.integers(0, 2**32), some=st.integers(0, 4), others=st.integers(0, 4))
 def test_two_at_once_are_as_one_after_the_other(seed: int, some: int, others: int) -> None:
     """Studies flattened with other ones, or other versions of themselves, give the same rows."""
@@ -1034,6 +1038,7 @@ def _alike(one: object, other: object) -> bool:
     return one == (pytest.approx(other) if isinstance(other, float) else other)
 
 
+@pytest.mark.slow
 def test_real_rows_agree_with_reference() -> None:
     """On every sixtieth recorded study each row of each table is that of the obvious way."""
     studies, rows = real_studies()
@@ -1048,6 +1053,7 @@ def test_real_rows_agree_with_reference() -> None:
             assert all(_alike(row[one], wanted[one]) for one in wanted), (name, row, wanted)
 
 
+@pytest.mark.slow
 def test_real_keys_hold() -> None:
     """On the recorded studies keys are unique, references meet a row, and no required value is NULL."""
     _, rows = real_studies()

@@ -96,6 +96,7 @@ def bench() -> Iterator[Bench]:
         yield Bench(settings, instance, simulator)
 
 
+@pytest.mark.postgres
 def test_each_asset_in_turn(bench: Bench) -> None:
     """Plan, pages, snapshot and a few tables can be materialized alone, and show what they made."""
     plan = bench.plan()

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+import pytest
 
 from ctg_assets.pipeline.load import wanted_state, warehouse_state
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
+
+pytestmark = pytest.mark.process
 
 STUDIES = 45
 _SECONDS = 600

@@ -53,6 +53,7 @@ def test_two_data_folders_share_nothing(
         assert [path.name for path in folder.iterdir()] == ["dagster"]
 
 
+@pytest.mark.process
 def test_dagsters_own_commands_find_the_same_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -343,6 +343,7 @@ def killed() -> Iterator[Workplace]:
         yield place
 
 
+@pytest.mark.process
 def test_the_printed_commands_killed_in_every_stage_end_loaded(killed: Workplace) -> None:
     """The README's commands, in an empty folder, each killed in what it does: run again, they do it all.
 
@@ -372,6 +373,7 @@ def test_the_printed_commands_killed_in_every_stage_end_loaded(killed: Workplace
     assert names - left == {"dagster.yaml", "data"}
 
 
+@pytest.mark.process
 def test_what_checks_find_is_told_in_words(killed: Workplace) -> None:
     """Each check that did not pass says how many rows or studies, which values, and names a study.
 
@@ -408,6 +410,8 @@ def test_what_checks_find_is_told_in_words(killed: Workplace) -> None:
             assert words in said, said
 
 
+@pytest.mark.soak
+@pytest.mark.process
 @pytest.mark.skipif(
     not _KILLS, reason="kills at every file: a quarter of an hour; KILLS=20 asks for it"
 )
@@ -432,6 +436,8 @@ def test_commands_killed_at_every_file_end_loaded() -> None:
         _finish(place, commands)
 
 
+@pytest.mark.soak
+@pytest.mark.process
 @pytest.mark.parametrize("seed", range(_KILLS))
 def test_any_command_killed_at_any_moment_ends_loaded(seed: int) -> None:
     """A random one of the three commands is killed at a random moment; it and those after it end loaded."""

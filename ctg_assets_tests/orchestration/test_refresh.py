@@ -25,6 +25,8 @@ from ctg_assets_tests.orchestration.workplace import (
     workplace,
 )
 
+pytestmark = pytest.mark.process
+
 STUDIES = 60
 PAGES = STUDIES // PAGE_SIZE + 1
 STAGES = re.compile("^(" + "|".join(f"{stage:<9}" for stage in Stage) + r") (?=\S)", re.MULTILINE)

@@ -17,6 +17,8 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.lake.helpers import study
 from ctg_assets_tests.orchestration.workplace import Workplace, workplace
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def place() -> Iterator[Workplace]:

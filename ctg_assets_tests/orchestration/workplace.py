@@ -66,8 +66,7 @@ print(json.dumps({
 
 @cache
 def bytecode_folder() -> str:
-    """Where processes of this session keep what they compile."""
-    # Compiling Dagster and dbt anew costs each process four seconds, where bytecode is not kept.
+    """Where processes of another environment keep what they compile, outside of it."""
     folder = tempfile.mkdtemp(prefix="ctg-assets-bytecode-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -89,7 +88,7 @@ class Workplace:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith((ENV_PREFIX, "DAGSTER_", "PYTHONDONTWRITEBYTECODE"))
+            if not name.startswith((ENV_PREFIX, "DAGSTER_"))
         }
         chosen = {
             "api_url": self.api_url,
@@ -103,7 +102,6 @@ class Workplace:
         return {
             **kept,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
-            "PYTHONPYCACHEPREFIX": bytecode_folder(),
             **{ENV_PREFIX + name.upper(): value for name, value in chosen.items()},
         }
 

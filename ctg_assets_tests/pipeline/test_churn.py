@@ -30,6 +30,7 @@ from ctg_assets_tests.dbt.projects import dbt_on
 from ctg_assets_tests.pipeline.chronicle import Change, Chronicle, Stretch, World
 from ctg_assets_tests.pipeline.following import refresh, refresh_until_killed
 from ctg_assets_tests.simulator.churning import MovingRegistry, moving_registry
+from ctg_assets_tests.soak import times
 from ctg_assets_tests.warehouse.helpers import query
 
 _STUDIES = 50
@@ -38,7 +39,7 @@ _OVERLAP_DAYS = 1
 _RATES = ChurnRates(
     touched=0.12,
     empty=0.06,
-    # More of what is rare, so that each of it happens often in fifty rounds.
+    # More of what is rare, so that each of it happens often in a few rounds.
     shares={
         ActKind.UPDATE: 45,
         ActKind.SILENT_EDIT: 16,
@@ -260,9 +261,13 @@ def _check_tables(follower: Follower, scratch: PostgresAddress, server: Postgres
                 assert rows == _rows(scratch, shape.name), shape.name
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("rounds", "scope"),
-    [(50, ""), (16, "AREA[OverallStatus](COMPLETED OR RECRUITING OR UNKNOWN)")],
+    [
+        (times(12, 50), ""),
+        (times(6, 16), "AREA[OverallStatus](COMPLETED OR RECRUITING OR UNKNOWN)"),
+    ],
 )
 def test_a_warehouse_follows_a_registry_in_motion(
     tmp_path: Path, server: PostgresAddress, rounds: int, scope: str

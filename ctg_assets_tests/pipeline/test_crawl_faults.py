@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ctg_assets.lake.extractions import ExtractionState
 from ctg_assets.simulator.faults import Fault, FaultKind
 from ctg_assets.simulator.options import SimulatorOptions
@@ -15,6 +17,8 @@ from ctg_assets.simulator.source import StudySource
 from ctg_assets_tests.pipeline.lakes import studies_of
 from ctg_assets_tests.pipeline.processes import COMPLETE, Order, crawling
 from ctg_assets_tests.simulator.in_memory import InMemorySource, study
+
+pytestmark = pytest.mark.slow
 
 _PAGE_SIZE = 4
 _REQUESTS = 30

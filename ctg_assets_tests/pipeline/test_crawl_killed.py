@@ -13,16 +13,21 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import pytest
+
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.pipeline.lakes import shard_contents
 from ctg_assets_tests.pipeline.processes import COMPLETE, CrawlProcess, Order, crawling
+from ctg_assets_tests.soak import times
+
+pytestmark = pytest.mark.process
 
 _PAGE_SIZE = 3
 _STUDIES = 300
 # The last one is empty: the page before it is full.
 _PAGES = _STUDIES // _PAGE_SIZE + 1
-_KILLS = 30
+_KILLS = times(10, 30)
 
 # A page takes a few milliseconds from its request to its rename.
 _LONGEST_DELAY_SECONDS = 0.012
@@ -135,7 +140,8 @@ def _requests_by_token(simulator: RunningSimulator) -> Counter[str | None]:
     return asked
 
 
-def test_thirty_kills_cost_nothing_but_the_page_in_flight(tmp_path: Path) -> None:
+@pytest.mark.soak
+def test_kills_cost_nothing_but_the_page_in_flight(tmp_path: Path) -> None:
     """After the last resume the shards are those of an undisturbed crawl, and each page was asked for was asked for once.
 
     Once more is allowed for every kill that left the page in flight.
@@ -171,7 +177,7 @@ def test_thirty_kills_cost_nothing_but_the_page_in_flight(tmp_path: Path) -> Non
     assert scene.pages_there() == len(scene.names())
     tokens = {facts["token"]: page for page, (facts, _) in contents.items()}
     assert asked.keys() == tokens.keys()
-    for token, times in asked.items():
+    for token, requests in asked.items():
         page = tokens[token]
-        assert times <= 1 + scene.pending[page], f"page {page} was asked for {times} times"
+        assert requests <= 1 + scene.pending[page], f"page {page} was asked for {requests} times"
     assert asked.total() > _PAGES

@@ -39,8 +39,11 @@ from ctg_assets_tests.pipeline.following import refresh
 from ctg_assets_tests.pipeline.lakes import json_of
 from ctg_assets_tests.pipeline.registries import client_of
 from ctg_assets_tests.simulator.in_memory import InMemorySource, study
+from ctg_assets_tests.soak import times
 
-FLIPS = 200
+pytestmark = pytest.mark.slow
+
+FLIPS = times(40, 200)
 _PAGE_SIZE = 8
 
 
@@ -237,10 +240,11 @@ def test_every_kind_of_file_is_there(sound: Path, simulator: RunningSimulator) -
     assert not found.unchecked
 
 
+@pytest.mark.soak
 def test_a_flipped_bit_is_found_and_never_gives_a_wrong_row(
     copy: Callable[[], Settings],
 ) -> None:
-    """At 200 random places over all kinds of files: readers are told, or see what they saw before."""
+    """At random places over all kinds of files: readers are told, or see what they saw before."""
     lake = open_lake(copy())
     kinds = sorted(_files(lake).values())
     before = _observed(lake)

@@ -261,8 +261,7 @@ def test_marts_of_nothing_are_not_recorded(database: Settings, address: Postgres
 
 
 # --- fingerprints ---------------------------------------------------------------------------------
-
-
+@pytest.mark.process
 def test_fingerprints_are_the_same_in_every_process() -> None:
     """They depend on no addresses and no order of sets, else every refresh would load everything."""
     code = (

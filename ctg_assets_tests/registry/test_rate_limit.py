@@ -134,6 +134,7 @@ def _permitted(processes: list[subprocess.Popen[str]]) -> list[int]:
     return [int(process.communicate(timeout=60)[0]) for process in processes]
 
 
+@pytest.mark.process
 def test_processes_share_one_record(tmp_path: Path) -> None:
     """Two processes at once get as many requests as one would, and one started later gets none."""
     record = tmp_path / "päth with space" / "requests.sqlite"

@@ -34,6 +34,8 @@ from ctg_assets_tests.simulator.churning import content_hashes, moving_registry
 from ctg_assets_tests.simulator.in_memory import InMemorySource, nct_id, numbered_studies, study
 from ctg_assets_tests.simulator.walking import nct_ids, pages
 
+pytestmark = pytest.mark.slow
+
 _STUDIES = 60
 _BUSY = ChurnRates(touched=0.2, empty=0.1)
 

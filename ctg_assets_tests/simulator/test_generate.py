@@ -285,6 +285,7 @@ print(hashlib.sha256(b"".join(encoded[index] for index in indexes)).hexdigest())
 """
 
 
+@pytest.mark.process
 def test_studies_do_not_depend_on_the_process() -> None:
     """Processes with other hash seeds, asking in another order, get the same bytes."""
     digests = {

@@ -30,6 +30,7 @@ def _process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_process_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """SIGINT and SIGTERM stop the server, silent answers included, with status 0 and a complete log."""
@@ -45,6 +46,7 @@ def test_signals_end_the_process_cleanly(tmp_path: Path, number: signal.Signals)
     assert [json.loads(line)["status"] for line in log.read_text().splitlines()] == [200, None]
 
 
+@pytest.mark.process
 def test_port_can_be_chosen() -> None:
     """A simulator can be started again where one ran before, so that clients find it."""
     with _process("--studies", "3") as (process, api_url):

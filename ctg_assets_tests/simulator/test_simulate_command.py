@@ -39,6 +39,7 @@ def _simulate(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
+@pytest.mark.process
 def test_data_move_on_when_asked(tmp_path: Path) -> None:
     """With --churn 0 a request makes a round; what is served then is what the log tells."""
     log = tmp_path / "churn.jsonl"
@@ -66,6 +67,7 @@ def test_data_move_on_when_asked(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.process
 def test_data_move_on_by_themselves() -> None:
     """With --churn SECONDS rounds follow one another, and SIGTERM ends them and the server."""
     with _simulate("--churn", "0.05") as (process, api_url):
@@ -78,6 +80,7 @@ def test_data_move_on_by_themselves() -> None:
         assert process.returncode == 0
 
 
+@pytest.mark.process
 def test_a_log_that_cannot_be_written_ends_the_server(tmp_path: Path) -> None:
     """Rather than let the data move on without their truth, the server stops and names the file."""
     folder = tmp_path / "log"

@@ -148,7 +148,8 @@ def versions(address: PostgresAddress) -> list[tuple[Any, ...]]:
 def spare_the_disk(address: PostgresAddress) -> None:
     """Stop waiting for the disk: killing processes loses only what a power failure would lose."""
     with connect(address) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")
+        for name in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
         connection.execute("SELECT pg_reload_conf()")
 
 

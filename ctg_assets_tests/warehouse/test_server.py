@@ -31,6 +31,8 @@ from ctg_assets.warehouse.errors import (
 from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import query, settings_for
 
+pytestmark = pytest.mark.postgres
+
 
 def postmaster(folder: Path) -> int:
     """The process id of the server running in a data folder."""

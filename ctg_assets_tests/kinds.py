@@ -1,0 +1,87 @@
+"""What a test needs besides this process: a Postgres, or other processes. Those that need none are fast.
+
+Belongs here: telling the kinds apart, and seeing to it that no test is of another kind than it says. Does
+not belong here: what is started.
+
+The marker `postgres` is set on tests whose fixtures have a server. What starts servers or processes by
+itself says so: `pytestmark = pytest.mark.process`, or `postgres` where it is Postgres alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+PROCESS, POSTGRES = "process", "postgres"
+_SERVERS = {"server", "stopped_cluster"}
+# A broker; what dbt makes of its project; a place in which commands were run.
+_PROCESSES = {"broker", "manifest", "refreshed"}
+_STARTS = {
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.system",
+    "subprocess.Popen",
+}
+
+
+class _Guard:
+    """Notes what starts a process while a test runs that is said to start none."""
+
+    def __init__(self) -> None:
+        self.watched: str | None = None
+        self.started: list[str] = []
+
+    def hook(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.watched is None or event not in _STARTS:
+            return
+        self.started.append(f"{event} {arguments[:2]}")
+
+
+_guard = _Guard()
+
+
+def watch_processes() -> None:
+    """From now on see the processes that a watched test starts."""
+    sys.addaudithook(_guard.hook)
+
+
+def watch(item: pytest.Item) -> None:
+    """Watch this test, from its first fixture on, unless it says that it starts processes."""
+    is_fast = not any(item.iter_markers(PROCESS)) and not any(item.iter_markers(POSTGRES))
+    _guard.watched = item.nodeid if is_fast else None
+    _guard.started.clear()
+
+
+def check(item: pytest.Item) -> None:
+    """Fail the test that started a process without saying so."""
+    _guard.watched = None
+    if _guard.started:
+        pytest.fail(
+            f"{item.nodeid} started processes: {_guard.started}. Mark it with `process`, or with `postgres` "
+            "where they are a server, so that `make test-fast` leaves it out.",
+            pytrace=False,
+        )
+
+
+def mark_and_sort(items: list[pytest.Item]) -> None:
+    """Mark each test by its fixtures; files that take longest come first, so that no process ends late."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & _SERVERS:
+            item.add_marker(POSTGRES)
+        if fixtures & _PROCESSES:
+            item.add_marker(PROCESS)
+    ranks: dict[str, int] = {}
+    for item in items:
+        file = str(item.path)
+        ranks[file] = min(ranks.get(file, 2), _rank(item))
+    items.sort(key=lambda item: ranks[str(item.path)])
+
+
+def _rank(item: pytest.Item) -> int:
+    kinds: Sequence[str] = [mark.name for mark in item.iter_markers()]
+    return 0 if PROCESS in kinds else 1 if POSTGRES in kinds else 2

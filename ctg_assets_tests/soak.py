@@ -1,0 +1,18 @@
+"""How often tests repeat what they do at random: a few times as a rule, very often in a soak.
+
+Belongs here: the one place that reads how much is asked for. Does not belong here: what is repeated.
+
+A soak is `make soak`: the tests marked `soak`, with `CTG_TEST_SOAK=1`. A share of that, such as 0.2, is a
+shorter one.
+"""
+
+from __future__ import annotations
+
+import os
+
+SHARE = float(os.environ.get("CTG_TEST_SOAK", "0"))
+
+
+def times(usual: int, soak: int) -> int:
+    """How often to repeat something that is repeated `usual` times, in a whole soak `soak` times."""
+    return max(usual, round(soak * SHARE))
