@@ -5,11 +5,16 @@ Belongs here: the command line and the load. Does not belong here: studies and e
 
 from __future__ import annotations
 
+import atexit
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,7 @@ from ctg_assets.warehouse.delta import Exchange, apply_delta
 from ctg_assets.warehouse.loader import load_tables
 
 _SNAPSHOT_ID = "snapshot"
+_PARSED = "partial_parse.msgpack"
 
 
 def dbt(
@@ -37,6 +43,10 @@ def dbt(
 
     A process of its own, since dbt's libraries warn when imported, and warnings are errors here.
     """
+    parsed, kept = written / "target" / _PARSED, _parsed_folder() / _key(project, environment)
+    if kept.exists() and not parsed.exists():
+        parsed.parent.mkdir(exist_ok=True)
+        shutil.copy(kept, parsed)
     command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors"]
     command += [*arguments, "--project-dir", str(project), "--profiles-dir", str(project)]
     command += ["--target-path", str(written / "target"), "--log-path", str(written / "logs")]
@@ -49,7 +59,23 @@ def dbt(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    if parsed.exists() and not kept.exists():
+        shutil.copy(parsed, kept)
     return done.stdout
+
+
+@cache
+def _parsed_folder() -> Path:
+    """Where the tests of this process keep what dbt has parsed, which takes it longer than most runs."""
+    folder = tempfile.mkdtemp(prefix="ctg-assets-parsed-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _key(project: Path, environment: Mapping[str, str]) -> str:
+    """Names what dbt parses; it compares files and connection itself, and parses what is not the same."""
+    told = repr((str(project), sorted(environment.items())))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def dbt_on(address: PostgresAddress, written: Path, *arguments: str) -> str:
