@@ -25,7 +25,7 @@ from benchmarks.pages import (
 from ctg_assets.lake.parsing import parse_studies
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.marts import build_arguments, record_views, target_folder
+from ctg_assets.pipeline.marts import build_arguments, record_definitions, target_folder
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.pipeline.services import Lake
 from ctg_assets.warehouse.server import open_postgres
@@ -107,5 +107,5 @@ def dbt(server_dir: str, dbname: str) -> Outcome:
         environment = os.environ | profile_environment(address)
         with clock.running():
             subprocess.run(command, env=environment, check=True)
-        record_views(address)
+        record_definitions(address)
     return Outcome(clock.seconds)

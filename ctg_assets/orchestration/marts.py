@@ -35,7 +35,7 @@ from ctg_assets.pipeline.load import record_marts
 from ctg_assets.pipeline.marts import (
     build_arguments,
     prepare_build,
-    record_views,
+    record_definitions,
     target_folder,
 )
 from ctg_assets.pipeline.services import data_folder
@@ -163,7 +163,7 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
             # Not `is_subset`: tests on sources are checks of the staging assets, and may be left out.
             if context.selected_asset_keys >= set(marts.keys):
                 record_marts(address)
-                record_views(address)
+                record_definitions(address)
 
     return marts
 

@@ -7,6 +7,8 @@ here: running dbt (Dagster does, see `orchestration/marts.py`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 
 from psycopg.pq import Conninfo
 
@@ -20,15 +22,31 @@ _WRITTEN_BY_DBT = {"target", "logs", "dbt_packages"}
 _SOURCE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md"}
 
 
+# What decides the rows, columns and indexes of intermediate tables and marts.
+_DEFINITIONS = (
+    "dbt_project.yml",
+    "macros/*.sql",
+    "models/intermediate/*.sql",
+    "models/marts/*.sql",
+)
+
+
 def project_fingerprint() -> str:
     """A digest of the project's sources."""
+    return _digest(path for path in PROJECT_DIR.rglob("*") if path.suffix in _SOURCE_SUFFIXES)
+
+
+def definitions_fingerprint() -> str:
+    """A digest of the SQL by which tables are built; texts, tests and staging views are no part of it."""
+    return _digest(path for pattern in _DEFINITIONS for path in PROJECT_DIR.glob(pattern))
+
+
+def _digest(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(PROJECT_DIR.rglob("*")):
+    for path in sorted(paths):
         relative = path.relative_to(PROJECT_DIR)
-        if relative.parts[0] in _WRITTEN_BY_DBT or path.suffix not in _SOURCE_SUFFIXES:
-            continue
         # dbt keeps .user.yml here.
-        if any(part.startswith(".") for part in relative.parts):
+        if relative.parts[0] in _WRITTEN_BY_DBT or any(p.startswith(".") for p in relative.parts):
             continue
         digest.update(f"{relative.as_posix()}\n".encode())
         digest.update(path.read_bytes())

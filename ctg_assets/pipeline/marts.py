@@ -1,7 +1,7 @@
 """What a build of the marts need not do again.
 
 Belongs here: choosing dbt's arguments by what is in the database. Does not belong here: running dbt
-(Dagster does, see `orchestration/marts.py`) and what changed rows cost (`dbt_project/macros`).
+(Dagster does, see `orchestration/marts.py`) and which rows a model builds (`dbt_project/macros`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
+import psycopg
+
 from ctg_assets.pipeline.dbt_project import (
+    definitions_fingerprint,
     profile_environment,
     project_fingerprint,
 )
@@ -21,7 +25,7 @@ from ctg_assets.warehouse.connection import PostgresAddress, connect, postgres_e
 from ctg_assets.warehouse.inspection import view_names
 from ctg_assets.warehouse.loads import newest_load_is_delta
 from ctg_assets.warehouse.meta import ensure_notes
-from ctg_assets.warehouse.ownership import require_no_strangers
+from ctg_assets.warehouse.ownership import drop_relation, owned_relations, require_no_strangers
 
 # Unit tests prove the SQL, not the data; the test suite runs them. Nobody reads the files that dbt
 # would write at the beginning and the end, 2 s of a build.
@@ -36,6 +40,14 @@ _MOST_TARGETS = 3
 _TARGET_NAMES = "[0-9a-f]" * 12
 
 _ALL_VIEWS = "(all)"
+_ALL_DEFINITIONS = "(definitions)"
+# Of earlier releases, in schema `intermediate`.
+_FORMER_MODELS = {
+    "int_condition_spellings",
+    "int_intervention_spellings",
+    "int_site_spellings",
+    "int_sponsor_spellings",
+}
 _VIEWS = "config.materialized:view"
 # The marts have constraints and unique indexes that say the same at every moment.
 _HELD_BY_CONSTRAINTS = (
@@ -50,7 +62,7 @@ def build_arguments(address: PostgresAddress) -> list[str]:
 
     Views that are there as the project has them are left alone: they show new rows by themselves. Each
     node costs dbt a twentieth of a second, so that after a load of changes only, tests are left out
-    that could not fail.
+    that could not fail. Tables that other SQL has made are replaced.
     """
     needless: list[str] = []
     together: tuple[str, ...] = ()
@@ -59,18 +71,24 @@ def build_arguments(address: PostgresAddress) -> list[str]:
     if newest_load_is_delta(address):
         needless += _HELD_BY_CONSTRAINTS
         together = _CHANGES_TOGETHER
+    if not _are_definitions_current(address):
+        together = (*together, "--full-refresh")
     return [*_BUILD, *together, *(["--exclude", " ".join(needless)] if needless else [])]
 
 
 def prepare_build(address: PostgresAddress) -> None:
     """Make sure that our notes are there, and that dbt may build where it is about to.
 
-    Raises ForeignObjectError when a schema of ours is somebody else's.
+    Tables of models that earlier releases had are dropped, unless somebody has built on them. Raises ForeignObjectError when a schema of ours is somebody else's.
     """
     doing = f"preparing to build the marts in {address.public_url}"
     with connect(address) as connection, postgres_errors(doing):
         ensure_notes(connection)
         require_no_strangers(connection, address.schemas.by_purpose())
+        own = owned_relations(connection, address.schemas.intermediate)
+        for name in own.keys() & _FORMER_MODELS:
+            with suppress(psycopg.errors.DependentObjectsStillExist), connection.transaction():
+                drop_relation(connection, address.schemas.intermediate, name)
 
 
 def target_folder(folder: Path, address: PostgresAddress) -> Path:
@@ -91,9 +109,16 @@ def target_folder(folder: Path, address: PostgresAddress) -> Path:
     return target
 
 
-def record_views(address: PostgresAddress) -> None:
-    """Note that all staging views were just built, or found to be current."""
-    record_build(address, address.schemas.staging_views, _ALL_VIEWS, project_fingerprint())
+def record_definitions(address: PostgresAddress) -> None:
+    """Note that all staging views and all tables were just built, or found to be current."""
+    schemas = address.schemas
+    record_build(address, schemas.staging_views, _ALL_VIEWS, project_fingerprint())
+    record_build(address, schemas.intermediate, _ALL_DEFINITIONS, definitions_fingerprint())
+
+
+def _are_definitions_current(address: PostgresAddress) -> bool:
+    build = last_build(address, address.schemas.intermediate, _ALL_DEFINITIONS)
+    return build is not None and build.fingerprint == definitions_fingerprint()
 
 
 def _are_views_current(address: PostgresAddress) -> bool:

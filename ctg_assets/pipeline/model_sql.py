@@ -20,7 +20,8 @@ import msgspec
 from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.warehouse.connection import PostgresAddress
 
-_NOTHING_BUILT = ("--no-populate-cache", "--no-introspect")
+# With the first, models read all rows, whatever is built already.
+_NOTHING_BUILT = ("--full-refresh", "--no-populate-cache", "--no-introspect")
 
 # Not `python -m dbt.cli.main`, which warns that it is imported twice.
 _DBT = "from dbt.cli.main import cli; cli()"

@@ -13,7 +13,9 @@ from typing import LiteralString
 from psycopg import sql
 
 from ctg_assets.warehouse.connection import Connection
+from ctg_assets.warehouse.dbt_functions import ensure_functions
 from ctg_assets.warehouse.ownership import (
+    drop_relation,
     is_described,
     is_to_be_opened,
     note_relations,
@@ -84,53 +86,30 @@ _ALL_NOTES = (
         "The studies that deltas since the last full load changed or removed, each with the newest of"
         " those loads, and the range of keys that its rows have in the staging tables.",
     ),
-    # What each mart stands for: dbt_project/macros/builds.sql and changed_rows.sql write these.
+    # dbt_project/macros/watermarks.sql writes these.
     Notes(
-        "mart_builds",
+        "watermarks",
         (
             """
-            CREATE TABLE {meta}.mart_builds (
-                relation text PRIMARY KEY,
-                relation_oid oid NOT NULL,
+            CREATE TABLE {meta}.watermarks (
+                node text PRIMARY KEY,
                 definition text NOT NULL,
-                documentation text NOT NULL,
-                load_number bigint,
-                whole_load_number bigint,
-                built_at timestamp with time zone NOT NULL DEFAULT now()
-            )
-            """,
-        ),
-        "The load that each mart stands for, and the one that it was last built from as a whole.",
-    ),
-    Notes(
-        "mart_runs",
-        (
-            """
-            CREATE TABLE {meta}.mart_runs (
-                invocation_id text PRIMARY KEY,
                 load_number bigint NOT NULL,
-                started_at timestamp with time zone NOT NULL DEFAULT now()
+                noted_at timestamp with time zone NOT NULL DEFAULT now()
             )
             """,
         ),
-        "The load that was the newest when each dbt run began; only unfinished runs are here.",
-    ),
-    Notes(
-        "passed_tests",
-        (
-            """
-            CREATE TABLE {meta}.passed_tests (
-                test text PRIMARY KEY,
-                definition text NOT NULL,
-                relation_oids text NOT NULL,
-                load_number bigint NOT NULL,
-                passed_at timestamp with time zone NOT NULL DEFAULT now()
-            )
-            """,
-        ),
-        "The newest load at which each test by study found nothing; no row for one that did.",
+        "The newest load that each mart stands for, or at which each test of studies found nothing, by its"
+        " name in dbt; and the newest load when each dbt run began that is not over.",
     ),
 )
+
+# Of earlier releases, in which marts were built otherwise: nothing in them counts any more.
+_FORMER_NOTES = {
+    "mart_builds": "The load that each mart stands for, and the one that it was last built from as a whole.",
+    "mart_runs": "The load that was the newest when each dbt run began; only unfinished runs are here.",
+    "passed_tests": "The newest load at which each test by study found nothing; no row for one that did.",
+}
 
 
 def has_notes(connection: Connection, name: str) -> bool:
@@ -166,6 +145,10 @@ def ensure_notes(connection: Connection, wanted: Sequence[Notes] = ()) -> None:
                 )
             )
         note_relations(connection, meta, [notes.name for notes in missing])
+        for name, description in _FORMER_NOTES.items():
+            if is_described(connection, name, description):
+                drop_relation(connection, meta, name)
+        ensure_functions(connection)
 
 
 def take_over(connection: Connection) -> None:

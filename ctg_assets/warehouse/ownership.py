@@ -373,3 +373,12 @@ def note_relations(connection: Connection, schema: str, names: Collection[str]) 
         ),
         [RELATION, schema, list(names)],
     )
+
+
+def drop_relation(connection: Connection, schema: str, name: str) -> None:
+    """Drop, in the caller's transaction, a table of ours, and forget that it was."""
+    connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, name)))
+    connection.execute(
+        connection.schemas.sql("DELETE FROM {meta}.owned WHERE schema_name = %s AND name = %s"),
+        [schema, name],
+    )

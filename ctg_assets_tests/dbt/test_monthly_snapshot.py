@@ -83,7 +83,7 @@ def test_a_column_that_the_model_has_no_more(refresh: Refresh, address: Postgres
     refresh(datetime(2030, 1, 10, 9, tzinfo=UTC), study("RECRUITING", 10, "a"))
     with connect(address) as connection:
         connection.execute(
-            "ALTER TABLE marts.fct_study_snapshot_monthly ADD COLUMN former integer NOT NULL DEFAULT 7"
+            "ALTER TABLE marts.fct_study_snapshot_monthly ADD COLUMN former integer DEFAULT 7"
         )
         connection.execute(
             "ALTER TABLE marts.fct_study_snapshot_monthly ALTER COLUMN former DROP DEFAULT"

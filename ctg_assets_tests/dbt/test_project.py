@@ -53,22 +53,12 @@ def test_models_by_schema(manifest: dict[str, Any]) -> None:
         if node["config"]["materialized"] != "ephemeral":
             schemas.setdefault(node["schema"], {})[name] = node["config"]["materialized"]
     assert schemas == {
-        "marts": {
-            **dict.fromkeys(DIMENSIONS, "by_key"),
-            **dict.fromkeys(["dim_study", *FACTS], "by_study"),
-            "dim_date": "compared",
-            **dict.fromkeys(["fct_study_snapshot_monthly", "dim_snapshot_month"], "by_month"),
-        },
-        "intermediate": {
-            **dict.fromkeys(
-                [
-                    f"int_{kind}_spellings"
-                    for kind in ("sponsor", "condition", "intervention", "site")
-                ],
-                "counted",
-            ),
-            **dict.fromkeys(["int_condition_headings", "int_intervention_headings"], "compared"),
-        },
+        "marts": dict.fromkeys(
+            [*DIMENSIONS, *FACTS, "fct_study_snapshot_monthly", "dim_snapshot_month"], "incremental"
+        ),
+        "intermediate": dict.fromkeys(
+            ["int_condition_headings", "int_intervention_headings"], "table"
+        ),
         Schemas().staging_views: {
             f"stg_{source['name']}": "view" for source in manifest["sources"].values()
         },

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from psycopg import sql
 
-from ctg_assets.pipeline.marts import build_arguments, record_views, target_folder
+from ctg_assets.pipeline.marts import (
+    build_arguments,
+    prepare_build,
+    record_definitions,
+    target_folder,
+)
 from ctg_assets.pipeline.row_sources import staging_shapes
 from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.ownership import note_schema
+from ctg_assets.warehouse.ownership import note_relations, note_schema
 from ctg_assets.warehouse.schemas import Schemas
 from ctg_assets_tests.dbt.projects import load, load_changes
 from ctg_assets_tests.model.snapshots import snapshot
@@ -53,11 +58,55 @@ def test_views_are_left_out_while_they_are_all_there(address: PostgresAddress) -
     """Recorded views need no build, until one is missing."""
     load(address, snapshot({}), None)
     make_views(address)
-    record_views(address)
+    record_definitions(address)
     assert left_out(address) == [VIEWS]
     with connect(address) as connection:
         connection.execute("DROP VIEW staging_views.stg_keywords")
     assert left_out(address) == []
+
+
+def test_tables_of_other_sql_are_replaced(address: PostgresAddress) -> None:
+    """Tables are made anew where they were never built, or from other SQL than the project has now."""
+    load(address, snapshot({}), None)
+    assert "--full-refresh" in build_arguments(address)
+    record_definitions(address)
+    assert "--full-refresh" not in build_arguments(address)
+    with connect(address) as connection:
+        connection.execute(
+            "UPDATE ctg_meta.builds SET fingerprint = 'other' WHERE stage = 'intermediate'"
+        )
+    assert "--full-refresh" in build_arguments(address)
+
+
+def test_notes_and_tables_of_former_releases_go(address: PostgresAddress) -> None:
+    """What an earlier release kept to follow changes is dropped; a table on which somebody has built stays."""
+    load(address, snapshot({}), None)
+    with connect(address) as connection:
+        for statement in (
+            "CREATE TABLE ctg_meta.mart_builds (relation text)",
+            (
+                "COMMENT ON TABLE ctg_meta.mart_builds IS 'The load that each mart stands for, and the one that"
+                " it was last built from as a whole.'"
+            ),
+            "CREATE TABLE ctg_meta.passed_tests (mine text)",
+            "CREATE SCHEMA intermediate",
+            "CREATE TABLE intermediate.int_site_spellings (name text)",
+            "CREATE TABLE intermediate.int_sponsor_spellings (name text)",
+            "CREATE VIEW public.names AS SELECT name FROM intermediate.int_sponsor_spellings",
+        ):
+            connection.execute(statement.encode())
+        note_schema(connection, "intermediate", "intermediate")
+        note_relations(connection, "intermediate", ["int_site_spellings", "int_sponsor_spellings"])
+    prepare_build(address)
+    there = (
+        "SELECT table_name FROM information_schema.tables WHERE table_name IN ('mart_builds',"
+        " 'passed_tests', 'int_site_spellings', 'int_sponsor_spellings') ORDER BY 1"
+    )
+    with connect(address) as connection:
+        assert connection.execute(there).fetchall() == [
+            ("int_sponsor_spellings",),
+            ("passed_tests",),
+        ]
 
 
 def test_constraints_spare_tests_after_a_load_of_changes(address: PostgresAddress) -> None:

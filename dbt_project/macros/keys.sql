@@ -1,10 +1,4 @@
 {#-
-    The one place where natural keys of dimensions are defined and hashed, in the columns of the
-    staging views. A dimension and its fact call the same macro, so neither needs the other to be
-    built first, nor a join of 3.5 million sites on five text columns.
--#}
-
-{#-
     The text by which things are the same: parts trimmed, white space runs made one space, lower
     case, joined by the unit separator, which no registry text contains. NULL and empty agree.
 
@@ -32,45 +26,8 @@
 
 {#-
     64 bits of the MD5 of parts exactly as they are spelled, NULL and empty apart. Facts keep it, so
-    that the spellings of a study that changes can be taken off the tables that count them.
+    that dimensions count spellings without comparing texts.
 -#}
 {% macro spelling_key(parts) -%}
     ('x' || left(md5(cast(row({{ parts | join(", ") }}) as text)), 16))::bit(64)::bigint
-{%- endmacro %}
-
-{% macro sponsor_spelling_key() -%}
-    {{ spelling_key(["name", "agency_class"]) }}
-{%- endmacro %}
-
-{% macro condition_spelling_key() -%}
-    {{ spelling_key(["name"]) }}
-{%- endmacro %}
-
-{% macro intervention_spelling_key() -%}
-    {{ spelling_key(["intervention_type", "name"]) }}
-{%- endmacro %}
-
-{% macro site_spelling_key() -%}
-    {{ spelling_key(["name", "city", "state", "zip", "country", "latitude", "longitude"]) }}
-{%- endmacro %}
-
-{#- By this, names of conditions and interventions are found among MeSH headings. -#}
-{% macro name_key(name) -%}
-    {{ surrogate_key([name]) }}
-{%- endmacro %}
-
-{% macro sponsor_key() -%}
-    {{ surrogate_key(["name"]) }}
-{%- endmacro %}
-
-{% macro condition_key() -%}
-    {{ surrogate_key(["name"]) }}
-{%- endmacro %}
-
-{% macro intervention_key() -%}
-    {{ surrogate_key(["intervention_type", "name"]) }}
-{%- endmacro %}
-
-{% macro site_key() -%}
-    {{ surrogate_key(["name", "city", "state", "zip", "country"]) }}
 {%- endmacro %}

@@ -1,8 +1,4 @@
-{{ config(
-    key="name_key",
-    materialized="compared",
-    indexes=[{"columns": ["name_key"], "unique": true}],
-) }}
+{{ config(indexes=[{"columns": ["name_key"], "unique": true}]) }}
 
 -- Each MeSH heading with one descriptor id: the one used most. Records in the beta API's spelling
 -- pad ids to nine digits (D000006973 for D006973), so a heading can have two.
@@ -10,7 +6,7 @@ with
 
 term_uses as (
     select
-        {{ name_key("mesh_term") }} as name_key,
+        {{ surrogate_key(["mesh_term"]) }} as name_key,
         mesh_term,
         mesh_id,
         count(*) as uses

@@ -1,6 +1,5 @@
 {{ config(
-    key="date_day",
-    materialized="compared",
+    unique_key="date_day",
     indexes=[{"columns": ["date_day"], "unique": true}],
 ) }}
 

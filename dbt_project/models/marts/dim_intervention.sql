@@ -1,6 +1,5 @@
 {{ config(
-    key="intervention_key",
-    materialized="by_key",
+    unique_key="intervention_key",
     indexes=[
         {"columns": ["intervention_key"], "unique": true},
         {"columns": ["intervention_type"], "type": "spgist"},
@@ -10,14 +9,32 @@
 
 with
 
+-- Each spelling with the number of entries that have it, and one of these.
+spelling_uses as (
+    select
+        intervention_key,
+        min(study_intervention_id) as entry_id,
+        count(*) as uses
+    from {{ ref("fct_study_intervention") }}
+    group by intervention_key, spelling_key
+),
+
+spellings as (
+    select
+        spelling_uses.intervention_key,
+        spelling_uses.uses,
+        entries.intervention_type,
+        entries.name
+    from spelling_uses
+    inner join {{ ref("stg_interventions") }} as entries on spelling_uses.entry_id = entries.id
+),
+
 names as (
     select distinct on (intervention_key)
         intervention_key,
-        name_key,
         intervention_type,
         name
-    from {{ ref("int_intervention_spellings") }}
-    where uses > 0
+    from spellings
     order by intervention_key asc, uses desc, name collate "C" asc
 ),
 
@@ -32,4 +49,4 @@ select
     headings.mesh_id,
     headings.mesh_term
 from names
-left join headings on names.name_key = headings.name_key
+left join headings on {{ surrogate_key(["names.name"]) }} = headings.name_key

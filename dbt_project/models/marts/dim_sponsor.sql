@@ -1,6 +1,5 @@
 {{ config(
-    key="sponsor_key",
-    materialized="by_key",
+    unique_key="sponsor_key",
     indexes=[
         {"columns": ["sponsor_key"], "unique": true},
         {"columns": ["sponsor_name"], "type": "spgist"},
@@ -9,9 +8,25 @@
 
 with
 
+-- Each spelling and class with the number of entries that have them, and one of these.
+spelling_uses as (
+    select
+        sponsor_key,
+        agency_class,
+        min(study_sponsor_id) as entry_id,
+        count(*) as uses
+    from {{ ref("fct_study_sponsor") }}
+    group by sponsor_key, spelling_key, agency_class
+),
+
 spellings as (
-    select * from {{ ref("int_sponsor_spellings") }}
-    where uses > 0
+    select
+        spelling_uses.sponsor_key,
+        spelling_uses.agency_class,
+        spelling_uses.uses,
+        entries.name
+    from spelling_uses
+    inner join {{ ref("stg_sponsors") }} as entries on spelling_uses.entry_id = entries.id
 ),
 
 -- Spelling and class are chosen each by itself: the commonest class may go with a rarer spelling.

@@ -1,37 +1,40 @@
-{{ config(indexes=[
-    {"columns": ["nct_id"], "unique": true},
-    {"columns": ["lead_sponsor_key"]},
-    {"columns": ["overall_status"], "type": "spgist"},
-    {"columns": ["start_date"]},
-]) }}
+{{ config(
+    unique_key="nct_id",
+    indexes=[
+        {"columns": ["nct_id"], "unique": true},
+        {"columns": ["lead_sponsor_key"]},
+        {"columns": ["overall_status"], "type": "spgist"},
+        {"columns": ["start_date"]},
+    ],
+) }}
 
 with
 
 studies as (
-    select * from {{ ref("stg_studies") }}
+    select * from {{ of_changed_studies(ref("stg_studies")) }}
 ),
 
 designs as (
-    select * from {{ ref("stg_designs") }}
+    select * from {{ of_changed_studies(ref("stg_designs")) }}
 ),
 
 eligibilities as (
-    select * from {{ ref("stg_eligibilities") }}
+    select * from {{ of_changed_studies(ref("stg_eligibilities")) }}
 ),
 
 sponsors as (
     select
         nct_id,
         count(*) as sponsor_count
-    from {{ ref("stg_sponsors") }}
+    from {{ of_changed_studies(ref("stg_sponsors")) }}
     group by nct_id
 ),
 
 lead_sponsors as (
     select
         nct_id,
-        {{ sponsor_key() }} as lead_sponsor_key
-    from {{ ref("stg_sponsors") }}
+        {{ surrogate_key(["name"]) }} as lead_sponsor_key
+    from {{ of_changed_studies(ref("stg_sponsors")) }}
     where lead_or_collaborator = 'lead'
 ),
 
@@ -39,7 +42,7 @@ conditions as (
     select
         nct_id,
         count(*) as condition_count
-    from {{ ref("stg_conditions") }}
+    from {{ of_changed_studies(ref("stg_conditions")) }}
     group by nct_id
 ),
 
@@ -47,7 +50,7 @@ interventions as (
     select
         nct_id,
         count(*) as intervention_count
-    from {{ ref("stg_interventions") }}
+    from {{ of_changed_studies(ref("stg_interventions")) }}
     group by nct_id
 ),
 
@@ -55,7 +58,7 @@ sites as (
     select
         nct_id,
         count(*) as site_count
-    from {{ ref("stg_facilities") }}
+    from {{ of_changed_studies(ref("stg_facilities")) }}
     group by nct_id
 ),
 
@@ -63,7 +66,7 @@ countries as (
     select
         nct_id,
         count(*) as country_count
-    from {{ ref("stg_countries") }}
+    from {{ of_changed_studies(ref("stg_countries")) }}
     where not removed
     group by nct_id
 ),
@@ -73,7 +76,7 @@ outcomes as (
         nct_id,
         count(*) filter (where outcome_type = 'primary') as primary_outcome_count,
         count(*) filter (where outcome_type = 'secondary') as secondary_outcome_count
-    from {{ ref("stg_design_outcomes") }}
+    from {{ of_changed_studies(ref("stg_design_outcomes")) }}
     group by nct_id
 )
 

@@ -6,6 +6,14 @@
     joined with `/`.
 -#}
 {% test known_values(model, columns, joined=[]) %}
+    {%- set unknown = {} -%}
+    {%- for column, known in columns.items() -%}
+        {%- set values = "'" ~ known | join("', '") ~ "'" -%}
+        {%- do unknown.update({
+            column: "not string_to_array(" ~ column ~ ", '/') <@ array[" ~ values ~ "]"
+            if column in joined else column ~ " not in (" ~ values ~ ")"
+        }) -%}
+    {%- endfor -%}
     select
         cell.column_name,
         cell.cell_value,
@@ -13,19 +21,13 @@
     from {{ model }}
     cross join lateral (
         values
-        {% for column, known in columns.items() %}
-            ('{{ column }}', {{ column }}, {{ is_unknown_value(column, known, column in joined) }})
-            {{- "," if not loop.last }}
+        {% for column, is_unknown in unknown.items() %}
+            ('{{ column }}', {{ column }}, {{ is_unknown }}) {{- "," if not loop.last }}
         {% endfor %}
     ) as cell (column_name, cell_value, is_unknown)
     where
         cell.is_unknown
         -- The same again by itself, so that only rows with an unknown value are multiplied.
-        and (
-            {% for column, known in columns.items() %}
-                {{ is_unknown_value(column, known, column in joined) }}
-                {{ "or" if not loop.last }}
-            {% endfor %}
-        )
+        and ({{ unknown.values() | join("\n or ") }})
     group by cell.column_name, cell.cell_value
 {% endtest %}
