@@ -72,7 +72,7 @@ format: $(READY_DEV) ## Put Python and SQL into shape
 	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project
 
 generate: $(READY) ## Write again what is derived from the data model
-	@$(BIN)/python -m ctg_assets.pipeline.derived_files
+	@$(BIN)/python -m ctg_assets.codegen
 
 bench: $(READY_BENCH) ## Measure speed and memory, against peers (SIZES="6000 60000")
 	@$(BIN)/python -m benchmarks --sizes $(SIZES)

@@ -1,8 +1,4 @@
-"""A refresh of few changed studies, and how fast contents are compared.
-
-Belongs here: making an extraction in which some studies changed, and comparing contents. Does not belong
-here: the stages of the refresh itself (`ours.py`; they find what changed by themselves).
-"""
+"""A refresh of few changed studies, and how fast contents are compared."""
 
 from __future__ import annotations
 
@@ -14,18 +10,18 @@ import msgspec
 from benchmarks.inputs import PAGE_SIZE
 from benchmarks.outcome import Clock, Outcome
 from benchmarks.pages import extraction_of, lake_of
-from ctg_assets.lake.extractions import (
+from ctg_assets.extract.extractions import (
     Completion,
     ExtractionMode,
     ExtractionPlan,
     new_extraction_id,
     parse_data_timestamp,
 )
-from ctg_assets.lake.shards import ShardInfo
+from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.lake import Lake
 from ctg_assets.model.changes.decoding import decode_differing
 from ctg_assets.model.changes.field_changes import field_changes
 from ctg_assets.model.changes.typed_events import typed_events
-from ctg_assets.pipeline.services import Lake
 from ctg_assets.simulator.draws import Draw
 from ctg_assets.simulator.edits import Desk, edit_at_random, post_update
 

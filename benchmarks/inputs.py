@@ -1,8 +1,5 @@
 """The studies that are measured: generated ones and real ones, as page shards in lakes.
 
-Belongs here: making the sets, once, and finding them again. Does not belong here: reading them back
-in a measurement (`pages.py`).
-
 Each set lies in a data folder of its own, as one complete extraction. Making 600,000 studies takes
 minutes, so sets are kept; the name of a folder bears a digest of what the set is made from, and a set
 that was cut off half way is continued.
@@ -22,20 +19,20 @@ from functools import partial
 from pathlib import Path
 
 import ctg_assets.simulator
-from ctg_assets.lake.bulk_file import read_studies
-from ctg_assets.lake.extractions import (
+from ctg_assets.extract.bulk_file import read_studies
+from ctg_assets.extract.extractions import (
     Completion,
     ExtractionMode,
     ExtractionPlan,
     ExtractionState,
     new_extraction_id,
 )
-from ctg_assets.lake.identity import identify
-from ctg_assets.lake.parsing import parse_studies
-from ctg_assets.lake.shards import ShardInfo
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.model.identity import identify
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.snapshot.parsing import parse_studies
 
 PAGE_SIZE = 1000
 _SEED = 3

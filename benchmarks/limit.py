@@ -1,8 +1,5 @@
 """The limit: what remains if everything but parsing JSON and copying rows took no time.
 
-Belongs here: the JSON parsers that there are, and COPY of rows that are encoded already. Does not
-belong here: anything that computes rows.
-
 Parsers are timed on bytes in memory, garbage collection off, results dropped at once, one half of the
 pages in each of two processes (Arrow's reader has threads of its own). Rows are copied, table by
 table, over as many connections as there are cores, into tables without keys, frozen in the
@@ -27,13 +24,13 @@ from psycopg import sql
 from benchmarks.inputs import settings_of
 from benchmarks.outcome import Clock, Outcome
 from benchmarks.pages import page_numbers, pages
-from ctg_assets.lake.parsing import parse_studies
+from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.model.fields import study_arrow_schema
 from ctg_assets.model.spec import TableShape
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.warehouse import ddl
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres import ddl
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.snapshot.parsing import parse_studies
 
 _CORES = os.cpu_count() or 1
 _SCHEMA = "limit_rows"

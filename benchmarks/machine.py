@@ -1,8 +1,4 @@
-"""The machine that figures come from, and whether it has room for them.
-
-Belongs here: what a reader has to know to compare figures, without names or paths. Does not belong
-here: measuring.
-"""
+"""The machine that figures come from, and whether it has room for them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Running tasks in processes of their own and watching time and memory from outside.
-
-Belongs here: starting a worker, sampling resident memory, repeating. Does not belong here: what is
-measured (`suite.py`) and the tasks themselves.
-"""
+"""Running tasks in processes of their own and watching time and memory from outside."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Our own stages, each a task.
-
-Belongs here: calling what a refresh calls, one step at a time. Does not belong here: anything that a
-refresh does not do.
-"""
+"""Our own stages, each a task."""
 
 from __future__ import annotations
 
@@ -22,13 +18,14 @@ from benchmarks.pages import (
     pages,
     row_batches,
 )
-from ctg_assets.lake.parsing import parse_studies
-from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.marts import build_arguments, record_definitions, target_folder
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.pipeline.services import Lake
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.lake import Lake
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts.building import build_arguments, record_definitions, target_folder
+from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.parsing import parse_studies
 
 
 def parse(data_dir: str) -> Outcome:
@@ -47,7 +44,7 @@ def compact(data_dir: str) -> Outcome:
     lake = lake_of(data_dir)
     clock = Clock()
     with clock.running():
-        manifest = lake.compactor.compact(extraction_of(lake))
+        manifest = Compactor(lake.storage, lake.scratch).compact(extraction_of(lake))
     return Outcome(clock.seconds, rows={"studies": manifest.studies})
 
 

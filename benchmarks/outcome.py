@@ -1,7 +1,4 @@
-"""Tasks: how they are named, what they hand back, and the clock they are timed with.
-
-Belongs here: what all tasks need. Does not belong here: any task.
-"""
+"""Tasks: how they are named, what they hand back, and the clock they are timed with."""
 
 from __future__ import annotations
 

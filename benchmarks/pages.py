@@ -1,8 +1,4 @@
-"""Reading a set of studies back, as every measurement does.
-
-Belongs here: from a set's shards to JSON bytes, and to snapshot rows without a snapshot between.
-Does not belong here: making the sets (`inputs.py`).
-"""
+"""Reading a set of studies back, as every measurement does."""
 
 from __future__ import annotations
 
@@ -15,12 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.inputs import PAGE_SIZE, settings_of
-from ctg_assets.lake.compaction import ROW_GROUP_ROWS
-from ctg_assets.lake.extractions import ExtractionState
-from ctg_assets.lake.parsing import parse_studies
-from ctg_assets.lake.snapshots import SnapshotManifest, SnapshotStore, snapshot_schema
-from ctg_assets.pipeline.row_sources import row_sources
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.extract.extractions import ExtractionState
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.row_sources import row_sources
+from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS
+from ctg_assets.snapshot.parsing import parse_studies
+from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore, snapshot_schema
 
 
 def lake_of(data_dir: str) -> Lake:

@@ -1,8 +1,5 @@
 """A peer: dlt, from the same JSON to the same Postgres.
 
-Belongs here: dlt's settings, chosen in its favour. Does not belong here: anything of ours but reading
-the shards.
-
 dlt finds out tables and columns by itself and stores values as they are; it makes no keys of ours, no
 foreign keys, no dates. In its favour: the fastest JSON parser it can be given (orjson), pages rather
 than single studies, extracted files small enough that normalizing can use all cores, no unique
@@ -21,8 +18,8 @@ from urllib.parse import quote
 from benchmarks.inputs import settings_of
 from benchmarks.outcome import Clock, Outcome
 from benchmarks.pages import pages
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.server import open_postgres
 
 FORMATS = ("csv", "parquet", "insert_values")
 

@@ -1,8 +1,5 @@
 """A peer: pandas, `json_normalize` and `to_sql(method="multi")` for the same tables.
 
-Belongs here: our declared tables written as a user of pandas would. Does not belong here: anything
-faster than that.
-
 Each table has our columns, found from its declaration by `record_path` and `meta`. In the peer's
 favour, values are written as they were sent (no dates, numbers or ages are computed), there are no
 references between rows, no filters, no keys; studies are flattened once for all tables with one row a
@@ -30,8 +27,8 @@ from ctg_assets.model.tables.declaration import (
     Snapshot,
     Source,
 )
-from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.server import open_postgres
 
 _SCHEMA = "peer"
 _ROWS_PER_STATEMENT = 1000

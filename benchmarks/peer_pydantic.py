@@ -1,8 +1,5 @@
 """A peer: pydantic models of a study, and an INSERT for each of the same rows.
 
-Belongs here: models from the field tree, validation, INSERTs. Does not belong here: anything faster
-than that.
-
 In the peer's favour the rows are ours, made ready before the clock starts: only validating each
 study's JSON and inserting the rows is timed, in one transaction, with statements that psycopg
 prepares, into tables without keys or indexes.
@@ -19,11 +16,11 @@ from pydantic import BaseModel, ValidationError, create_model
 from benchmarks.inputs import settings_of
 from benchmarks.outcome import Clock, Outcome
 from benchmarks.pages import lake_of, pages, row_batches
+from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.model.fields import FieldNode, field_tree
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.warehouse import ddl
-from ctg_assets.warehouse.connection import connect
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres import ddl
+from ctg_assets.postgres.connection import connect
+from ctg_assets.postgres.server import open_postgres
 
 _SCHEMA = "peer"
 

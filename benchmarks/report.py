@@ -1,7 +1,4 @@
-"""The table that a run ends with.
-
-Belongs here: figures as text, ratios, and whether goals are met. Does not belong here: measuring.
-"""
+"""The table that a run ends with."""
 
 from __future__ import annotations
 

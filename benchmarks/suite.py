@@ -1,8 +1,4 @@
-"""The course of a run: which tasks on which studies, in which databases.
-
-Belongs here: order, databases, and checks that all loaded the same. Does not belong here: the tasks,
-the table.
-"""
+"""The course of a run: which tasks on which studies, in which databases."""
 
 from __future__ import annotations
 
@@ -30,9 +26,9 @@ from benchmarks.measuring import Figure, Run, repeat, run_task, run_task_here
 from benchmarks.outcome import Outcome
 from benchmarks.peer_dlt import FORMATS
 from benchmarks.report import Line, Results
-from ctg_assets.warehouse.cluster import read_postmaster
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.cluster import read_postmaster
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.server import open_postgres
 
 # The files of encoded rows would fill the disk, and the limit grows with the data.
 _LIMIT_UP_TO = 100_000

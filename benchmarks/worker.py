@@ -1,8 +1,5 @@
 """One task, measured in a process of its own.
 
-Belongs here: calling a task and writing down what it found. Does not belong here: tasks, and watching
-the process from outside (`measuring.py`, which starts it).
-
 `python -m benchmarks.worker <module>:<function> <arguments as JSON> <file for the outcome>`
 """
 

@@ -1,8 +1,5 @@
 """A data folder for people in notebooks: tables, versions, changes, the past, as Arrow.
 
-Belongs here: what `import ctg_assets` offers, its arguments as people type them, and errors that say what to
-do. Does not belong here: how rows are computed, and anything a command or an asset does.
-
 Tables are computed from the lake, by the code that fills the database. No database is needed, and none is
 started, but by `refresh`.
 """
@@ -24,34 +21,35 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctg_assets.lake.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_contents
-from ctg_assets.lake.credible_times import parse_time, require_possible
-from ctg_assets.lake.extractions import parse_data_timestamp
-from ctg_assets.lake.snapshots import SnapshotManifest, snapshot_schema
+from ctg_assets.errors import CtgAssetsError
+from ctg_assets.extract.credible_times import parse_time, require_possible
+from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.lake import Lake, existing_lake
+from ctg_assets.load.as_of import contents_at, rows_of_contents
+from ctg_assets.load.row_sources import row_sources, staging_shapes, study_shapes, version_rows
 from ctg_assets.model.history_tables import STUDY_CHANGES, STUDY_VERSIONS
-from ctg_assets.pipeline.as_of import contents_at, rows_of_contents
-from ctg_assets.pipeline.row_sources import row_sources, staging_shapes, study_shapes, version_rows
-from ctg_assets.pipeline.services import Lake, existing_lake
 from ctg_assets.settings import ENV_PREFIX, RefreshMode, Settings, load_settings
+from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_contents
+from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
 
 _STUDY = pa.field("study", pa.large_binary(), nullable=False)
 
 # In a process of its own: Dagster and dbt turn logging, standard output and the working directory upside down.
-_REFRESH = "import sys; sys.argv[0] = 'ctg-assets'; from ctg_assets.cli import main; main()"
+_REFRESH = "import sys; sys.argv[0] = 'ctg-assets'; from ctg_assets.cli.app import main; main()"
 
 # The end of what a refresh printed says why it failed.
 _LINES_TOLD = 15
 
 
-class NoDataError(LookupError):
+class NoDataError(CtgAssetsError, LookupError):
     """The data folder holds no studies yet; the message says how to get them."""
 
 
-class UnknownNameError(LookupError):
+class UnknownNameError(CtgAssetsError, LookupError):
     """There is no such table, column or study; the message names those that are nearest, if any."""
 
 
-class RefreshError(RuntimeError):
+class RefreshError(CtgAssetsError):
     """A refresh did not succeed; `exit_code` is that of `ctg-assets refresh`, the message what it said last."""
 
     def __init__(self, exit_code: int, said: str) -> None:

@@ -1,7 +1,4 @@
-"""Everything Dagster loads: assets, checks, jobs, the sensor and their resources.
-
-Belongs here: putting them together. Does not belong here: any of them.
-"""
+"""Everything Dagster loads: assets, checks, jobs, the sensor and their resources."""
 
 from __future__ import annotations
 
@@ -15,15 +12,10 @@ from ctg_assets.orchestration.extraction import (
     page_shards,
     pages_are_complete_and_consistent,
 )
-from ctg_assets.orchestration.marts import (
-    build_marts_assets,
-    dbt_cli,
-    dbt_project,
-    manifest_folder,
-)
+from ctg_assets.orchestration.jobs import build_warehouse, extract_pages, plan_extraction
+from ctg_assets.orchestration.marts import build_marts_assets, dbt_cli, dbt_project, manifest_folder
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import marked_in_process_executor
-from ctg_assets.orchestration.selections import build_warehouse, extract_pages, plan_extraction
 from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_refresh
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets

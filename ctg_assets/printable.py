@@ -1,8 +1,5 @@
 """Text from elsewhere, made safe to look at.
 
-Belongs here: what of a text may reach a terminal or a page. Does not belong here: showing it
-(`console.py`, `orchestration/metadata.py`).
-
 Registries, files, databases and servers send text that we did not write. In a terminal an escape
 sequence in it can hide, rewrite and link; a mark of direction makes text read as it is not. Such
 characters are shown as escapes, as Python writes them, here and nowhere else.

@@ -1,8 +1,4 @@
-"""Every setting of ctg_assets, in one place.
-
-Belongs here: the settings model, its environment variables and defaults. Does not belong here:
-reading it at import time, or any behaviour that a setting governs.
-"""
+"""Every setting of ctg_assets, in one place."""
 
 from __future__ import annotations
 
@@ -27,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ctg_assets import __version__
+from ctg_assets.errors import CtgAssetsError, ExitCode
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +40,10 @@ _TYPO_LIKENESS = 0.75
 _SECRET = {"postgres_url"}
 
 
-class SettingsError(ValueError):
+class SettingsError(CtgAssetsError, ValueError):
     """A setting has a value that cannot be used; the message names the variable and the remedy."""
+
+    exit_code = ExitCode.UNUSABLE_SETTINGS
 
 
 def _http_url(value: str) -> str:
@@ -94,7 +93,7 @@ def _require_schema_name(value: str, others: Iterable[str]) -> None:
         message = "this schema is Postgres' own; name one that is nobody else's"
         raise ValueError(message)
     for other in others:
-        # New tables are prepared in <name>_next (warehouse/target.py).
+        # New tables are prepared in <name>_next (postgres/target.py).
         if value in {other, f"{other}_next"} or other == f"{value}_next":
             message = f"{other} is another schema of ours; each needs a name of its own"
             raise ValueError(message)

@@ -1,7 +1,5 @@
 """Files that are no Python and that an installation needs: the dbt project and Dagster's settings.
 
-Belongs here: where they lie. Does not belong here: what is in them.
-
 They stay at the top of a checkout, where people of dbt and Dagster look for them. The wheel carries a
 copy of them within the package (see `pyproject.toml`).
 """

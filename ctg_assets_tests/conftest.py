@@ -1,7 +1,4 @@
-"""A Postgres for all tests: one embedded server a session, databases of their own for tests.
-
-Belongs here: what tests of several rooms need. Does not belong here: fixtures of one room.
-"""
+"""A Postgres for all tests: one embedded server a session, databases of their own for tests."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ import hypothesis
 import pytest
 from psycopg import sql
 
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests import kinds
 from ctg_assets_tests.warehouse.helpers import settings_for, spare_the_disk, temporary_folder
 

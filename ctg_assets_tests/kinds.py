@@ -1,8 +1,5 @@
 """What a test needs besides this process: a Postgres, or other processes. Those that need none are fast.
 
-Belongs here: telling the kinds apart, and seeing to it that no test is of another kind than it says. Does
-not belong here: what is started.
-
 The marker `postgres` is set on tests whose fixtures have a server. What starts servers or processes by
 itself says so: `pytestmark = pytest.mark.process`, or `postgres` where it is Postgres alone.
 """

@@ -1,7 +1,4 @@
-"""Where tests find the recorded registry material that lies beside the project, if it is there.
-
-Belongs here: locating that folder. Does not belong here: copies of any of it.
-"""
+"""Where tests find the recorded registry material that lies beside the project, if it is there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """How often tests repeat what they do at random: a few times as a rule, very often in a soak.
 
-Belongs here: the one place that reads how much is asked for. Does not belong here: what is repeated.
-
 A soak is `make soak`: the tests marked `soak`, with `CTG_TEST_SOAK=1`. A share of that, such as 0.2, is a
 shorter one.
 """

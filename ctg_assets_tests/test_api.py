@@ -17,14 +17,15 @@ import pytest
 
 import ctg_assets
 from ctg_assets import api
-from ctg_assets.lake.credible_times import ImpossibleTimeError
-from ctg_assets.pipeline.as_of import NothingObservedError
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.pipeline.services import open_lake
+from ctg_assets.extract.credible_times import ImpossibleTimeError
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.lake import open_lake
+from ctg_assets.load.as_of import NothingObservedError
+from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.settings import load_settings
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.model.row_counter import count_rows
 from ctg_assets_tests.pipeline.lakes import completed, planned
 from ctg_assets_tests.shared_material import shared_path
@@ -82,7 +83,7 @@ class Observed:
         for at, studies in ((FIRST, self.first), (SECOND, self.second)):
             plan = planned(lake, settings, studies=len(studies), data_timestamp=at)
             completed(lake, plan, studies)
-            lake.compactor.compact(plan.extraction_id)
+            Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +297,7 @@ def test_real_studies_give_the_rows_that_their_json_has(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path)
     lake = open_lake(settings)
     plan = import_file(lake, path, page_size=1000, data_timestamp=datetime(2026, 11, 1, tzinfo=UTC))
-    lake.compactor.compact(plan.extraction_id)
+    Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     registry = ctg_assets.open(tmp_path)
     typed = set(registry.studies(["nct_id"])["nct_id"].to_pylist())
     assert len(typed) == _REAL

@@ -19,18 +19,18 @@ import pytest
 from typer.testing import CliRunner
 
 from ctg_assets import __version__, model
-from ctg_assets.cli import app
-from ctg_assets.lake.extractions import ExtractionState
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.published_model import check_published_model
-from ctg_assets.pipeline.services import open_registry
+from ctg_assets.cli.app import app
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.extractions import ExtractionState
+from ctg_assets.extract.published_model import check_published_model
+from ctg_assets.postgres.cluster import read_postmaster
+from ctg_assets.postgres.connection import connect
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.registry.configured import open_registry
 from ctg_assets.settings import RefreshMode
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.cluster import read_postmaster
-from ctg_assets.warehouse.connection import connect
-from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
 from ctg_assets_tests.shared_material import shared_path
 
@@ -299,7 +299,7 @@ def test_learning_the_model_from_a_registry(
             plan = Crawler(client, refreshed.lake.extractions, refreshed.lake.shards).plan(
                 query="", page_size=10
             )
-            check_published_model(client, refreshed.lake, plan)
+            check_published_model(client, refreshed.lake.storage, plan)
         status = refreshed.ctg("status").stdout
         assert "the registry's fields and values differ from our model (1 times)" in status
         assert "  field added: isNew (boolean of BOOLEAN, piece IsNew)\n" in status

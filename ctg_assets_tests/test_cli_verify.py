@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ctg_assets.cli import app
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
-from ctg_assets.pipeline.services import open_lake
+from ctg_assets.cli.app import app
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.lake import open_lake
 from ctg_assets.settings import load_settings
 
 

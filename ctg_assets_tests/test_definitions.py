@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.pipeline.row_sources import staging_shapes
+from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
 
 pytestmark = pytest.mark.process

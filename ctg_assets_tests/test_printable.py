@@ -19,8 +19,8 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 import ctg_assets
-from ctg_assets.cli import app
-from ctg_assets.console import (
+from ctg_assets.cli.app import app
+from ctg_assets.cli.console import (
     ConsoleHandler,
     RefreshDisplay,
     SafeConsole,
@@ -32,21 +32,21 @@ from ctg_assets.console import (
     sinks_table,
     warehouse_facts,
 )
-from ctg_assets.feed.ledger import DeadLetter, SinkState
-from ctg_assets.lake.extractions import (
+from ctg_assets.extract.extractions import (
     ExtractionMode,
     ExtractionPlan,
     ExtractionState,
     Supersession,
 )
+from ctg_assets.feed.positions import DeadLetter, SinkState
+from ctg_assets.feed.service import SinkStatus
+from ctg_assets.lake import open_lake
+from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.metadata import bar_chart, markdown_table
-from ctg_assets.orchestration.verdicts import check_result
-from ctg_assets.pipeline.checks import Listing, Verdict
-from ctg_assets.pipeline.feeding import SinkStatus
-from ctg_assets.pipeline.next_step import Stage, Step
-from ctg_assets.pipeline.services import open_lake
-from ctg_assets.pipeline.status import ExtractionStatus, WarehouseStatus
 from ctg_assets.printable import markdown_text, printable, printable_lines
+from ctg_assets.refresh.planner import Stage, Step
+from ctg_assets.refresh.status import ExtractionStatus, WarehouseStatus
+from ctg_assets.results import CheckResult, Listing
 from ctg_assets.settings import load_settings
 
 PACKAGE = Path(ctg_assets.__file__).parent
@@ -243,7 +243,7 @@ def test_pages_show_texts_as_they_are(text: str) -> None:
 def test_checks_tell_dagster_nothing_that_acts(text: str) -> None:
     """Descriptions, facts and tables of checks, which the UI and the console show, are printable."""
     listing = Listing(("what",), ((text,),))
-    result = check_result(Verdict(False, text, facts={"a": text, text: 1, "t": listing}))
+    result = check_result(CheckResult(False, text, facts={"a": text, text: 1, "t": listing}))
     assert acts(f"{result.description}{result.metadata}", allowed="") == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer.main
 
-from ctg_assets.cli import app
+from ctg_assets.cli.app import app
 from ctg_assets.settings import ENV_PREFIX, Settings
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -1,8 +1,5 @@
 """RabbitMQ: each event a persistent message, confirmed by the broker.
 
-Belongs here: connecting, publishing, and what the broker's answers mean. Does not belong here: trying
-again.
-
 pika's blocking connection waits for each confirmation before it sends the next message, and a broker
 that writes to disk confirms perhaps a hundred times a second. So its other connection is used, and a
 batch is confirmed as a whole.
@@ -19,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from ctg_assets.feed.config import AmqpSettings
 from ctg_assets.feed.errors import (
     DeliveryError,
     EventsRefusedError,
@@ -26,7 +24,6 @@ from ctg_assets.feed.errors import (
     SinkUnavailableError,
 )
 from ctg_assets.feed.events import Message
-from ctg_assets.feed.sink_file import AmqpSettings
 
 # RabbitMQ's own user and password, for connections on its own machine.
 _GUEST = "guest"
@@ -65,7 +62,7 @@ class AmqpSink:
             raise
         except AMQPError as error:
             self.close()
-            message = f"cannot publish to sink {self._settings.name!r}: {_said(error)}"
+            message = f"cannot publish to sink {self._settings.name!r}: {_error_text(error)}"
             raise SinkUnavailableError(message) from error
 
     def close(self) -> None:
@@ -148,7 +145,7 @@ class _ConfirmingChannel:
     # --- steps ------------------------------------------------------------------------------------
 
     def _open_channel(self) -> None:
-        self._channel = self._connection.channel(on_open_callback=self._stir)
+        self._channel = self._connection.channel(on_open_callback=self._wake)
         self._channel.add_on_close_callback(self._channel_closed)
         self._wait("opening a channel", lambda: bool(self._channel.is_open))
 
@@ -166,7 +163,7 @@ class _ConfirmingChannel:
 
         def chosen(frame: object) -> None:
             selected.append(frame)
-            self._stir()
+            self._wake()
 
         self._channel.add_on_return_callback(self._returned)
         self._channel.confirm_delivery(self._answered, callback=chosen)
@@ -180,11 +177,11 @@ class _ConfirmingChannel:
     def _opened(self, _connection: object) -> None:
         self._connection.add_on_connection_blocked_callback(self._blocked)
         self._connection.add_on_connection_unblocked_callback(self._unblocked)
-        self._stir()
+        self._wake()
 
     def _declared(self, _frame: object) -> None:
         self._queue_there = True
-        self._stir()
+        self._wake()
 
     def _answered(self, frame: Any) -> None:
         method = frame.method
@@ -199,7 +196,7 @@ class _ConfirmingChannel:
             self._problem = self._problem or EventsRefusedError(message, for_good=False)
         for at in answered:
             self._unconfirmed.pop(at, None)
-        self._stir()
+        self._wake()
 
     def _returned(self, _channel: object, method: Any, _properties: object, _body: object) -> None:
         # The broker confirms a message that it returns, and returns it first.
@@ -207,7 +204,7 @@ class _ConfirmingChannel:
             f"{self._where} has no queue for {self._target()} ({method.reply_code} "
             f"{method.reply_text}); bind one to it"
         )
-        self._stir()
+        self._wake()
 
     def _channel_closed(self, channel: object, reason: Exception) -> None:
         if channel is not self._channel or not isinstance(reason, ChannelClosedByBroker):
@@ -218,25 +215,23 @@ class _ConfirmingChannel:
             self._queue_there = False
         elif code in _REFUSED_MESSAGE and self._unconfirmed:
             self._problem = self._problem or EventsRefusedError(
-                f"{self._where} refused a message of {self._target()}: {_said(reason)}",
+                f"{self._where} refused a message of {self._target()}: {_error_text(reason)}",
                 for_good=True,
             )
         else:
             self._problem = self._problem or SinkUnavailableError(
-                f"{self._where} closed the channel over {self._target()}: {_said(reason)}; check that "
+                f"{self._where} closed the channel over {self._target()}: {_error_text(reason)}; check that "
                 "it exists and that the user may use it"
             )
-        self._stir()
+        self._wake()
 
     def _connection_ended(self, how: str, _connection: object, reason: Exception) -> None:
         self._closed = True
-        message = (
-            f"{self._where} {how}: {_said(reason)}; check the sink's url and secret, and the broker"
-        )
+        message = f"{self._where} {how}: {_error_text(reason)}; check the sink's url and secret, and the broker"
         if self._blocked_by is not None:
             message = f"{self._where} takes no messages for now: {self._blocked_by}"
         self._problem = self._problem or SinkUnavailableError(message)
-        self._stir()
+        self._wake()
 
     def _blocked(self, _connection: object, frame: Any) -> None:
         # The broker does not even read any more, so pika ends the connection after a moment.
@@ -247,7 +242,7 @@ class _ConfirmingChannel:
 
     # --- the loop -----------------------------------------------------------------------------------
 
-    def _stir(self, *_: object) -> None:
+    def _wake(self, *_: object) -> None:
         """Look whether what is waited for has come."""
         if self._is_over():
             self._loop.stop()
@@ -299,10 +294,10 @@ def _parameters(settings: AmqpSettings, password: str | None) -> pika.Connection
     return parameters
 
 
-def _said(reason: BaseException) -> str:
+def _error_text(reason: BaseException) -> str:
     """What pika's errors come down to: those of connecting hold the cause some layers below."""
     nested = [*getattr(reason, "exceptions", ()), getattr(reason, "exception", None), *reason.args]
     for part in nested:
         if isinstance(part, BaseException):
-            return _said(part)
+            return _error_text(part)
     return f"{type(reason).__name__}: {reason}"

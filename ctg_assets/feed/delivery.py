@@ -1,8 +1,5 @@
 """Delivery to one sink: from its position on, at least once, in order.
 
-Belongs here: what is sent again, what is put aside, when the position moves. Does not belong here: how
-a sink is talked to (`webhook.py`, `amqp.py`), and what happens while it is down (`running.py`).
-
 A batch that is refused is halved until the events at fault stand alone. An event that the sink calls
 wrong is put aside once it was tried often enough. An event that the sink fails at, without calling it
 wrong, is put aside only when the sink takes a later one: otherwise the sink may be what is broken, and
@@ -17,11 +14,11 @@ from typing import Protocol
 
 import stamina
 
+from ctg_assets.feed.config import SinkSettings
 from ctg_assets.feed.errors import EventsRefusedError, SinkUnavailableError, SourceError
 from ctg_assets.feed.events import EventSource, Message
 from ctg_assets.feed.filters import Filter
-from ctg_assets.feed.ledger import Ledger, Refusal
-from ctg_assets.feed.sink_file import SinkSettings
+from ctg_assets.feed.positions import Ledger, Refusal
 
 # Events looked at in one go, where few of them pass the filters. Each go opens the files of the history,
 # which takes half a second when they hold 600,000 studies.

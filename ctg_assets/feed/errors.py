@@ -1,18 +1,18 @@
-"""What can go wrong with the feed, by what is done about it.
-
-Belongs here: the exception types. Does not belong here: deciding which answer of a sink is which
-(`webhook.py`, `amqp.py`).
-"""
+"""What can go wrong with the feed, by what is done about it."""
 
 from __future__ import annotations
 
+from ctg_assets.errors import CtgAssetsError, ExitCode
 
-class FeedError(Exception):
+
+class FeedError(CtgAssetsError):
     """Base of the feed's failures; the message says what was tried, what was found and what to do."""
 
 
 class SinkFileError(FeedError):
     """The file of sinks cannot be used until a person changes it or the environment."""
+
+    exit_code = ExitCode.UNUSABLE_SETTINGS
 
 
 class SinkBusyError(FeedError):

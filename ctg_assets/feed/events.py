@@ -1,8 +1,4 @@
-"""An event of the feed: what it says, how it is written, and where events come from.
-
-Belongs here: the event's fields, its id, its JSON. Does not belong here: finding out what changed
-(`model/changes/`), or sending anything.
-"""
+"""An event of the feed: what it says, how it is written, and where events come from."""
 
 from __future__ import annotations
 

@@ -1,16 +1,12 @@
-"""Filters: whether a sink wants an event.
-
-Belongs here: comparing an event with a sink's filters. Does not belong here: reading filters from the
-file (`sink_file.py`).
-"""
+"""Filters: whether a sink wants an event."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
+from ctg_assets.feed.config import FilterSettings
 from ctg_assets.feed.events import ChangeEvent
-from ctg_assets.feed.sink_file import FilterSettings
 
 
 class Filter:

@@ -1,7 +1,5 @@
 """Webhooks: batches of events by HTTP POST, signed.
 
-Belongs here: the request, its signature, and what an answer means. Does not belong here: trying again.
-
 The request follows Standard Webhooks (https://www.standardwebhooks.com), so that receivers can check
 the signature with the libraries there are for it.
 """
@@ -19,9 +17,9 @@ from collections.abc import Sequence
 import httpx
 
 from ctg_assets import __version__
+from ctg_assets.feed.config import WebhookSettings
 from ctg_assets.feed.errors import EventsRefusedError, SinkFileError, SinkUnavailableError
 from ctg_assets.feed.events import Message
-from ctg_assets.feed.sink_file import WebhookSettings
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
 _SHORTEST_SECRET = 24
@@ -65,10 +63,14 @@ class Webhook:
                         raise
         except (httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.ReadError) as error:
             # It took the batch and then hung, crashed or closed: perhaps over one of the events.
-            message = f"{url} did not answer the batch: {_said(error)}; look at the receiver's log"
+            message = (
+                f"{url} did not answer the batch: {_error_text(error)}; look at the receiver's log"
+            )
             raise EventsRefusedError(message, for_good=False) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            message = f"{url} cannot be reached: {_said(error)}; check the address and the receiver"
+            message = (
+                f"{url} cannot be reached: {_error_text(error)}; check the address and the receiver"
+            )
             raise SinkUnavailableError(message) from error
         if not response.is_success:
             raise _refusal(response, excerpt)
@@ -149,5 +151,5 @@ def _excerpt(response: httpx.Response) -> str:
     return repr(text[:_EXCERPT_CHARACTERS]) if text else "(empty body)"
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error) or 'no detail'}"

@@ -1,8 +1,5 @@
 """What the rows of each staging table depend on, apart from the studies themselves.
 
-Belongs here: a digest per table that changes when its rows may, and not when only other tables' do.
-Does not belong here: how a table looks in the database, and deciding what to load (`pipeline/load.py`).
-
 A table depends on its own declaration, on what it takes from other tables (the ids of their rows, some
 of their columns), on the types in which its fields arrive, and on the code that makes rows. That code
 is taken as it stands in the source files: a revision number that a person has to raise would one day

@@ -1,8 +1,4 @@
-"""How the registry's own account of its data differs from our model.
-
-Belongs here: naming what was added, removed or changed. Does not belong here: asking the registry, and
-fields that turn up in studies without being in its account (compaction counts those).
-"""
+"""How the registry's own account of its data differs from our model."""
 
 from __future__ import annotations
 
@@ -92,7 +88,7 @@ def _described(type_name: str, source_type: str, piece: str) -> str:
 
 def _model_values() -> dict[str, str]:
     return {
-        f"{name} {item.value}": _spelled(item.legacy_value, item.legacy_exceptions)
+        f"{name} {item.value}": _format(item.legacy_value, item.legacy_exceptions)
         for name, items in enum_values().items()
         for item in items
     }
@@ -100,13 +96,13 @@ def _model_values() -> dict[str, str]:
 
 def _published_values(published: PublishedModel) -> dict[str, str]:
     return {
-        f"{enum.type} {item.value}": _spelled(item.legacy_value, item.exceptions)
+        f"{enum.type} {item.value}": _format(item.legacy_value, item.exceptions)
         for enum in published.enums
         for item in enum.values
     }
 
 
-def _spelled(legacy: str, exceptions: Mapping[str, str]) -> str:
+def _format(legacy: str, exceptions: Mapping[str, str]) -> str:
     return "; ".join(
         [legacy, *(f"{piece}: {other}" for piece, other in sorted(exceptions.items()))]
     )

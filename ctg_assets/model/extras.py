@@ -1,8 +1,4 @@
-"""The table of what studies have outside the data model.
-
-Belongs here: its shape, and its rows from the snapshot's. Does not belong here: finding such values
-(`lake/parsing.py`).
-"""
+"""The table of what studies have outside the data model."""
 
 from __future__ import annotations
 

@@ -1,9 +1,5 @@
 """The registry's field tree: every node of a study record, with its piece name and type.
 
-Belongs here: reading `fields.csv` and `enums.csv` and answering questions about the tree, among them
-the Arrow type of a study. Does not belong here: our tables (see `tables.py`) and any change to
-studies themselves.
-
 `fields.csv` holds one row per node of `/studies/metadata` (API 2.0.5: 454 nodes, 342 leaves), in the
 order the registry lists them. A path spells list nodes with `[]`, as in
 `protocolSection.contactsLocationsModule.locations[].city`.

@@ -1,9 +1,5 @@
 """Studies become rows: the declared tables computed over typed snapshot rows, column by column.
 
-Belongs here: tables, keys and references to enclosing rows. Does not belong here: what the tables are
-(`tables`), walking nested data (`levels.py`), references by content (`lookups.py`), how a single value
-is read (`values.py`), any input or output.
-
 No step loops over rows. Columns are computed in polars, where text is passed on by reference, and
 become Arrow's at the end: only there is text copied, once for each row.
 """
@@ -17,8 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from ctg_assets.model import values
-from ctg_assets.model.levels import FlattenError, Levels, Rows, gathered, row_numbers
-from ctg_assets.model.lookups import Finder, Found, LookedUp
+from ctg_assets.model.joins import Found, LookedUp, Resolver
 from ctg_assets.model.spec import ColumnType
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.declaration import (
@@ -40,6 +35,7 @@ from ctg_assets.model.tables.declaration import (
     paths_read,
     tables_needed,
 )
+from ctg_assets.model.unnest import FlattenError, Levels, Rows, gathered, row_numbers
 
 __all__ = ["FlattenError", "flatten", "flatten_both", "flatten_tables", "snapshot_columns"]
 
@@ -250,7 +246,7 @@ class _BatchFlattener:
             parts.append({item.name: self._column(item, rows, ids, read) for item in own})
         columns = {item.name: order.joined([part[item.name] for part in parts]) for item in own}
         found = Found(order.study, columns)
-        finder = Finder(found, self._found_of)
+        finder = Resolver(found, self._found_of)
         for item in table.fields:
             if isinstance(item.value, LookedUp):
                 columns[item.name] = finder.column(item.value).cast(_DTYPES[item.type])

@@ -1,8 +1,4 @@
-"""The tables of the history: versions of studies, and what changed.
-
-Belongs here: their shapes. Does not belong here: their rows (`pipeline/row_sources.py` takes them from
-the lake).
-"""
+"""The tables of the history: versions of studies, and what changed."""
 
 from __future__ import annotations
 

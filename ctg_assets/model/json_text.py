@@ -1,8 +1,5 @@
 """JSON text that no decoder takes whole: its parts by their places, and what is wrong with them.
 
-Belongs here: reading the structure of JSON text without decoding it. Does not belong here: what the parts
-are of (`lake/identity.py`, `lake/parsing.py`), and where the text comes from.
-
 A decoder says of a page of a thousand studies only that byte 7,345,112 is wrong. Here quotes, brackets,
 colons and commas are enough, so what is wrong in one value spoils no other. It is pure Python and reads
 some 10 MB/s: only for text that was refused.

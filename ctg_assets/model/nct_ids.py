@@ -1,8 +1,4 @@
-"""What an NCT id is: the one place that says which texts name a study.
-
-Belongs here: the form of an id, for single texts and for columns. Does not belong here: finding the id in
-a study (`lake/identity.py`), and what stands for studies that have none (`lake/history.py`).
-"""
+"""What an NCT id is: the one place that says which texts name a study."""
 
 from __future__ import annotations
 
@@ -15,6 +11,9 @@ _NUMBER_NOUGHT = "NCT00000000"
 
 _WHOLE = re.compile(_FORM)
 _ASKABLE = re.compile(r"NCT0*[1-9][0-9]{0,7}", re.ASCII)
+
+UNIDENTIFIED = "?"
+"""What stands before the content hash in place of an NCT id, for a record that has none."""
 
 EXPECTED = "NCT and eight digits, not all of them 0"
 """The form of an id in words, for messages."""

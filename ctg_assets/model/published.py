@@ -1,9 +1,4 @@
-"""What the registry publishes about its own data: its field tree and its enumerations.
-
-Belongs here: the shape of the answers to `/studies/metadata` and `/studies/enums`, and our `fields.csv`
-and `enums.csv` as they follow from them. Does not belong here: asking for them (`registry/client.py`),
-and the tree that we work with (`fields.py`).
-"""
+"""What the registry publishes about its own data: its field tree and its enumerations."""
 
 from __future__ import annotations
 

@@ -1,9 +1,5 @@
 """Rows become studies again: the way back from the staging tables to the registry's JSON.
 
-Belongs here: finding, for every field of the registry, the columns that hold it whole, and putting
-their values back where they came from. Does not belong here: what the tables are (`tables`), the way
-there (`flatten.py`), any input or output.
-
 No table but `studies` is known here by name. Where a row came from is told by its columns: constants
 say from which source, references to parents and positions say in which item of each list. Several
 columns may hold the same field. The one taken is in a table that has one row for each time that the

@@ -1,9 +1,4 @@
-"""The vocabulary in which our tables are declared: columns, keys, references, row sources.
-
-Belongs here: the dataclasses of the declarative model and the facts derived from one table alone
-(its Arrow schema, its full column list). Does not belong here: the tables themselves (`tables.py`),
-how rows are computed (`flatten.py`) and how a type is spelled in SQL (`warehouse/ddl.py`).
-"""
+"""The vocabulary in which our tables are declared: columns, keys, references, row sources."""
 
 from __future__ import annotations
 

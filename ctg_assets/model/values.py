@@ -1,9 +1,4 @@
-"""How single values are read: numbers, partial dates, ages, lists, text that Postgres can hold.
-
-Belongs here: vectorised expressions and kernels over one column, each total (whatever text the
-registry sends, the answer is a value or NULL, never an error). Does not belong here: which column
-is read how (`tables`), and how columns come out of nested studies (`flatten.py`).
-"""
+"""How single values are read: numbers, partial dates, ages, lists, text that Postgres can hold."""
 
 from __future__ import annotations
 

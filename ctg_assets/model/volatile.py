@@ -1,8 +1,4 @@
-"""What in a study is not the study's: it changes without the study having changed.
-
-Belongs here: leaving that out, for all who compare or digest contents. Does not belong here: comparing
-and digesting (`changes`, `lake/identity.py`).
-"""
+"""What in a study is not the study's: it changes without the study having changed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """From which columns of its parents each column of a dbt model is made.
 
-Belongs here: reading that off compiled SQL. Does not belong here: when it is asked (`marts.py`).
-
 dagster-dbt's `fetch_column_metadata` finds the same, but asks the database for columns that the project
 states anyway, from threads that change the working directory (see `marts.py`).
 """

@@ -1,7 +1,4 @@
-"""Assets of the extraction: the plan and the page shards, with the checks on them.
-
-Belongs here: how a walk shows in Dagster. Does not belong here: the walk (`pipeline/crawl.py`).
-"""
+"""Assets of the extraction: the plan and the page shards, with the checks on them."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -9,17 +6,19 @@ from typing import Any
 
 import dagster as dg
 
-from ctg_assets.lake.extractions import ExtractionPlan, ExtractionState, page_key, parse_page_key
-from ctg_assets.lake.shards import ShardInfo
+from ctg_assets.extract.crawl import CrawledPage, Crawler
+from ctg_assets.extract.extractions import ExtractionPlan, ExtractionState, page_key, parse_page_key
+from ctg_assets.extract.published_model import check_published_model
+from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.pages import PAGES, prune_pages, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.verdicts import check_result
-from ctg_assets.pipeline.checks import check_shards
-from ctg_assets.pipeline.crawl import CrawledPage, Crawler
-from ctg_assets.pipeline.published_model import check_published_model
-from ctg_assets.pipeline.services import Lake, exclusively, open_lake, open_registry
-from ctg_assets.pipeline.upcoming import plan_extraction
+from ctg_assets.refresh.checks import check_shards
+from ctg_assets.refresh.upcoming import plan_extraction
+from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import PermanentRegistryError
+from ctg_assets.storage.data_folder import file_lock
 
 # One crawl at a time, whoever asks for it: the registry's limit is on us as a whole.
 REGISTRY_POOL = "registry"
@@ -55,11 +54,11 @@ def extraction_plan(
     """
     configured = settings.load()
     lake = open_lake(configured)
-    with exclusively(configured, "extraction"), open_registry(configured) as client:
+    with file_lock(configured, "extraction"), open_registry(configured) as client:
         plan = plan_extraction(configured, lake, client)
         pruned = prune_pages(context.instance, lake)
         register_pages(context.instance, plan)
-        verdict = check_published_model(client, lake, plan)
+        outcome = check_published_model(client, lake.storage, plan)
     context.log.info(
         f"extraction {plan.extraction_id}: {plan.planned_pages} pages at data version "
         f"{plan.data_timestamp}; {plan.mode} because {plan.reason}; forgot {len(pruned)} stale pages"
@@ -79,7 +78,7 @@ def extraction_plan(
             "first page": plan.page_key(1),
             "last page": plan.page_keys()[-1],
         },
-        check_results=[check_result(verdict, _MODEL_CHECK)],
+        check_results=[check_result(outcome, _MODEL_CHECK)],
     )
 
 
@@ -107,7 +106,7 @@ def page_shards(
     keys = set(context.partition_keys)
     done: list[ShardInfo] = []
     try:
-        with exclusively(configured, "extraction"), open_registry(configured) as client:
+        with file_lock(configured, "extraction"), open_registry(configured) as client:
             crawler = Crawler(client, lake.extractions, lake.shards)
             for extraction_id, pages in groupby(wanted, key=lambda page: page[0]):
                 plan = lake.extractions.plan(extraction_id)
@@ -139,8 +138,8 @@ def pages_are_complete_and_consistent(settings: SettingsResource) -> dg.AssetChe
     ]
     if not plans:
         return dg.AssetCheckResult(passed=True, description="No extraction has been planned yet.")
-    verdict = check_shards(lake, plans[0])
-    return check_result(verdict)
+    outcome = check_shards(lake, plans[0])
+    return check_result(outcome)
 
 
 def _log_page(context: dg.AssetExecutionContext, plan: ExtractionPlan, page: CrawledPage) -> None:

@@ -1,8 +1,5 @@
 """The Dagster instance: where its state lies, and how the command line finds it.
 
-Belongs here: what `dagster.yaml` names for its storage, and opening the instance. Does not belong here:
-what is in it (`dagster.yaml`).
-
 Dagster's state (runs, events, partitions, cursors) is about one data folder, so it lies in it. Whoever
 opens the instance (commands of ours and of Dagster, web server, daemon, run workers) finds the folder by
 the settings; two data folders share nothing.
@@ -21,9 +18,9 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
-from ctg_assets.pipeline.services import data_folder
 from ctg_assets.settings import load_settings
 from ctg_assets.shipped import shipped_path
+from ctg_assets.storage.data_folder import data_folder
 
 _INSTANCE_FILE = "dagster.yaml"
 _STATE = "dagster"

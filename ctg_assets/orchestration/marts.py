@@ -1,8 +1,4 @@
-"""The staging views and the marts: dbt models as assets, dbt tests as asset checks.
-
-Belongs here: how Dagster runs the dbt project and what it makes of it. Does not belong here: SQL
-(`dbt_project/`) and the staging tables it reads (`staging.py`).
-"""
+"""The staging views and the marts: dbt models as assets, dbt tests as asset checks."""
 
 import os
 import sys
@@ -25,26 +21,26 @@ from dagster_dbt import (
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 from filelock import FileLock
 
-from ctg_assets.orchestration.column_lineage import ColumnLineage
-from ctg_assets.orchestration.extraction import OWNERS
-from ctg_assets.orchestration.metadata import table_preview
-from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.pipeline.dbt_findings import compiled_path, describe_findings, node_under_test
-from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
-from ctg_assets.pipeline.load import record_marts
-from ctg_assets.pipeline.marts import (
+from ctg_assets.marts.building import (
     build_arguments,
     prepare_build,
     record_definitions,
     target_folder,
 )
-from ctg_assets.pipeline.services import data_folder
+from ctg_assets.marts.dbt_findings import compiled_path, describe_findings, node_under_test
+from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
+from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.orchestration.column_lineage import ColumnLineage
+from ctg_assets.orchestration.extraction import OWNERS
+from ctg_assets.orchestration.metadata import table_preview
+from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.inspection import ColumnFacts, describe_columns, describe_table
+from ctg_assets.postgres.schemas import Schemas
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets.printable import printable
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.inspection import ColumnFacts, describe_columns, describe_table
-from ctg_assets.warehouse.schemas import Schemas
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.storage.data_folder import data_folder
 
 # Where dbt keeps its notes, in the data folder.
 _DBT = "dbt"

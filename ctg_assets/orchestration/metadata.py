@@ -1,7 +1,4 @@
-"""Metadata that several assets carry: Markdown tables, and what a database table holds.
-
-Belongs here: putting facts into the form that the UI shows. Does not belong here: finding them.
-"""
+"""Metadata that several assets carry: Markdown tables, and what a database table holds."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.inspection import first_rows
 from ctg_assets.printable import markdown_text
-from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.inspection import first_rows
 
 _PREVIEW_ROWS = 5
 _CELL_CHARACTERS = 60

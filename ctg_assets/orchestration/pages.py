@@ -1,8 +1,5 @@
 """The partitions of `page_shards`: one for each page of the extractions that matter.
 
-Belongs here: registering and pruning page keys in Dagster. Does not belong here: what a key means
-(`lake/extractions.py`).
-
 The lake is the truth and these keys are derived from it: a lost Dagster instance gets them back when
 the plan is materialized again.
 """
@@ -11,8 +8,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ctg_assets.lake.extractions import ExtractionPlan, ExtractionState, parse_page_key
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract.extractions import ExtractionPlan, ExtractionState, parse_page_key
+from ctg_assets.lake import Lake
 
 _NAME = "page"
 PAGES = dg.DynamicPartitionsDefinition(name=_NAME)

@@ -1,8 +1,4 @@
-"""Running stages from the command line, through the same assets and jobs.
-
-Belongs here: running them in this process, one after the other, and telling a listener how it goes.
-Does not belong here: what is next (`pipeline/upcoming.py`) and how it is shown (`console.py`).
-"""
+"""Running stages from the command line, through the same assets and jobs."""
 
 from __future__ import annotations
 
@@ -18,14 +14,16 @@ import dagster as dg
 from dagster._core.events import RunFailureReason
 from dagster_shared.error import SerializableErrorInfo
 
-from ctg_assets.lake.damage import DamagedFileError
-from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.errors import CtgAssetsError
+from ctg_assets.extract.extractions import ExtractionState
+from ctg_assets.lake import open_lake
+from ctg_assets.orchestration.jobs import STAGE_JOBS, step_assets
 from ctg_assets.orchestration.pages import range_tags, register_pages
-from ctg_assets.orchestration.runs import bury_dead_runs, process_tags, runs_under_way
-from ctg_assets.orchestration.selections import STAGE_JOBS, step_assets
-from ctg_assets.pipeline.next_step import Rest, Stage, Step
-from ctg_assets.pipeline.services import BusyError, data_folder, open_lake
+from ctg_assets.orchestration.runs import fail_orphaned_runs, process_tags, runs_under_way
+from ctg_assets.refresh.planner import Idle, Stage, Step
 from ctg_assets.settings import Settings
+from ctg_assets.storage.damage import DamagedFileError
+from ctg_assets.storage.data_folder import BusyError, data_folder
 
 _LOGS = "logs"
 
@@ -54,7 +52,7 @@ class Listener(Protocol):
         """The stage ended."""
 
 
-class StageFailedError(Exception):
+class StageFailedError(CtgAssetsError):
     """A stage failed; `reason` is the cause, `run_id` and `log` lead to the rest.
 
     `by_check` says that a blocking check failed it, `by_damage` that a file of the lake is damaged.
@@ -86,9 +84,9 @@ def run_stages(
     *,
     listener: Listener,
     first: Step,
-    following: Callable[[], Step | Rest],
+    following: Callable[[], Step | Idle],
     mend: Callable[[], bool] = lambda: False,
-) -> Rest:
+) -> Idle:
     """Run `first`, then whatever `following` says is next, until it says that nothing is.
 
     When a stage meets a damaged file, `mend` is called; if it says that something was mended, it goes on.
@@ -96,7 +94,7 @@ def run_stages(
     Returns what it said then, also after a stage that a blocking check failed. Raises StageFailedError, BusyError when another run is under way, and
     KeyboardInterrupt when a run was interrupted.
     """
-    bury_dead_runs(instance)
+    fail_orphaned_runs(instance)
     runner = _Runner(settings, definitions, instance, listener)
     superseded = planned = 0
     done: set[Step] = set()
@@ -107,7 +105,7 @@ def run_stages(
         try:
             run_id, log = runner.run(step)
         except StageFailedError as error:
-            if error.by_check and isinstance(rest := following(), Rest) and rest.blocked:
+            if error.by_check and isinstance(rest := following(), Idle) and rest.blocked:
                 return rest
             if error.by_damage and mend():
                 done.clear()  # what was done may have to be done again
@@ -119,7 +117,7 @@ def run_stages(
             done.add(step)
         listener.stage_finished()
         upcoming = following()
-        if isinstance(upcoming, Rest):
+        if isinstance(upcoming, Idle):
             return upcoming
         # A walk that was given up is planned once more, for the same reason.
         planned += upcoming.stage is Stage.PLAN

@@ -1,7 +1,4 @@
-"""Resources: how an asset gets at the settings.
-
-Belongs here: the resources that `definitions.py` binds. Does not belong here: the settings themselves.
-"""
+"""Resources: how an asset gets at the settings."""
 
 from typing import Any
 

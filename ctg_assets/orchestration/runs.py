@@ -1,8 +1,5 @@
 """Runs that died without a word.
 
-Belongs here: noticing that the process of a run is gone and telling Dagster. Does not belong here:
-starting runs.
-
 Dagster's default launcher has no health check: a run whose process was killed together with the code
 server, or that was executed in process by the command line, stays STARTED for ever and keeps its
 pool slot (dagster#32560). Each of our runs therefore notes host and process in its tags, and whoever
@@ -53,7 +50,7 @@ class _MarkingExecutor(InProcessExecutor):
         """Execute a run; whoever starts it (UI, sensor, Dagster's commands) cannot know the process."""
         instance = plan_context.instance
         instance.add_run_tags(plan_context.run_id, process_tags())
-        for run_id in bury_dead_runs(instance):
+        for run_id in fail_orphaned_runs(instance):
             plan_context.log.warning(f"run {run_id} was reported failed: its process is gone")
         yield from super().execute(plan_context, execution_plan)
 
@@ -65,7 +62,7 @@ def marked_in_process_executor(init_context: dg.InitExecutorContext) -> Executor
     return _MarkingExecutor(retries=RetryMode.DISABLED)
 
 
-def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
     """Report runs whose process is gone as failed and free their pool slots; returns their ids."""
     unfinished = instance.get_runs(
         dg.RunsFilter(statuses=[*_UNFINISHED, dg.DagsterRunStatus.NOT_STARTED])

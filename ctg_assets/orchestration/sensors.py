@@ -1,8 +1,5 @@
 """The sensor that keeps everything up to date with nobody touching it.
 
-Belongs here: turning the next step into run requests, and the cursor. Does not belong here: deciding
-what the next step is (`pipeline/next_step.py`).
-
 The cursor holds only what saves work or paces it (attempts, when the registry was last asked, what
 the database was last seen to hold). Losing it loses nothing: the lake and the database are the truth.
 """
@@ -13,24 +10,25 @@ from datetime import UTC, datetime
 import dagster as dg
 import msgspec
 
-from ctg_assets.lake.extractions import ExtractionState
-from ctg_assets.orchestration.pages import range_tags, register_pages
-from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.runs import bury_dead_runs, runs_under_way
-from ctg_assets.orchestration.selections import (
+from ctg_assets.extract.extractions import ExtractionState
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.orchestration.jobs import (
     STAGE_JOBS,
     build_warehouse,
     extract_pages,
     plan_extraction,
     step_assets,
 )
-from ctg_assets.pipeline.attempts import Attempts
-from ctg_assets.pipeline.load import wanted_state, warehouse_state
-from ctg_assets.pipeline.next_step import Rest, Stage, Step, WarehouseState, next_step
-from ctg_assets.pipeline.services import Lake, open_lake, open_registry
+from ctg_assets.orchestration.pages import range_tags, register_pages
+from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.runs import fail_orphaned_runs, runs_under_way
+from ctg_assets.postgres.errors import TransientWarehouseError, WarehouseError
+from ctg_assets.refresh.backoff import Attempts
+from ctg_assets.refresh.desired_state import WarehouseState, wanted_state, warehouse_state
+from ctg_assets.refresh.planner import Idle, Stage, Step, next_step
+from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import RegistryError, TransientRegistryError
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.errors import TransientWarehouseError, WarehouseError
 
 ATTEMPT_TAG = "ctg/attempt"
 REASON_TAG = "ctg/why"
@@ -82,7 +80,7 @@ def build_registry_refresh(interval_seconds: int) -> dg.SensorDefinition:
 def _evaluate(
     context: dg.SensorEvaluationContext, settings: Settings
 ) -> dg.SensorResult | dg.SkipReason:
-    for run_id in bury_dead_runs(context.instance):
+    for run_id in fail_orphaned_runs(context.instance):
         context.log.warning(f"run {run_id} was reported failed: its process is gone")
     under_way = runs_under_way(context.instance)
     if under_way:
@@ -151,7 +149,7 @@ def _decide(memory: _Memory) -> Step | dg.SkipReason:
     except (RegistryError, WarehouseError) as error:
         # A failed tick would lose the cursor and show a traceback where a sentence is wanted.
         return dg.SkipReason(f"somebody has to look: {error}")
-    if isinstance(step, Rest):
+    if isinstance(step, Idle):
         asked = datetime.fromtimestamp(memory.cursor.asked_registry_at, UTC)
         return dg.SkipReason(f"{step.reason} (asked {asked:%H:%M:%S} UTC)")
     attempts = memory.cursor.attempts

@@ -1,9 +1,4 @@
-"""The assets `study_versions`, `study_changes` and `studies`: history and snapshot, with their checks.
-
-Belongs here: how recording and compaction show in Dagster. Does not belong here: recording
-(`lake/recording.py`), compaction (`lake/compaction.py`) and the rules of the checks
-(`pipeline/checks.py`).
-"""
+"""The assets `study_versions`, `study_changes` and `studies`: history and snapshot, with their checks."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,22 +8,25 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctg_assets.lake.history import HistoryEntry
-from ctg_assets.lake.recording import IncompleteExtractionError
-from ctg_assets.lake.snapshots import SnapshotManifest, snapshot_schema
+from ctg_assets.history.missing_studies import explain_missing
+from ctg_assets.history.recording import IncompleteExtractionError, Recorder
+from ctg_assets.history.store import HistoryEntry
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS, page_shards
 from ctg_assets.orchestration.metadata import bar_chart, markdown_table
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.verdicts import check_result
-from ctg_assets.pipeline.checks import Verdict, check_times, snapshot_verdicts
-from ctg_assets.pipeline.fates import registry_fates
-from ctg_assets.pipeline.next_step import Rest, Waiting, next_to_record
-from ctg_assets.pipeline.retention import prune
-from ctg_assets.pipeline.services import Lake, exclusively, open_lake
-from ctg_assets.pipeline.status import quarantine_reasons, studies_with_unknown_fields
-from ctg_assets.pipeline.upcoming import next_extracted_step
+from ctg_assets.postgres.errors import WarehouseError
+from ctg_assets.refresh.checks import check_times, snapshot_check_results
+from ctg_assets.refresh.planner import Idle, Pending, next_to_record
+from ctg_assets.refresh.retention import prune
+from ctg_assets.refresh.status import quarantine_reasons, studies_with_unknown_fields
+from ctg_assets.refresh.upcoming import next_extracted_step
+from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.errors import WarehouseError
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
+from ctg_assets.storage.data_folder import file_lock
 
 GROUP = "lake"
 
@@ -107,7 +105,7 @@ def history(
         raise IncompleteExtractionError(message)
     if waiting is None:
         if context.selected_asset_check_keys:
-            nothing = Verdict(True, "every complete extraction was recorded before")
+            nothing = CheckResult(True, "every complete extraction was recorded before")
             yield check_result(nothing, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
             yield check_result(nothing, _TIMES_CHECK, _VERSIONS_KEY)
         if _is_all_built(context, configured, lake):
@@ -117,9 +115,9 @@ def history(
             yield from _history_results(context, lake, newest)
         return
     # Of pages that are not sound it is not asked.
-    verdict = waiting.verdicts.get(_DISAPPEARANCE_CHECK)
-    if verdict is not None and context.selected_asset_check_keys:
-        yield check_result(verdict, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
+    outcome = waiting.check_results.get(_DISAPPEARANCE_CHECK)
+    if outcome is not None and context.selected_asset_check_keys:
+        yield check_result(outcome, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
     if waiting.forbidden is not None:
         message = f"nothing was recorded: {waiting.forbidden}"
         raise dg.Failure(message, allow_retries=False)
@@ -130,17 +128,17 @@ def history(
 
 
 def _record(
-    context: dg.AssetExecutionContext, configured: Settings, lake: Lake, first: Waiting
-) -> tuple[HistoryEntry, Verdict]:
+    context: dg.AssetExecutionContext, configured: Settings, lake: Lake, first: Pending
+) -> tuple[HistoryEntry, CheckResult]:
     """Record an extraction and those that wait behind it; returns the last entry and what was odd of times."""
-    waiting: Waiting | None = first
+    waiting: Pending | None = first
     entry: HistoryEntry | None = None
-    times: Verdict | None = None
+    times: CheckResult | None = None
     while waiting is not None and waiting.forbidden is None:
         plan = waiting.plan
-        with exclusively(configured, _SNAPSHOT_LOCK):
-            fates = registry_fates(configured, query=plan.query)
-            entry = lake.recorder.record(plan.extraction_id, fates=fates)
+        with file_lock(configured, _SNAPSHOT_LOCK):
+            fates = explain_missing(configured, query=plan.query)
+            entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id, fates=fates)
         # Of several, what is odd of one is what is told.
         times = check_times(plan, entry) if times is None or times.passed else times
         waiting = next_to_record(configured, lake)
@@ -162,7 +160,7 @@ def _is_all_built(context: dg.AssetExecutionContext, settings: Settings, lake: L
     except WarehouseError as error:
         context.log.warning(f"what the database holds cannot be told: {error}")
         return False
-    if isinstance(upcoming, Rest) and not upcoming.blocked:
+    if isinstance(upcoming, Idle) and not upcoming.blocked:
         context.log.info(
             f"nothing to do: every complete extraction is recorded, and {upcoming.reason}"
         )
@@ -218,10 +216,10 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     def log_progress(done: int, total: int) -> None:
         context.log.debug(f"{done} of {total} studies compacted")
 
-    with exclusively(configured, _SNAPSHOT_LOCK):
-        manifest = lake.compactor.compact(entry.extraction_id, log_progress)
+    with file_lock(configured, _SNAPSHOT_LOCK):
+        manifest = Compactor(lake.storage, lake.scratch).compact(entry.extraction_id, log_progress)
         prune(lake, keep_extractions=configured.keep_extractions)
-    verdicts = snapshot_verdicts(
+    outcomes = snapshot_check_results(
         manifest,
         configured,
         quarantined=quarantine_reasons(lake, manifest),
@@ -230,7 +228,7 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     return dg.MaterializeResult(
         metadata=_metadata(lake, manifest),
         data_version=dg.DataVersion(manifest.content_fingerprint),
-        check_results=[check_result(verdicts[name], name) for name in _CHECKS],
+        check_results=[check_result(outcomes[name], name) for name in _CHECKS],
     )
 
 

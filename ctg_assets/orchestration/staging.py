@@ -1,33 +1,30 @@
-"""The staging tables: one asset each, loaded together.
-
-Belongs here: how the load shows in Dagster. Does not belong here: the load (`pipeline/load.py`).
-"""
+"""The staging tables: one asset each, loaded together."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
-from ctg_assets.lake.extractions import parse_data_timestamp
-from ctg_assets.lake.recording import IncompleteExtractionError
-from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.history.recording import IncompleteExtractionError
+from ctg_assets.lake import open_lake
+from ctg_assets.load.full import LoadProgress, LoadReport
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.load.staging import load_staging, outdated_tables, tables_left_over
 from ctg_assets.model.spec import TableShape
+from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.snapshot import studies
-from ctg_assets.orchestration.verdicts import check_result
-from ctg_assets.pipeline.checks import check_foreign_keys, check_study_rows
-from ctg_assets.pipeline.load import load_staging, outdated_tables, tables_left_over
-from ctg_assets.pipeline.next_step import loading_forbidden
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.pipeline.services import open_lake
-from ctg_assets.warehouse.builds import LOAD_INFO, update_load_info
-from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.ddl import STAGING, foreign_key_name
-from ctg_assets.warehouse.inspection import foreign_keys, table_sizes
-from ctg_assets.warehouse.loader import LoadProgress, LoadReport
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.builds import LOAD_INFO, update_load_info
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.ddl import STAGING, foreign_key_name
+from ctg_assets.postgres.inspection import foreign_keys, table_sizes
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.refresh.checks import check_foreign_keys, check_study_rows
+from ctg_assets.refresh.planner import loading_forbidden
+from ctg_assets.snapshot.store import SnapshotManifest
 
 GROUP = "staging"
 
@@ -138,12 +135,12 @@ def build_staging_assets() -> dg.AssetsDefinition:
             yield from _results(address, manifest, report, names)
             if context.selected_asset_check_keys:
                 rows = None if report is None else report.rows.get("studies")
-                verdicts = {
+                outcomes = {
                     _ROWS_CHECK: check_study_rows(manifest, rows),
                     _KEYS_CHECK: check_foreign_keys(_broken_keys(address, shapes)),
                 }
                 for check in context.selected_asset_check_keys:
-                    yield check_result(verdicts[check.name], check.name)
+                    yield check_result(outcomes[check.name], check.name)
 
     return load
 

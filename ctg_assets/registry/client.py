@@ -1,8 +1,5 @@
 """The registry's API v2 as typed calls.
 
-Belongs here: building requests, retrying what may heal, and turning every answer into a value or a
-typed failure. Does not belong here: walking from page to page (`pipeline/crawl.py`) and storage.
-
 What the API does is written down in its OpenAPI document 2.0.5; what it was seen to do beyond that
 (no documented 429, HTML error pages, 403 from the firewall for browser-like user agents) decides
 which failures count as transient.

@@ -1,13 +1,11 @@
-"""What can go wrong between us and the registry.
-
-Belongs here: one class per cause that a caller treats differently. Does not belong here: deciding
-which answer is which failure (`client.py`).
-"""
+"""What can go wrong between us and the registry."""
 
 from __future__ import annotations
 
+from ctg_assets.errors import CtgAssetsError
 
-class RegistryError(Exception):
+
+class RegistryError(CtgAssetsError):
     """The registry could not be used; the message says what was tried, what was found and what to do."""
 
 

@@ -1,8 +1,5 @@
 """The sliding-window limit on requests, kept across processes and restarts.
 
-Belongs here: how long to wait before the next request may be sent. Does not belong here: what the
-request is, or where the window's record lies (`pipeline/services.py` says).
-
 The record is pyrate-limiter's SQLite bucket under a file lock: each permitted request is a row with
 its wall-clock time, so a restarted process still sees what the previous one sent. The clock may be set
 meanwhile: what seems to have been sent in the future counts as sent now, and each process also counts

@@ -1,8 +1,4 @@
-"""A bare simulator process: `python -m ctg_assets.simulator --studies 5000`.
-
-Belongs here: the few arguments that tests need to run the simulator as a process of its own, which starts
-faster than the product's command line. Does not belong here: anything people need; see `ctg-assets simulate`.
-"""
+"""A bare simulator process: `python -m ctg_assets.simulator --studies 5000`."""
 
 from __future__ import annotations
 

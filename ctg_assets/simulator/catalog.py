@@ -1,8 +1,4 @@
-"""What the registry says about its data: the field tree, the enumerations, the sizes of its studies.
-
-Belongs here: the bodies of `/studies/metadata`, `/studies/enums` and `/stats/size`. Does not belong here:
-the tree itself (`ctg_assets.model.fields`).
-"""
+"""What the registry says about its data: the field tree, the enumerations, the sizes of its studies."""
 
 from __future__ import annotations
 

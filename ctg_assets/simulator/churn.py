@@ -1,8 +1,4 @@
-"""A registry in motion: rounds of inserts, updates, silent edits, deletes, restores and merges.
-
-Belongs here: which studies a round touches and what becomes of them, drawn or as told. Does not belong here: how
-a study's content is edited (`edits.py`), the log's form (`churn_log.py`), when rounds happen (`serving.py`).
-"""
+"""A registry in motion: rounds of inserts, updates, silent edits, deletes, restores and merges."""
 
 from __future__ import annotations
 

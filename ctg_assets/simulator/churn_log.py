@@ -1,8 +1,5 @@
 """What a registry in motion did to its studies, as JSON lines: the truth that tests hold results against.
 
-Belongs here: one act's record, writing and reading the log, and following studies through it. Does not belong
-here: doing anything to a study (`churn.py`).
-
 The hash is computed here once more, and not with the product's code: a truth that shares the code with what is
 tested by it would share its errors.
 """

@@ -1,8 +1,4 @@
-"""What the stand-in registry holds at a moment: its studies, its data version, its valid tokens.
-
-Belongs here: everything that changes while the simulator runs, and every way to change it. Does not
-belong here: answering requests from it (`server.py`).
-"""
+"""What the stand-in registry holds at a moment: its studies, its data version, its valid tokens."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Random draws for generated studies, several times cheaper than `random`'s convenience methods.
-
-Belongs here: how values are drawn. Does not belong here: what they are drawn from (`vocabulary.py`).
-"""
+"""Random draws for generated studies, several times cheaper than `random`'s convenience methods."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """What sponsors and the registry change about a study: a catalogue of named edits.
 
-Belongs here: edits of one study's content, generated or real. Does not belong here: which studies are edited,
-when, and whether the study says so (`churn.py`).
-
 An edit changes the decoded study in place and tells whether it could; on a study of an unusual shape it cannot.
 """
 

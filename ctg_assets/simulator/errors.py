@@ -1,7 +1,4 @@
-"""How the stand-in registry says no.
-
-Belongs here: the refusal that every module of the simulator raises. Does not belong here: when to refuse.
-"""
+"""How the stand-in registry says no."""
 
 from __future__ import annotations
 

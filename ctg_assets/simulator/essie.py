@@ -1,9 +1,5 @@
 """Essie, the registry's query language: from text to an expression that studies match or do not.
 
-Belongs here: the grammar, typed search areas, and the meaning of each operator on one parsed study.
-Does not belong here: which request parameter holds an expression, and running it over all studies
-(`query.py`).
-
 Understood: words, quoted phrases, AND, OR, NOT, parentheses, AREA, RANGE, MISSING, ALL, COVERAGE and
 SEARCH on nested lists. Words side by side must all occur, which is narrower than the real engine's
 synonyms and stemming; EXPANSION, TILT and DISTANCE are refused like any misspelt operator.

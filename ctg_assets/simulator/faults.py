@@ -1,8 +1,4 @@
-"""Fault plans: which requests go wrong, and how.
-
-Belongs here: the kinds of fault, their text syntax, and deciding which request meets which fault. Does not
-belong here: carrying a fault out on the wire (`wire.py`).
-"""
+"""Fault plans: which requests go wrong, and how."""
 
 from __future__ import annotations
 

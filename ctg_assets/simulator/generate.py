@@ -1,8 +1,5 @@
 """Generated studies: deterministic, cheap, structurally complete, of realistic skew.
 
-Belongs here: a whole study from its parts, what the registry itself adds to a record, and revisions. Does not belong
-here: NCT ids and posting dates (`identity.py`), what sponsors write (`protocol.py`, `results.py`).
-
 Generated studies are about as large as the registry's (18 KB on average, median 10 KB, the largest of
 600,000 has 2 MB) and compress about as well (a thousand with zstd: 9 to 1, real ones 8 to 1).
 """

@@ -1,9 +1,5 @@
 """Which NCT ids and posting dates the generated studies have, computable without generating them.
 
-Belongs here: the bijection between a study's index and its NCT number, the reserved numbers that
-serve as obsolete aliases, and the dates on which a study was first submitted, first posted and last
-updated. Does not belong here: any other content of a study (`generate.py`).
-
 Dates are handled as proleptic ordinals (`date.toordinal`), because `datetime.date` arithmetic would
 dominate the cost of a crawl-wide sort by last update.
 """

@@ -1,8 +1,4 @@
-"""The names by which requests refer to study fields: pieces, paths, field names and search areas.
-
-Belongs here: resolving such a name to nodes of the field tree, and reading a node's values out of a
-parsed study. Does not belong here: what a request does with them (`essie.py`, `projection.py`).
-"""
+"""The names by which requests refer to study fields: pieces, paths, field names and search areas."""
 
 from __future__ import annotations
 

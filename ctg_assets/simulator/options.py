@@ -1,7 +1,4 @@
-"""How a simulator behaves.
-
-Belongs here: the options that the command line and tests set. Does not belong here: the studies served.
-"""
+"""How a simulator behaves."""
 
 from __future__ import annotations
 

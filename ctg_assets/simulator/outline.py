@@ -1,7 +1,4 @@
-"""What is decided about a generated study before anything is written: type, status, days, draws.
-
-Belongs here: the facts on which several sections must agree. Does not belong here: the sections.
-"""
+"""What is decided about a generated study before anything is written: type, status, days, draws."""
 
 from __future__ import annotations
 

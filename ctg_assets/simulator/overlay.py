@@ -1,8 +1,4 @@
-"""Studies that changed since a source was opened, laid over the source.
-
-Belongs here: one state of a registry in motion as a source of its own, at the cost of what changed. Does not
-belong here: what changes and when (`churn.py`).
-"""
+"""Studies that changed since a source was opened, laid over the source."""
 
 from __future__ import annotations
 

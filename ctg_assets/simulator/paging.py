@@ -1,8 +1,4 @@
-"""Pages: their size, and the opaque tokens that lead from one to the next.
-
-Belongs here: reading `pageSize`, making and checking `pageToken`, the order of studies nobody asked to
-sort. Does not belong here: which studies a query selects (`query.py`).
-"""
+"""Pages: their size, and the opaque tokens that lead from one to the next."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The `fields` parameter: which parts of a study are returned.
-
-Belongs here: reading the parameter, and cutting a study down to it. Does not belong here: resolving names
-(`naming.py`).
-"""
+"""The `fields` parameter: which parts of a study are returned."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """The protocol section of a generated study.
 
-Belongs here: what a sponsor registers: identification, status, design, arms, outcomes, eligibility, places. Does
-not belong here: results (`results.py`) and what the registry derives or adds (`generate.py`).
-
 Dictionaries list their keys in the order of the registry's field tree; absent fields are None until
 `present` drops them. Locations come encoded from a pool, because building a few hundred of them for
 one study would cost more than the rest of the study.

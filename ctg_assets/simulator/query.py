@@ -1,9 +1,4 @@
-"""Which studies a `/studies` request selects, and in which order.
-
-Belongs here: reading the query, filter and sort parameters, and selecting from a source without
-generating or parsing more studies than necessary. Does not belong here: the query language itself
-(`essie.py`), pages (`paging.py`) and what is returned of a study (`projection.py`).
-"""
+"""Which studies a `/studies` request selects, and in which order."""
 
 from __future__ import annotations
 
@@ -213,8 +208,8 @@ class StudyIndex:
 
     def _posted(self, candidates: Iterable[int], expression: essie.Expression) -> list[int]:
         dates = self._dates
-        verdicts = {day: expression.matches(_posted_on(day)) for day in set(dates)}
-        return [index for index in candidates if verdicts[dates[index]]]
+        check_results = {day: expression.matches(_posted_on(day)) for day in set(dates)}
+        return [index for index in candidates if check_results[dates[index]]]
 
     def _study(self, index: int) -> Any:
         return msgspec.json.decode(self.source.raw(index))

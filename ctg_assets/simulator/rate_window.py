@@ -1,7 +1,4 @@
-"""The registry's rate limit as a client meets it: so many requests in any 60 seconds, then 429.
-
-Belongs here: counting. Does not belong here: the answer (`wire.py`).
-"""
+"""The registry's rate limit as a client meets it: so many requests in any 60 seconds, then 429."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What was asked of the simulator, when, and how it was answered.
-
-Belongs here: keeping and writing down requests. Does not belong here: judging them; tests read the log to
-check rate limits and that no page was asked for twice.
-"""
+"""What was asked of the simulator, when, and how it was answered."""
 
 from __future__ import annotations
 

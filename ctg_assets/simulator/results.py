@@ -1,8 +1,5 @@
 """The results section of a generated study.
 
-Belongs here: participant flow, baseline, outcome measures, adverse events, further information. Does not belong
-here: which studies have results (`outline.py`).
-
 A results section holds thousands of values, so it is put together from encoded parts. The parts belong
 to one of a few cohorts: fixed groups with fixed numbers of participants, so that the denominators of one
 study agree with each other and with its enrollment.

@@ -1,9 +1,5 @@
 """The stand-in registry's answers: API v2 under `/api/v2`, and the simulator's own controls.
 
-Belongs here: endpoints, their parameters and the shape of their answers. Does not belong here: which
-studies a query selects (`query.py`), faults and compression (`wire.py`), and running a server
-(`serving.py`).
-
 What OpenAPI document 2.0.5 offers and this does not (CSV, distances, aggregation filters, synonyms,
 legacy markup) is refused with 501, never ignored in silence. Controls, all JSON:
 
@@ -33,6 +29,7 @@ from ctg_assets.simulator import catalog
 from ctg_assets.simulator.data_version import DataVersion, Registry
 from ctg_assets.simulator.errors import ApiError
 from ctg_assets.simulator.faults import Fault, FaultPlan, FaultSyntaxError, parse_faults
+from ctg_assets.simulator.middleware import API_PREFIX, Wire
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.paging import page_offset, page_size, page_token
 from ctg_assets.simulator.projection import (
@@ -46,7 +43,6 @@ from ctg_assets.simulator.query import SELECTING_PARAMETERS, canonical_nct_id
 from ctg_assets.simulator.rate_window import RateWindow
 from ctg_assets.simulator.request_log import RequestLog
 from ctg_assets.simulator.source import StudySource
-from ctg_assets.simulator.wire import API_PREFIX, Wire
 
 API_VERSION = "2.0.5"
 

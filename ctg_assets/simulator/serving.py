@@ -1,7 +1,4 @@
-"""Running a simulator: in the foreground for people, in a thread for tests.
-
-Belongs here: sockets, the server's life cycle, signals. Does not belong here: what is served.
-"""
+"""Running a simulator: in the foreground for people, in a thread for tests."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ import uvicorn
 
 from ctg_assets.simulator.data_version import DataVersion
 from ctg_assets.simulator.faults import Fault
+from ctg_assets.simulator.middleware import API_PREFIX, TransportExposingProtocol
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.request_log import RequestRecord
 from ctg_assets.simulator.server import Published, Simulator
 from ctg_assets.simulator.source import StudySource
-from ctg_assets.simulator.wire import API_PREFIX, TransportExposingProtocol
 
 LOOPBACK = "127.0.0.1"
 

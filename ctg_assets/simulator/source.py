@@ -1,9 +1,4 @@
-"""Where the simulator's studies come from: a file of real ones, or the generator.
-
-Belongs here: the contract between the simulator's server and a collection of studies, and its two
-implementations. Does not belong here: HTTP, queries over studies, and what generated studies contain
-(`generate.py`).
-"""
+"""Where the simulator's studies come from: a file of real ones, or the generator."""
 
 from __future__ import annotations
 

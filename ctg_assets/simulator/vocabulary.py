@@ -1,9 +1,4 @@
-"""The words and proportions from which studies are generated.
-
-Belongs here: MeSH terms, places, invented names, made-up sentences and the registry's proportions. Does not
-belong here: how they are put together. Nobody and no organization named here exists; the places do,
-and so do the MeSH terms with their ancestors and browse branches.
-"""
+"""The words and proportions from which studies are generated."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_nobody_else_is_compared_with_our_making_of_keys() -> None:
 
 
 def test_a_contender_is_compared_on_its_own_studies_only() -> None:
-    """Figures of other studies never enter a ratio, so a goal without its counterpart is not judged."""
+    """Figures of other studies never enter a ratio, so a goal without its counterpart is not checked_records."""
     contenders = [_line(report.OURS_BARE, 2.0, studies=500), _line(report.DLT, 50.0)]
     assert _goals(_results(contenders=contenders)) == {}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.dbt.projects import dbt
 

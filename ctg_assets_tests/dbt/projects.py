@@ -1,7 +1,4 @@
-"""Running dbt against a database of a test, and loading studies for it to build on.
-
-Belongs here: the command line and the load. Does not belong here: studies and expectations.
-"""
+"""Running dbt against a database of a test, and loading studies for it to build on."""
 
 from __future__ import annotations
 
@@ -21,13 +18,13 @@ from typing import Any
 import pyarrow as pa
 from psycopg.rows import dict_row
 
+from ctg_assets.load.delta import RowBatch, apply_delta
+from ctg_assets.load.full import load_tables
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.model.flatten import flatten
-from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.warehouse.builds import BuildRecord
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.delta import Exchange, apply_delta
-from ctg_assets.warehouse.loader import load_tables
+from ctg_assets.postgres.builds import BuildRecord
+from ctg_assets.postgres.connection import PostgresAddress, connect
 
 _SNAPSHOT_ID = "snapshot"
 _PARSED = "partial_parse.msgpack"
@@ -105,7 +102,7 @@ def load_changes(
     apply_delta(
         address,
         staging_shapes(),
-        [Exchange(flatten(studies))],
+        [RowBatch(flatten(studies))],
         build=_build(total, data_timestamp),
         base_snapshot_id=_SNAPSHOT_ID,
         changed=changed,

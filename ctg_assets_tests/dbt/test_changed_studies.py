@@ -13,11 +13,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.orchestration.column_lineage import ColumnLineage
-from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
+from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.simulator.generate import study_json
 from ctg_assets.simulator.identity import nct_id
-from ctg_assets.warehouse.connection import PostgresAddress, connect
 from ctg_assets_tests.dbt.projects import dbt, dbt_on, load, load_changes, values
 from ctg_assets_tests.model.snapshots import typed_rows
 
@@ -232,8 +232,8 @@ def test_tests_read_changed_studies_after_they_found_nothing(
 
     def unknown_values() -> str:
         said = dbt_on(address, tmp_path, "test", "--select", "known_values_studies")
-        [(verdict, found)] = re.findall(r"(PASS|WARN) (\d+)?", said)[:1]
-        return f"{verdict} {found}".strip()
+        [(check_result, found)] = re.findall(r"(PASS|WARN) (\d+)?", said)[:1]
+        return f"{check_result} {found}".strip()
 
     def set_class(index: int, value: str) -> None:
         with connect(address) as connection:

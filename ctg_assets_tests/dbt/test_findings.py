@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.pipeline.dbt_findings import compiled_path, describe_findings, node_under_test
-from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.marts.dbt_findings import compiled_path, describe_findings, node_under_test
+from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.dbt.projects import dbt_on, load
 from ctg_assets_tests.dbt.test_marts import DATA_TIMESTAMP, FULL, SPARSE
 from ctg_assets_tests.model.snapshots import snapshot

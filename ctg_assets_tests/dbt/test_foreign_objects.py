@@ -15,22 +15,23 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.feed.ledger import open_ledger, sink_states
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.pipeline.as_of import load_as_of
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.marts import prepare_build
-from ctg_assets.pipeline.months import rebuild_months
-from ctg_assets.pipeline.services import Lake, open_lake
-from ctg_assets.pipeline.status import warehouse_status
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.feed.positions import open_ledger, sink_states
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.as_of import load_as_of
+from ctg_assets.load.full import load_tables
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts.building import prepare_build
+from ctg_assets.marts.months import rebuild_months
+from ctg_assets.postgres.builds import load_info, staging_builds
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.errors import ForeignObjectError, PermanentWarehouseError
+from ctg_assets.postgres.inspection import row_counts
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.refresh.status import warehouse_status
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.builds import load_info, staging_builds
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.errors import ForeignObjectError, PermanentWarehouseError
-from ctg_assets.warehouse.inspection import row_counts
-from ctg_assets.warehouse.loader import load_tables
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.dbt.projects import dbt_on, values
 from ctg_assets_tests.pipeline.lakes import completed, planned
 from ctg_assets_tests.warehouse.debian_server import debian_server, programs
@@ -142,7 +143,7 @@ def observe(lake: Lake, settings: Settings, day: date, studies: Sequence[bytes])
     mode = ExtractionMode.IMPORT
     plan = planned(lake, settings, studies=len(studies), data_timestamp=moment, mode=mode)
     completed(lake, plan, studies)
-    manifest = lake.compactor.compact(plan.extraction_id)
+    manifest = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     with open_postgres(settings) as address:
         load_staging(address, lake, manifest)
 

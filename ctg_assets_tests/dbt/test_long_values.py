@@ -12,13 +12,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.staging import load_staging
 from ctg_assets.model.fields import FieldNode, field_tree
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.postgres.connection import Connection, PostgresAddress, connect
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.dbt.projects import dbt_on, values
 from ctg_assets_tests.pipeline.lakes import FIRST_DATA, NEXT_DATA, completed, planned
 from ctg_assets_tests.shared_material import shared_path
@@ -137,13 +138,13 @@ def test_text_of_any_length_passes_every_index(
     first = [_study(number, kind) for number, kind in enumerate(_KINDS, 10)]
     plan = planned(lake, settings, studies=42, data_timestamp=FIRST_DATA)
     completed(lake, plan, [*first, *others])
-    load_staging(address, lake, lake.compactor.compact(plan.extraction_id))
+    load_staging(address, lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id))
     dbt_on(address, tmp_path, "run")
 
     changed = [_study(number, kind, 1) for number, kind in enumerate(reversed(_KINDS), 10)]
     plan = planned(lake, settings, studies=42, data_timestamp=NEXT_DATA)
     completed(lake, plan, [*changed, *others])
-    load_staging(address, lake, lake.compactor.compact(plan.extraction_id))
+    load_staging(address, lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id))
     assert values(address, "SELECT kind FROM ctg_meta.loads ORDER BY load_number") == [
         ("full",),
         ("delta",),
@@ -202,7 +203,7 @@ def test_a_long_name_does_not_stop_the_load(
     """Case 07: a condition of 4,300 characters is loaded, and all other studies with it."""
     path = shared_path("cases/07-long-name-stops-load.jsonl")
     entry = import_file(lake, path, page_size=100)
-    load_staging(address, lake, lake.compactor.compact(entry.extraction_id))
+    load_staging(address, lake, Compactor(lake.storage, lake.scratch).compact(entry.extraction_id))
     assert values(address, "SELECT nct_id FROM staging.studies ORDER BY 1") == [
         ("NCT09810001",),
         ("NCT09810002",),

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.dbt.projects import dbt_on, load, rows, values
 from ctg_assets_tests.model.snapshots import snapshot
 from ctg_assets_tests.warehouse.helpers import take_as_built

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.dbt.projects import dbt_on, load, values
 from ctg_assets_tests.model.snapshots import snapshot
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from ctg_assets.codegen import derived_files
+from ctg_assets.lake import open_lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.model.tables import Table
 from ctg_assets.model.tables.declaration import text
-from ctg_assets.pipeline.dbt_project import PROJECT_DIR, profile_environment
-from ctg_assets.pipeline.derived_files import derived_files
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.services import open_lake
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import load_settings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.dbt.projects import dbt, values
 from ctg_assets_tests.model.models import changed_fields, changed_tables
 from ctg_assets_tests.pipeline.lakes import completed, planned
@@ -49,7 +50,9 @@ def test_a_new_column_is_everywhere_without_hand_work(
     shutil.copytree(PROJECT_DIR, project, ignore=shutil.ignore_patterns("target", "logs"))
 
     with changed_fields(lambda rows: [*rows, LEAF]), changed_tables(with_nickname):
-        load_staging(address, lake, lake.compactor.compact(plan.extraction_id))
+        load_staging(
+            address, lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
+        )
         # What `make generate` does, but beside the project.
         for path, content in derived_files().items():
             place = tmp_path / path.relative_to(PROJECT_DIR.parent)

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.load.staging import load_staging
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.dbt.projects import dbt_on, values
 from ctg_assets_tests.dbt.test_changed_studies import WITHOUT_VIEWS, relations

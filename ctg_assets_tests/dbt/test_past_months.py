@@ -12,16 +12,17 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from ctg_assets.cli import app
-from ctg_assets.lake.extractions import ExtractionMode, parse_data_timestamp
-from ctg_assets.lake.history import HistoryEntry
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.months import RebuiltMonth, observed_months, rebuild_months
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.cli.app import app
+from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp
+from ctg_assets.history.store import HistoryEntry
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts.months import RebuiltMonth, observed_months, rebuild_months
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.errors import PermanentWarehouseError
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.dbt.projects import dbt_on, values
 from ctg_assets_tests.pipeline.lakes import completed, json_of, planned
@@ -77,7 +78,7 @@ def observe(lake: Lake, settings: Settings, day: str, studies: Sequence[bytes]) 
     """Bring a walk of these studies into the lake; gives the snapshot."""
     plan = planned(lake, settings, studies=len(studies), data_timestamp=f"{day}T09:00:05")
     completed(lake, plan, studies)
-    return lake.compactor.compact(plan.extraction_id)
+    return Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.model.fields import enum_values
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.warehouse.schemas import Schemas
+from ctg_assets.postgres.schemas import Schemas
 
 DIMENSIONS = {
     "dim_study": "nct_id",

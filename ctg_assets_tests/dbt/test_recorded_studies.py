@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.dbt.projects import dbt_on, load, values
 from ctg_assets_tests.model.snapshots import real_studies
 

@@ -1,7 +1,5 @@
 """A RabbitMQ server of the tests' own: on loopback, in a temporary folder, to be killed at will.
 
-Belongs here: starting, killing and looking into it. Does not belong here: expectations.
-
 Nothing of the machine's own RabbitMQ is touched: node name, ports, cookie, data and the port mapper
 (epmd) are the tests'.
 """
@@ -23,7 +21,7 @@ from typing import Any
 import pika
 import pytest
 
-from ctg_assets.feed.sink_file import AmqpSettings, FilterSettings
+from ctg_assets.feed.config import AmqpSettings, FilterSettings
 from ctg_assets_tests.feed.helpers import PATIENCE_SECONDS
 from ctg_assets_tests.orchestration.workplace import wait_until
 

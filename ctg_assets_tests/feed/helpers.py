@@ -1,7 +1,4 @@
-"""What tests of the feed need: events, a receiver of webhooks, sinks that do as they are told.
-
-Belongs here: stand-ins for what is on either side of the feed. Does not belong here: expectations.
-"""
+"""What tests of the feed need: events, a receiver of webhooks, sinks that do as they are told."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from ctg_assets.feed.config import FilterSettings, WebhookSettings
 from ctg_assets.feed.delivery import Pauses
 from ctg_assets.feed.events import ChangeEvent, Message
-from ctg_assets.feed.sink_file import FilterSettings, WebhookSettings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SECRET_ENV = "RECEIVER_SECRET"

@@ -1,7 +1,4 @@
-"""Publishers and consumers in processes of their own, to be killed.
-
-Belongs here: starting such processes and what they do. Does not belong here: when they are killed.
-"""
+"""Publishers and consumers in processes of their own, to be killed."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ from pathlib import Path
 
 import pika
 
-from ctg_assets.feed.running import make_sink, run_feed
-from ctg_assets.feed.sink_file import SinkSettings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.feed.config import SinkSettings
+from ctg_assets.feed.runner import make_sink, run_feed
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.feed.helpers import (
     PATIENCE_SECONDS,
     QUICK,

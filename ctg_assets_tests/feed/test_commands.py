@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from ctg_assets.cli import app
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.cli.app import app
+from ctg_assets.history.recording import Recorder
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import ENV_PREFIX, load_settings
-from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets_tests.feed.helpers import SECRET, SECRET_ENV, Receiver, Request, receiver
 from ctg_assets_tests.lake.helpers import extraction, study
 
@@ -40,7 +41,7 @@ class Desk:
             [[study(f"NCT{number:08d}") for number in (1, 2, 3)]],
             expected_studies=3,
         )
-        self.lake.recorder.record(plan.extraction_id)
+        Recorder(self.lake.storage, self.lake.scratch).record(plan.extraction_id)
 
     def sinks(self, **urls: str) -> None:
         """Write the file of sinks: webhooks of these names."""
@@ -177,7 +178,13 @@ def test_a_signal_stops_it(desk: Desk, number: signal.Signals) -> None:
     with receiver(answer) as there:
         desk.sinks(desk=there.url)
         with subprocess.Popen(
-            [sys.executable, "-c", "from ctg_assets.cli import main; main()", "feed", "run"],
+            [
+                sys.executable,
+                "-c",
+                "from ctg_assets.cli.app import main; main()",
+                "feed",
+                "run",
+            ],
             env={**os.environ, **desk.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

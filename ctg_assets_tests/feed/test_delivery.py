@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ctg_assets.feed.config import FilterSettings
 from ctg_assets.feed.delivery import Delivery
 from ctg_assets.feed.errors import (
     EventsRefusedError,
@@ -15,15 +16,14 @@ from ctg_assets.feed.errors import (
     SinkUnavailableError,
     SourceError,
 )
-from ctg_assets.feed.ledger import (
+from ctg_assets.feed.positions import (
     ask_for_dead_letters,
     dead_letters,
     move_back,
     open_ledger,
     sink_states,
 )
-from ctg_assets.feed.sink_file import FilterSettings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.feed.helpers import (
     QUICK,
     ListedEvents,
@@ -33,10 +33,10 @@ from ctg_assets_tests.feed.helpers import (
     webhook_settings,
 )
 
-Verdict = Callable[[Sequence[int]], object]
+CheckResult = Callable[[Sequence[int]], object]
 
 
-def wrong(*numbers: int) -> Verdict:
+def wrong(*numbers: int) -> CheckResult:
     """Call batches with these events wrong."""
 
     def judge(batch: Sequence[int]) -> None:
@@ -47,7 +47,7 @@ def wrong(*numbers: int) -> Verdict:
     return judge
 
 
-def breaking(*numbers: int) -> Verdict:
+def breaking(*numbers: int) -> CheckResult:
     """Break over batches with these events, without calling them wrong."""
 
     def judge(batch: Sequence[int]) -> None:
@@ -326,7 +326,7 @@ def test_one_process_at_a_time_delivers_to_a_sink(address: PostgresAddress) -> N
 
 
 def test_a_stop_puts_nothing_aside(address: PostgresAddress) -> None:
-    """An event that would be tried again is not judged by the tries made so far."""
+    """An event that would be tried again is not checked_records by the tries made so far."""
     stopped = False
 
     def judge(batch: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from jsonschema import (  # type: ignore[import-untyped] # ships no types
 )
 
 from ctg_assets.feed.events import ChangeEvent, Message, TypedEvent, event_schema
-from ctg_assets.pipeline.feed_events import EVENT_NAMES
+from ctg_assets.feed.history_events import EVENT_NAMES
 from ctg_assets_tests.feed.helpers import decoded, event
 
 DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "feed.md"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctg_assets.feed.config import FilterSettings
 from ctg_assets.feed.events import ChangeEvent, TypedEvent
 from ctg_assets.feed.filters import Filter
-from ctg_assets.feed.sink_file import FilterSettings
 from ctg_assets_tests.feed.helpers import event
 
 STUDY = event(

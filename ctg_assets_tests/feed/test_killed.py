@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.feed.ledger import sink_states
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.feed.positions import sink_states
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.feed.broker import Broker, amqp_settings, unused_ports
 from ctg_assets_tests.feed.helpers import Request, receiver, some_events, webhook_settings
 from ctg_assets_tests.feed.processes import (

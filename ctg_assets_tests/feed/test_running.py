@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from ctg_assets.feed.config import SinkSettings
 from ctg_assets.feed.delivery import Sink
 from ctg_assets.feed.errors import SinkBusyError, SinkFileError, SinkUnavailableError
-from ctg_assets.feed.ledger import SinkState, open_ledger, sink_states
-from ctg_assets.feed.running import Outcome, make_sink, run_feed
-from ctg_assets.feed.sink_file import SinkSettings
-from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.feed.positions import SinkState, open_ledger, sink_states
+from ctg_assets.feed.runner import Outcome, make_sink, run_feed
+from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.feed.broker import LARGEST_MESSAGE, Broker, amqp_settings
 from ctg_assets_tests.feed.helpers import (
     PATIENCE_SECONDS,

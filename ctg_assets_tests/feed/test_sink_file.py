@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.feed.errors import SinkFileError
-from ctg_assets.feed.sink_file import (
+from ctg_assets.feed.config import (
     AmqpSettings,
     FilterSettings,
     WebhookSettings,
     read_sinks,
     secret_of,
 )
-from ctg_assets.pipeline.feed_events import EVENT_NAMES
+from ctg_assets.feed.errors import SinkFileError
+from ctg_assets.feed.history_events import EVENT_NAMES
 
 DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "feed.md"
 HOOK = '[[sink]]\nname = "hook"\ntype = "webhook"\nurl = "https://x.example/"\nsecret_env = "S"\n'

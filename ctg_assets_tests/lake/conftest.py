@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from ctg_assets.lake.storage import Storage
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import memory_storage
 
 

@@ -1,7 +1,4 @@
-"""Lakes for tests: studies made by hand, and extractions made of them.
-
-Belongs here: bringing studies into shards. Does not belong here: expectations.
-"""
+"""Lakes for tests: studies made by hand, and extractions made of them."""
 
 from __future__ import annotations
 
@@ -16,15 +13,15 @@ from typing import Any
 import pyarrow.fs as pafs
 from hypothesis import strategies as st
 
-from ctg_assets.lake.extractions import (
+from ctg_assets.extract.extractions import (
     Completion,
     ExtractionMode,
     ExtractionPlan,
     ExtractionStore,
     planned_pages,
 )
-from ctg_assets.lake.shards import ShardInfo, ShardStore
-from ctg_assets.lake.storage import Storage
+from ctg_assets.extract.shards import ShardInfo, ShardStore
+from ctg_assets.storage.files import Storage
 
 EPOCH = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 

@@ -1,8 +1,4 @@
-"""Histories for tests: extractions made of a few studies and recorded one after another.
-
-Belongs here: making and recording them, and what a history holds in a form that can be compared. Does
-not belong here: expectations.
-"""
+"""Histories for tests: extractions made of a few studies and recorded one after another."""
 
 from __future__ import annotations
 
@@ -14,11 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.lake.history import HistoryEntry, HistoryStore
-from ctg_assets.lake.identity import identify
-from ctg_assets.lake.recording import Fates, Recorder
-from ctg_assets.lake.storage import Storage
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.history.recording import ExplainMissing, Recorder
+from ctg_assets.history.store import HistoryEntry, HistoryStore
+from ctg_assets.model.identity import identify
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import extraction
 
 _FIRST_DAY = datetime(2026, 11, 1, 9, 0, 5, tzinfo=UTC)
@@ -69,7 +65,7 @@ class Chronicler:
         return name
 
     def record(
-        self, day: int, *studies: bytes, fates: Fates | None = None, **changes: Any
+        self, day: int, *studies: bytes, fates: ExplainMissing | None = None, **changes: Any
     ) -> HistoryEntry:
         """Make an extraction as `extracted` does, and record it."""
         return self.recorder.record(self.extracted(day, *studies, **changes), fates=fates)

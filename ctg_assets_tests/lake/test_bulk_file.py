@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import bulk_file
-from ctg_assets.lake.bulk_file import BulkFileError, LeftOut, read_records, read_studies
+from ctg_assets.extract import bulk_file
+from ctg_assets.extract.bulk_file import BulkFileError, LeftOut, read_records, read_studies
 from ctg_assets_tests.lake.helpers import json_values
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.soak import times

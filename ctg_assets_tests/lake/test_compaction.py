@@ -16,19 +16,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import compaction, parsing, sorted_rows
-from ctg_assets.lake.compaction import Compactor, model_fingerprint
-from ctg_assets.lake.identity import identify
-from ctg_assets.lake.recording import IncompleteExtractionError
-from ctg_assets.lake.snapshots import (
+from ctg_assets.extract import external_sort as sorted_rows
+from ctg_assets.history.recording import IncompleteExtractionError
+from ctg_assets.model.identity import identify
+from ctg_assets.model.nct_ids import is_nct_id
+from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.snapshot import compaction, parsing
+from ctg_assets.snapshot.compaction import Compactor, model_fingerprint
+from ctg_assets.snapshot.store import (
     QUARANTINE_SCHEMA,
     SnapshotManifest,
     SnapshotStore,
     snapshot_schema,
 )
-from ctg_assets.lake.storage import Storage
-from ctg_assets.model.nct_ids import is_nct_id
-from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import (
     extraction,
     in_pages,
@@ -384,8 +385,9 @@ def test_a_deleted_snapshot_is_gone(storage: Storage, tmp_path: Path) -> None:
 KILLED_COMPACTION = """
 import sys
 from pathlib import Path
-from ctg_assets.lake import compaction, parsing
-from ctg_assets.lake.storage import Storage
+from ctg_assets.snapshot import compaction
+from ctg_assets.snapshot import parsing
+from ctg_assets.storage.files import Storage
 
 compaction.ROW_GROUP_ROWS = 1
 
@@ -442,7 +444,9 @@ def test_a_failure_leaves_no_snapshot(
 @pytest.mark.process
 def test_the_model_fingerprint_is_stable() -> None:
     """The same model has the same fingerprint, in this process and the next."""
-    code = "from ctg_assets.lake.compaction import model_fingerprint; print(model_fingerprint())"
+    code = (
+        "from ctg_assets.snapshot.compaction import model_fingerprint; print(model_fingerprint())"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == model_fingerprint()
 
@@ -452,8 +456,10 @@ MEASURED_COMPACTION = """
 import sys
 from pathlib import Path
 import psutil
-from ctg_assets.lake import compaction, parsing, sorted_rows
-from ctg_assets.lake.storage import Storage
+from ctg_assets.snapshot import compaction
+from ctg_assets.snapshot import parsing
+from ctg_assets.extract import external_sort as sorted_rows
+from ctg_assets.storage.files import Storage
 
 sorted_rows._BUCKET_JSON_BYTES = sorted_rows._DEAL_JSON_BYTES = 8 << 20
 sorted_rows._ROWS_AT_A_TIME = compaction.ROW_GROUP_ROWS = 400

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.lake.extractions import (
+from ctg_assets.extract.extractions import (
     Completion,
     ExtractionMode,
     ExtractionState,
@@ -20,8 +20,8 @@ from ctg_assets.lake.extractions import (
     parse_page_key,
     planned_pages,
 )
-from ctg_assets.lake.shards import ShardStore
-from ctg_assets.lake.storage import Storage
+from ctg_assets.extract.shards import ShardStore
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import EPOCH, extraction, memory_storage, plan, study
 
 COMPLETION = Completion(pages=1, rows=1, distinct_studies=1, json_bytes=9, completed_at=EPOCH)

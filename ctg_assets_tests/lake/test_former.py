@@ -7,11 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ctg_assets.lake import compaction, former
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.lake.former import FormerStudies
-from ctg_assets.lake.snapshots import SnapshotManifest, snapshot_schema
-from ctg_assets.lake.storage import Storage
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.snapshot import compaction
+from ctg_assets.snapshot import previous as former
+from ctg_assets.snapshot.previous import FormerStudies
+from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import study
 from ctg_assets_tests.lake.histories import hash_of
 from ctg_assets_tests.lake.test_snapshot_parts import Maker

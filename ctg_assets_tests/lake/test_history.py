@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import history
-from ctg_assets.lake.history import (
+from ctg_assets.history import store as history
+from ctg_assets.history.store import (
     CHANGES_FILE,
     FIELD_CHANGES_FILE,
     FIELD_CHANGES_SCHEMA,
@@ -22,7 +22,7 @@ from ctg_assets.lake.history import (
     HistoryStore,
     IndexLostError,
 )
-from ctg_assets.lake.storage import Storage, StorageError
+from ctg_assets.storage.files import Storage, StorageError
 from ctg_assets_tests.lake.helpers import memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, hash_of
 from ctg_assets_tests.soak import times

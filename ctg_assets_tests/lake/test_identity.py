@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ctg_assets.lake.identity import StudyIdentity, identify, may_be_odd
+from ctg_assets.model.identity import StudyIdentity, identify, may_be_odd
 from ctg_assets.model.json_text import why_refused
 from ctg_assets_tests.lake.helpers import json_values, study
 

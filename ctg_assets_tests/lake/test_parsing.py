@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import parsing
-from ctg_assets.lake.parsing import ParsedStudies, parse_studies
 from ctg_assets.model.fields import FieldNode, field_tree, study_arrow_schema
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.snapshot import parsing
+from ctg_assets.snapshot.parsing import ParsedStudies, parse_studies
 from ctg_assets_tests.lake.helpers import json_values, study
 from ctg_assets_tests.soak import times
 

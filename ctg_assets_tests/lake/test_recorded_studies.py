@@ -11,13 +11,13 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from ctg_assets.lake.bulk_file import read_studies
-from ctg_assets.lake.compaction import Compactor
-from ctg_assets.lake.identity import identify
-from ctg_assets.lake.shards import ShardStore
-from ctg_assets.lake.snapshots import SnapshotManifest, SnapshotStore
-from ctg_assets.lake.storage import Storage
+from ctg_assets.extract.bulk_file import read_studies
+from ctg_assets.extract.shards import ShardStore
 from ctg_assets.model.fields import study_arrow_schema
+from ctg_assets.model.identity import identify
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import extraction, in_pages
 from ctg_assets_tests.lake.test_parsing import counted_by_hand, fitted
 from ctg_assets_tests.shared_material import shared_path

@@ -16,12 +16,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from ctg_assets.lake import differences, sorted_rows
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.lake.history import CHANGES_SCHEMA, ChangeKind
-from ctg_assets.lake.observing import Fate
-from ctg_assets.lake.recording import Disappearance, IncompleteExtractionError
-from ctg_assets.lake.storage import Storage
+from ctg_assets.extract import external_sort as sorted_rows
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.history import diff_writer as differences
+from ctg_assets.history.extraction_diff import MissingReason
+from ctg_assets.history.recording import Disappearance, IncompleteExtractionError
+from ctg_assets.history.store import CHANGES_SCHEMA, ChangeKind
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import kill_at_signal, memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, Row, hash_of, on
 from ctg_assets_tests.soak import times
@@ -245,18 +246,18 @@ def _bring_in_several(
     ("fate", "told"),
     [
         (None, ("delete", None)),
-        (Fate(ChangeKind.DELETE), ("delete", None)),
-        (Fate(ChangeKind.MERGE, THREE), ("merge", THREE)),
-        (Fate(ChangeKind.LEAVE_SCOPE), ("leave_scope", None)),
+        (MissingReason(ChangeKind.DELETE), ("delete", None)),
+        (MissingReason(ChangeKind.MERGE, THREE), ("merge", THREE)),
+        (MissingReason(ChangeKind.LEAVE_SCOPE), ("leave_scope", None)),
     ],
 )
 def test_what_became_of_a_study(
-    lake: Chronicler, fate: Fate | None, told: tuple[str, str | None]
+    lake: Chronicler, fate: MissingReason | None, told: tuple[str, str | None]
 ) -> None:
     """Whoever can tell is asked, for all that are missing at once; what he does not know was removed."""
     asked: list[Sequence[str]] = []
 
-    def fates(nct_ids: Sequence[str]) -> Mapping[str, Fate]:
+    def fates(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
         asked.append(nct_ids)
         return {} if fate is None else {ONE: fate}
 
@@ -277,7 +278,7 @@ def test_what_became_of_a_study(
 def test_a_study_that_is_there_after_all(lake: Chronicler) -> None:
     """What the registry has, although a walk did not see it, is not gone."""
     lake.record(1, A, OTHER)
-    entry = lake.record(2, OTHER, fates=lambda _: {ONE: Fate(None)})
+    entry = lake.record(2, OTHER, fates=lambda _: {ONE: MissingReason(None)})
     assert (entry.changes, entry.studies) == ({}, 2)
 
 
@@ -321,7 +322,11 @@ def test_what_is_gone_is_known_beforehand(lake: Chronicler) -> None:
     name = lake.extracted(3, B, study("NCT00000009"))
     assert lake.recorder.disappearance(name) == Disappearance(3, 2, left_scope=False)
     assert lake.history.entry_of(name) is None
-    assert lake.recorder.record(name).changes == {"delete": 2, "insert": 1, "update": 1}
+    assert lake.recorder.record(name).changes == {
+        "delete": 2,
+        "insert": 1,
+        "update": 1,
+    }
 
 
 def test_an_import_of_a_later_time_is_not_undone_by_a_walk(lake: Chronicler) -> None:
@@ -557,9 +562,12 @@ def test_an_extraction_is_recorded_once(lake: Chronicler) -> None:
 
 
 def test_an_incomplete_extraction_is_not_recorded(lake: Chronicler) -> None:
-    """Neither is it judged what it would remove."""
+    """Neither is it checked_records what it would remove."""
     name = lake.extracted(1, A, complete=False)
-    for ask in (lake.recorder.record, lake.recorder.disappearance):
+    for ask in (
+        lake.recorder.record,
+        lake.recorder.disappearance,
+    ):
         with pytest.raises(IncompleteExtractionError, match="has 1 of 1 pages"):
             ask(name)
     assert lake.history.latest() is None
@@ -569,7 +577,7 @@ def test_when_nobody_can_tell_nothing_is_recorded(lake: Chronicler) -> None:
     """A failure on the way is raised as it is; afterwards the same extraction can be recorded."""
     lake.record(1, A, OTHER)
 
-    def fates(nct_ids: Sequence[str]) -> Mapping[str, Fate]:
+    def fates(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
         message = f"cannot ask for {nct_ids}"
         raise ConnectionError(message)
 
@@ -594,9 +602,9 @@ def test_progress_counts_up_to_all(lake: Chronicler, monkeypatch: pytest.MonkeyP
 KILLED_RECORDING = """
 import sys
 from pathlib import Path
-from ctg_assets.lake import sorted_rows
-from ctg_assets.lake.recording import Recorder
-from ctg_assets.lake.storage import Storage
+from ctg_assets.extract import external_sort as sorted_rows
+from ctg_assets.history.recording import Recorder
+from ctg_assets.storage.files import Storage
 
 sorted_rows._BUCKET_JSON_BYTES = 300
 sorted_rows._ROWS_AT_A_TIME = 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ctg_assets.lake.damage import DamagedFileError
-from ctg_assets.lake.records import check_record, read_record, write_record
-from ctg_assets.lake.storage import Storage
+from ctg_assets.storage.damage import DamagedFileError
+from ctg_assets.storage.files import Storage
+from ctg_assets.storage.records import check_record, read_record, write_record
 from ctg_assets_tests.lake.helpers import memory_storage
 
 NAME = "extractions/x/plan.json"

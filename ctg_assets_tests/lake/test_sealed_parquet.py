@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import ctg_assets
-from ctg_assets.lake.damage import DamagedFileError
-from ctg_assets.lake.sealed_parquet import check_sealed, open_sealed, sealed_writer
-from ctg_assets.lake.storage import Storage
+from ctg_assets.storage.damage import DamagedFileError
+from ctg_assets.storage.files import Storage
+from ctg_assets.storage.sealed_parquet import check_sealed, open_sealed, sealed_writer
 from ctg_assets_tests.lake.helpers import memory_storage
 
 NAME = "history/000001/contents.parquet"

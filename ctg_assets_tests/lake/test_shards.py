@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.lake.identity import identify
-from ctg_assets.lake.shards import SHARD_SCHEMA, ShardStore, empty_shard, first_missing_page
-from ctg_assets.lake.storage import Storage, StorageError
+from ctg_assets.extract.shards import SHARD_SCHEMA, ShardStore, empty_shard, first_missing_page
+from ctg_assets.model.identity import identify
+from ctg_assets.storage.files import Storage, StorageError
 from ctg_assets_tests.lake.helpers import memory_storage, plan, shard_info, study
 
 STUDIES = [

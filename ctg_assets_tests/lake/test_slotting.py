@@ -1,4 +1,4 @@
-"""Observations brought into what is known of a study, in whatever order they come."""
+"""ExtractionDiff brought into what is known of a study, in whatever order they come."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.lake.history import ChangeKind
-from ctg_assets.lake.slotting import Absence, Content, Period, Transition, lasting, slot_in
+from ctg_assets.history.store import ChangeKind
+from ctg_assets.history.timeline import (
+    Absence,
+    Content,
+    Period,
+    Transition,
+    insert_observation,
+    lasting,
+)
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -30,7 +37,7 @@ def observed(*seen: tuple[int, str]) -> tuple[list[Period], list[Transition]]:
     transitions: list[Transition] = []
     walks: list[datetime] = []
     for day, name in seen:
-        periods, more = slot_in(periods, content(name), at(day), sorted(walks))
+        periods, more = insert_observation(periods, content(name), at(day), sorted(walks))
         walks.append(at(day))
         transitions += more
     return periods, transitions
@@ -96,7 +103,7 @@ def test_the_same_content_earlier_only_lengthens_its_period() -> None:
 def test_a_content_after_a_removal_restores() -> None:
     """A study seen again after it was gone is restored."""
     gone = Period(content("a"), at(1), at(3), str(ChangeKind.DELETE), at(1))
-    periods, transitions = slot_in([gone], content("b"), at(7))
+    periods, transitions = insert_observation([gone], content("b"), at(7))
     assert shown(periods) == [("a", 1, 3), ("b", 7, None)]
     assert steps(transitions) == [("restore", 7, "a", "b")]
 
@@ -104,18 +111,18 @@ def test_a_content_after_a_removal_restores() -> None:
 def test_a_content_ends_where_a_walk_did_not_see_it() -> None:
     """The first time afterwards at which all that was there was seen ends it, and the next one restores."""
     absences = [Absence(at(day), ChangeKind.LEAVE_SCOPE) for day in (2, 5, 7)]
-    periods, transitions = slot_in([], content("a"), at(3), (), absences)
+    periods, transitions = insert_observation([], content("a"), at(3), (), absences)
     assert shown(periods) == [("a", 3, 5)]
     assert periods[0].ended_by == "leave_scope"
     assert steps(transitions) == [("insert", 3, None, "a"), ("leave_scope", 5, "a", None)]
-    periods, transitions = slot_in(periods, content("b"), at(1), (), absences)
+    periods, transitions = insert_observation(periods, content("b"), at(1), (), absences)
     assert shown(periods) == [("b", 1, 2), ("a", 3, 5)]
     assert steps(transitions) == [
         ("insert", 1, None, "b"),
         ("leave_scope", 2, "b", None),
         ("restore", 3, "b", "a"),
     ]
-    periods, _ = slot_in(periods, content("c"), at(8), (), absences)
+    periods, _ = insert_observation(periods, content("c"), at(8), (), absences)
     assert shown(periods)[-1] == ("c", 8, None)
 
 
@@ -123,9 +130,9 @@ def test_what_was_seen_is_not_absent() -> None:
     """Where a period tells that the study was there, or another observation follows first, nothing ends."""
     absences = [Absence(at(5), ChangeKind.DELETE)]
     known = [Period(content("b"), at(4), None, None, at(9))]
-    periods, _ = slot_in(known, content("a"), at(3), (), absences)
+    periods, _ = insert_observation(known, content("a"), at(3), (), absences)
     assert shown(periods) == [("a", 3, 4), ("b", 4, None)]
-    periods, _ = slot_in(periods, content("c"), at(6), (at(5), at(8)), absences)
+    periods, _ = insert_observation(periods, content("c"), at(6), (at(5), at(8)), absences)
     assert shown(periods)[1:] == [("b", 4, 6), ("c", 6, 8), ("b", 8, None)]
 
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import compaction
-from ctg_assets.lake.compaction import Compactor, OvertakenError
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.lake.snapshots import SnapshotManifest, SnapshotStore
-from ctg_assets.lake.storage import Storage
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.snapshot import compaction
+from ctg_assets.snapshot.compaction import Compactor, OvertakenError
+from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, hash_of
 from ctg_assets_tests.soak import times

@@ -11,7 +11,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from ctg_assets.lake.storage import Storage, StorageError
+from ctg_assets.storage.files import Storage, StorageError
 from ctg_assets_tests.lake.helpers import kill_at_signal
 
 NAME = "folder one/ünï/file.parquet"
@@ -157,7 +157,7 @@ def test_deleting(any_storage: Storage) -> None:
 KILLED_WRITER = """
 import sys
 from pathlib import Path
-from ctg_assets.lake.storage import Storage
+from ctg_assets.storage.files import Storage
 storage = Storage.local(Path(sys.argv[1]))
 with storage.publish(sys.argv[2]) as stream:
     stream.write(b"x" * 1_000_000)

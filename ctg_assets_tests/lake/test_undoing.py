@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 from pyarrow.fs import LocalFileSystem
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionState, ExtractionStore
-from ctg_assets.lake.history import HistoryStore
-from ctg_assets.lake.recording import UndoneExtractionError
-from ctg_assets.lake.storage import Storage, StorageError
-from ctg_assets.lake.undoing import Undoer, UndoError
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionState, ExtractionStore
+from ctg_assets.history.recording import UndoneExtractionError
+from ctg_assets.history.store import HistoryStore
+from ctg_assets.history.undo import Undoer, UndoError
+from ctg_assets.storage.files import Storage, StorageError
 from ctg_assets_tests.lake.helpers import kill_at_signal, memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler
 from ctg_assets_tests.lake.undone import AUTHOR, History, Step, Undo, steps, told
@@ -250,11 +250,10 @@ def test_an_undo_that_breaks_off_has_happened_or_not(tmp_path: Path) -> None:
 KILLED_UNDO = """
 import sys
 from pathlib import Path
-from ctg_assets.lake.history import HistoryStore
-from ctg_assets.lake.recording import UndoneExtractionError
-from ctg_assets.lake.storage import Storage, StorageError
-from ctg_assets.lake.undoing import Author, Undoer
-from ctg_assets_tests.soak import times
+from ctg_assets.history.store import HistoryStore
+from ctg_assets.history.recording import UndoneExtractionError
+from ctg_assets.storage.files import Storage, StorageError
+from ctg_assets.history.undo import Author, Undoer
 
 def wait(*_):
     print("ready", flush=True)

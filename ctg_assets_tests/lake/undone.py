@@ -1,8 +1,4 @@
-"""Histories with undos for tests, and the same histories without what was undone.
-
-Belongs here: steps that can be drawn, carrying them out, and what two histories have in common. Does
-not belong here: expectations.
-"""
+"""Histories with undos for tests, and the same histories without what was undone."""
 
 from __future__ import annotations
 
@@ -14,11 +10,11 @@ from typing import Any
 import polars as pl
 from hypothesis import strategies as st
 
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.lake.history import ChangeKind, HistoryEntry
-from ctg_assets.lake.observing import Fate
-from ctg_assets.lake.storage import Storage
-from ctg_assets.lake.undoing import Author, Undoer
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.history.extraction_diff import MissingReason
+from ctg_assets.history.store import ChangeKind, HistoryEntry
+from ctg_assets.history.undo import Author, Undoer
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import study
 from ctg_assets_tests.lake.histories import Chronicler
 
@@ -34,10 +30,10 @@ _MODES = [
     ExtractionMode.PICKED,
 ]
 _FATES = [
-    Fate(None),
-    Fate(ChangeKind.DELETE),
-    Fate(ChangeKind.MERGE, "NCT00000009"),
-    Fate(ChangeKind.LEAVE_SCOPE),
+    MissingReason(None),
+    MissingReason(ChangeKind.DELETE),
+    MissingReason(ChangeKind.MERGE, "NCT00000009"),
+    MissingReason(ChangeKind.LEAVE_SCOPE),
 ]
 
 
@@ -54,7 +50,7 @@ class Step:
     dated: bool = False
     counted: bool = True
     query: str = ""
-    fates: Mapping[str, Fate] = field(default_factory=dict)
+    fates: Mapping[str, MissingReason] = field(default_factory=dict)
 
     @property
     def studies(self) -> list[bytes]:
@@ -119,14 +115,16 @@ class History:
     def __init__(self, storage: Storage, scratch: Path) -> None:
         self.lake = Chronicler(storage, scratch)
         self.undoer = Undoer(storage)
-        self.left: list[tuple[Step, dict[str, Fate]]] = []
+        self.left: list[tuple[Step, dict[str, MissingReason]]] = []
 
-    def record(self, step: Step, answers: Mapping[str, Fate] | None = None) -> HistoryEntry:
+    def record(
+        self, step: Step, answers: Mapping[str, MissingReason] | None = None
+    ) -> HistoryEntry:
         """Record an extraction; with `answers` what the registry says is in there, or the least."""
-        told: dict[str, Fate] = {}
-        least = Fate(ChangeKind.LEAVE_SCOPE if step.query else ChangeKind.DELETE)
+        told: dict[str, MissingReason] = {}
+        least = MissingReason(ChangeKind.LEAVE_SCOPE if step.query else ChangeKind.DELETE)
 
-        def fates(nct_ids: Sequence[str]) -> Mapping[str, Fate]:
+        def fates(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
             source = step.fates if answers is None else answers
             told.update((nct_id, source.get(nct_id, least)) for nct_id in nct_ids)
             return told

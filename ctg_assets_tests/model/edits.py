@@ -1,7 +1,4 @@
-"""Studies as they might have been a moment ago: copies with a few things done to them.
-
-Belongs here: random edits of any study, for property tests. Does not belong here: expectations.
-"""
+"""Studies as they might have been a moment ago: copies with a few things done to them."""
 
 from __future__ import annotations
 

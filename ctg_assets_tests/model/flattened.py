@@ -1,7 +1,4 @@
-"""Small studies and their rows, for tests that state rows by hand.
-
-Belongs here: putting studies together and picking columns. Does not belong here: expectations.
-"""
+"""Small studies and their rows, for tests that state rows by hand."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Other data models than the project's, for as long as a test needs them.
-
-Belongs here: putting other fields and tables in the place of the project's. Does not belong here:
-expectations.
-"""
+"""Other data models than the project's, for as long as a test needs them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Flattening done slowly and obviously: one study, one row, one value at a time, in plain Python.
-
-Belongs here: what tests compare the vectorised flattening with. It reads the same declarations, so it
-proves the computing of rows, not the declarations; those are proved by rows written out by hand.
-"""
+"""Flattening done slowly and obviously: one study, one row, one value at a time, in plain Python."""
 
 from __future__ import annotations
 

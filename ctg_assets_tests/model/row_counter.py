@@ -1,8 +1,4 @@
-"""How many rows each staging table must have, counted in the registry's JSON.
-
-Belongs here: one path, or a few, for each table, written down by hand, and counting along them. Does
-not belong here: anything read from the declarations of the tables, which these counts are to test.
-"""
+"""How many rows each staging table must have, counted in the registry's JSON."""
 
 from __future__ import annotations
 

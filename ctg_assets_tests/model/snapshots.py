@@ -1,7 +1,4 @@
-"""Snapshot rows for tests: from plain Python studies, and from the recorded real ones.
-
-Belongs here: the shape in which flattening gets its input. Does not belong here: expectations.
-"""
+"""Snapshot rows for tests: from plain Python studies, and from the recorded real ones."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from ctg_assets.lake.parsing import parse_studies
 from ctg_assets.model.fields import study_arrow_schema
+from ctg_assets.snapshot.parsing import parse_studies
 from ctg_assets_tests.shared_material import shared_path
 
 Study = dict[str, Any]

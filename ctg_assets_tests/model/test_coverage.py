@@ -13,7 +13,7 @@ from ctg_assets.model.fields import leaf_paths
 from ctg_assets.model.spec import Column
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.declaration import OuterPosition, Parent, Source, enclosing_lists
-from ctg_assets.model.tables.left_out import (
+from ctg_assets.model.tables.omissions import (
     AACT_COLUMNS_LEFT_OUT,
     AACT_TABLES_LEFT_OUT,
     FIELDS_LEFT_OUT,

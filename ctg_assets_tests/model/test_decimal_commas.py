@@ -150,7 +150,7 @@ def _present(item: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def _expected(
     measures: list[dict[str, Any]],
 ) -> tuple[list[tuple[float | None, str | None]], list[tuple[float | None, str | None]]]:
-    """Numbers and statuses of measurements and analyses, each measure judged as a whole."""
+    """Numbers and statuses of measurements and analyses, each measure checked_records as a whole."""
     found: tuple[list[Any], list[Any]] = [], []
     for measure in measures:
         measurements = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from ctg_assets.lake.snapshots import EXTRAS_SCHEMA
 from ctg_assets.model.extras import EXTRAS, extras_rows
+from ctg_assets.snapshot.store import EXTRAS_SCHEMA
 
 
 def test_rows_are_numbered_within_their_study() -> None:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake.identity import identify
 from ctg_assets.model.changes.field_changes import ChangeKind, FieldChange, field_changes
 from ctg_assets.model.changes.item_keys import ITEM_KEYS, keys_by_path
 from ctg_assets.model.fields import nodes_by_path
+from ctg_assets.model.identity import identify
 from ctg_assets.model.volatile import without_volatile
 from ctg_assets.simulator import generate
 from ctg_assets.simulator.identity import FIRST_DATA_DAY

@@ -912,7 +912,7 @@ def test_deep_lists_agree_with_reference(places: int, studies: list[Study]) -> N
     """Lists four deep, values of enclosing items, references by code per outcome and totals agree."""
     check(NESTED_TABLES)
     expected = reference.flatten(snapshot_rows(studies), NESTED_TABLES)
-    with patch("ctg_assets.model.lookups._PLACES", places):
+    with patch("ctg_assets.model.joins._PLACES", places):
         found = flatten_tables(snapshot(*studies), NESTED_TABLES)
     assert {name: table.to_pylist() for name, table in found.items()} == expected
 

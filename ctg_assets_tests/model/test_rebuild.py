@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake.parsing import parse_studies
+from ctg_assets.load.full import load_tables
 from ctg_assets.model.fields import enum_values, leaf_paths, nodes_by_path
 from ctg_assets.model.flatten import flatten
 from ctg_assets.model.rebuild import RebuildError, rebuild, rebuilt_paths
@@ -25,9 +25,9 @@ from ctg_assets.model.tables.declaration import (
     Source,
     enclosing_lists,
 )
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.simulator.generate import study_json
-from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.loader import load_tables
+from ctg_assets.snapshot.parsing import parse_studies
 from ctg_assets_tests.model.snapshots import typed_rows
 from ctg_assets_tests.model.wild import Study, wild_study
 from ctg_assets_tests.shared_material import shared_path

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.lake.bulk_file import read_studies
+from ctg_assets.extract.bulk_file import read_studies
 from ctg_assets.model import values
 from ctg_assets.model.flatten import flatten
 from ctg_assets_tests.model import reference

@@ -1,8 +1,4 @@
-"""Studies of any shape that the field tree allows, whether or not the registry would send them.
-
-Belongs here: wild input for property tests. Does not belong here: likely input (the simulator), and
-expectations.
-"""
+"""Studies of any shape that the field tree allows, whether or not the registry would send them."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 WHERE is the name of a file (`entry.json`): the command dies when one of that name is written and not yet
 visible. Or it is a number: it dies at that moment; the moments are those right before and right after a file
 becomes visible. A command that has fewer ends as it does.
-
-Belongs here: dying. Does not belong here: which commands, and what is expected of them.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
-from ctg_assets.lake.storage import Storage
+from ctg_assets.storage.files import Storage
 
 
 def _die_at(where: str) -> None:

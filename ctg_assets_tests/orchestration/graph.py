@@ -1,15 +1,12 @@
-"""The assets without dbt: its libraries take seconds to import and warn.
-
-Belongs here: definitions with a stand-in for the marts. Does not belong here: expectations.
-"""
+"""The assets without dbt: its libraries take seconds to import and warn."""
 
 from __future__ import annotations
 
 import dagster as dg
 
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
+from ctg_assets.orchestration.jobs import build_warehouse, extract_pages, plan_extraction
 from ctg_assets.orchestration.resources import SettingsResource
-from ctg_assets.orchestration.selections import build_warehouse, extract_pages, plan_extraction
 from ctg_assets.orchestration.sensors import build_registry_refresh
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets

@@ -1,8 +1,4 @@
-"""The parsed dbt project, made once for all data folders of tests.
-
-Belongs here: saving the five seconds that dbt takes for each new data folder. Does not belong here:
-tests of the parsing, which are of the product's own.
-"""
+"""The parsed dbt project, made once for all data folders of tests."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from ctg_assets.pipeline.dbt_project import PROJECT_DIR
+from ctg_assets.marts.dbt_project import PROJECT_DIR
 from ctg_assets.settings import ENV_PREFIX
 
 # Ignored by git; where dbt itself would write when run by hand.

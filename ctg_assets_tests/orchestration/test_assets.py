@@ -9,19 +9,19 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionPlan, ExtractionState
+from ctg_assets.extract.extractions import ExtractionPlan, ExtractionState
+from ctg_assets.lake import Lake, open_lake
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.orchestration.pages import range_tags, registered_pages
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.postgres.inspection import row_counts
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.inspection import row_counts
-from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import temporary_folder
 
 STUDIES, PAGE_SIZE, PAGES = 25, 10, 3

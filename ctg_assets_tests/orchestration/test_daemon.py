@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from ctg_assets.pipeline.load import wanted_state, warehouse_state
+from ctg_assets.refresh.desired_state import wanted_state, warehouse_state
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace

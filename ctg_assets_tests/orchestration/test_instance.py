@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
-from ctg_assets.cli import app
+from ctg_assets.cli.app import app
 from ctg_assets.orchestration.instance import dagster_home, open_instance
 
 PROJECT = Path(__file__).resolve().parents[2]

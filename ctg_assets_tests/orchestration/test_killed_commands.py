@@ -22,25 +22,29 @@ import dagster as dg
 import msgspec
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.extractions import ExtractionState
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.history.recording import Recorder
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts.up_to_date import record_marts
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
+from ctg_assets.orchestration.jobs import build_warehouse
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import marked_in_process_executor
-from ctg_assets.orchestration.selections import build_warehouse
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.load import load_staging, record_marts
-from ctg_assets.pipeline.next_step import Rest, Step
-from ctg_assets.pipeline.services import Lake, open_lake, open_registry
-from ctg_assets.pipeline.upcoming import next_extracted_step, plan_extraction
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.ownership import note_relations, note_schema
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.refresh.planner import Idle, Step
+from ctg_assets.refresh.upcoming import next_extracted_step, plan_extraction
+from ctg_assets.registry.configured import open_registry
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.ownership import note_relations, note_schema
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.orchestration import dying
 from ctg_assets_tests.orchestration.workplace import (
     PROJECT,
@@ -115,13 +119,13 @@ class Bench:
         overrides = self.settings.model_dump(mode="json", exclude_none=True)
         return {**overrides, "data_dir": str(self.settings.data_dir)}
 
-    def left(self) -> Step | Rest:
+    def left(self) -> Step | Idle:
         """What is left to do from the extraction to the marts."""
         return next_extracted_step(self.settings, self.lake)
 
     def is_built(self, studies: int) -> bool:
         """Whether the warehouse holds everything, down to the marts."""
-        return self.left() == Rest("the marts are up to date") and query(
+        return self.left() == Idle("the marts are up to date") and query(
             self.address, "SELECT count(*) FROM marts.dim_study"
         ) == [(studies,)]
 
@@ -151,13 +155,13 @@ def bench(address: PostgresAddress) -> Iterator[Bench]:
 def _record(bench: Bench) -> None:
     plan = bench.lake.extractions.latest(ExtractionState.COMPLETE)
     assert plan is not None
-    bench.lake.recorder.record(plan.extraction_id)
+    Recorder(bench.lake.storage, bench.lake.scratch).record(plan.extraction_id)
 
 
 def _compact(bench: Bench) -> None:
     plan = bench.lake.extractions.latest(ExtractionState.COMPLETE)
     assert plan is not None
-    bench.lake.compactor.compact(plan.extraction_id)
+    Compactor(bench.lake.storage, bench.lake.scratch).compact(plan.extraction_id)
 
 
 def _load_all(bench: Bench) -> None:

@@ -9,16 +9,16 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
+from ctg_assets.lake import open_lake
 from ctg_assets.model.tables import Table
 from ctg_assets.model.tables.declaration import text
 from ctg_assets.orchestration.refresh import run_stages
-from ctg_assets.pipeline.next_step import Rest, Stage, Step
-from ctg_assets.pipeline.services import open_lake
-from ctg_assets.pipeline.upcoming import next_refresh_step
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.refresh.planner import Idle, Stage, Step
+from ctg_assets.refresh.upcoming import next_refresh_step
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets_tests.model.models import changed_tables
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
 from ctg_assets_tests.warehouse.helpers import query, temporary_folder
@@ -67,10 +67,10 @@ def refresh(settings: Settings, instance: dg.DagsterInstance) -> Record:
     """Refresh up to where dbt would take over."""
     listener = Record()
 
-    def following() -> Step | Rest:
+    def following() -> Step | Idle:
         upcoming = next_refresh_step(settings, open_lake(settings))
         is_for_dbt = isinstance(upcoming, Step) and upcoming.stage is Stage.MARTS
-        return Rest("the rest is dbt's") if is_for_dbt else upcoming
+        return Idle("the rest is dbt's") if is_for_dbt else upcoming
 
     first = following()
     if isinstance(first, Step):

@@ -12,11 +12,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
-from ctg_assets.pipeline.next_step import Stage
-from ctg_assets.pipeline.services import exclusively
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
+from ctg_assets.refresh.planner import Stage
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.storage.data_folder import file_lock
 from ctg_assets_tests.orchestration.workplace import (
     PAGE_SIZE,
     Workplace,
@@ -190,7 +190,7 @@ def test_unchanged_data_mean_no_work(
 def test_another_refresh_is_refused(refreshed: tuple[Workplace, str]) -> None:
     """While one refresh is at work, a second one says so and ends with status 4."""
     place, _ = refreshed
-    with exclusively(place.settings, "refresh"):
+    with file_lock(place.settings, "refresh"):
         done = place.ctg("refresh")
     assert done.returncode == 4
     assert "another process is at work on the refresh" in done.stderr

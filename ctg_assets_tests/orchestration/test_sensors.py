@@ -16,20 +16,24 @@ import msgspec
 import psutil
 import pytest
 
-from ctg_assets.lake.extractions import Completion, ExtractionMode, ExtractionPlan
-from ctg_assets.lake.undoing import Author
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.extractions import Completion, ExtractionMode, ExtractionPlan
+from ctg_assets.history.recording import Recorder
+from ctg_assets.history.undo import Author
+from ctg_assets.lake import Lake, open_lake
 from ctg_assets.orchestration.pages import RANGE_END_TAG, RANGE_START_TAG, registered_pages
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import process_tags, unfinished_runs
 from ctg_assets.orchestration.sensors import ATTEMPT_TAG, REASON_TAG, Cursor, parse_cursor
-from ctg_assets.pipeline import load
-from ctg_assets.pipeline.attempts import Attempts
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.next_step import WarehouseState
-from ctg_assets.pipeline.services import Lake, open_lake, open_registry
+from ctg_assets.refresh import desired_state
+from ctg_assets.refresh.backoff import Attempts
+from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.undo import undoer
+from ctg_assets.registry.configured import open_registry
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
 from ctg_assets_tests.pipeline.lakes import completed, json_of, planned
 
@@ -185,7 +189,7 @@ def test_asks_for_tables_and_marts_then_rests(
     """
     plan = sensor.plan()
     sensor.walk(plan)
-    manifest = sensor.lake.compactor.compact(plan.extraction_id)
+    manifest = Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id)
     looked: list[Settings] = []
     holds = WarehouseState()
 
@@ -201,7 +205,7 @@ def test_asks_for_tables_and_marts_then_rests(
     assert dg.AssetKey(["marts", "dim_study"]) in request.asset_selection
     assert dg.AssetKey("studies") not in request.asset_selection
 
-    holds = load.wanted_state(manifest)
+    holds = desired_state.wanted_state(manifest)
     sensor.forget_pause()
     resting = sensor.tick()
     assert resting == sensor.tick()
@@ -225,15 +229,17 @@ def test_looks_at_the_database_again_after_an_undo(
     """What the tables were last seen to hold says nothing once something was loaded and taken back."""
     plan = sensor.plan()
     sensor.walk(plan)
-    holds = load.wanted_state(sensor.lake.compactor.compact(plan.extraction_id))
+    holds = desired_state.wanted_state(
+        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id)
+    )
     monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)
     holds = WarehouseState()
     assert isinstance(sensor.tick(), str)
     wrong = planned(sensor.lake, sensor.settings, studies=1, mode=ExtractionMode.IMPORT)
     completed(sensor.lake, wrong, json_of(9))
-    sensor.lake.recorder.record(wrong.extraction_id)
-    sensor.lake.undoer.undo(2, Author(command="", user="", host=""))
+    Recorder(sensor.lake.storage, sensor.lake.scratch).record(wrong.extraction_id)
+    undoer(sensor.lake).undo(2, Author(command="", user="", host=""))
     request = sensor.request()
     assert request.job_name == "build_warehouse"
     assert request.asset_selection is not None
@@ -246,7 +252,9 @@ def test_plans_anew_when_the_data_moved(
     """A new data version of the registry leads to a new plan; the run's tags say which and why."""
     plan = sensor.plan()
     sensor.walk(plan)
-    holds = load.wanted_state(sensor.lake.compactor.compact(plan.extraction_id))
+    holds = desired_state.wanted_state(
+        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id)
+    )
     monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)
     shared_simulator.advance()
@@ -266,7 +274,9 @@ def test_a_clock_that_was_set_does_not_silence_it(
     """Set back or forth between two ticks, the sensor asks the registry once more and goes on."""
     plan = sensor.plan()
     sensor.walk(plan)
-    holds = load.wanted_state(sensor.lake.compactor.compact(plan.extraction_id))
+    holds = desired_state.wanted_state(
+        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id)
+    )
     monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)
     now = time.time()

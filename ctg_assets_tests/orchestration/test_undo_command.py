@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner, Result
 
-from ctg_assets.cli import app
-from ctg_assets.pipeline.next_step import Rest
-from ctg_assets.pipeline.services import exclusively
-from ctg_assets.pipeline.upcoming import next_known_step
+from ctg_assets.cli.app import app
+from ctg_assets.refresh.planner import Idle
+from ctg_assets.refresh.upcoming import next_known_step
 from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.storage.data_folder import file_lock
 from ctg_assets_tests.lake.helpers import study
 from ctg_assets_tests.orchestration.workplace import Workplace, workplace
 
@@ -62,7 +62,7 @@ def test_a_wrong_import_is_taken_back(place: Workplace) -> None:
     assert dry.exit_code == 0, dry.output
     assert "taken back: entry 2" in dry.output
     assert history(place, "undo", "2").exit_code == 1  # nobody there to say yes
-    with exclusively(place.settings, "extraction"):
+    with file_lock(place.settings, "extraction"):
         assert history(place, "undo", "2", "--yes").exit_code == 4
     assert place.lake.history.undos() == []
 
@@ -73,7 +73,7 @@ def test_a_wrong_import_is_taken_back(place: Workplace) -> None:
     for table, rows in before.items():
         # Loads are counted; these were two more.
         assert table == "staging.load_info" or after[table] == rows, table
-    assert isinstance(next_known_step(place.settings, place.lake), Rest)
+    assert isinstance(next_known_step(place.settings, place.lake), Idle)
     [undo] = place.lake.history.undos()
     assert undo.reason == "the wrong file"
     assert "history undo 2" in undo.command

@@ -1,7 +1,4 @@
-"""A folder to work in like a user: data, a Dagster instance, and the commands in processes of their own.
-
-Belongs here: running commands and looking at what they leave. Does not belong here: expectations.
-"""
+"""A folder to work in like a user: data, a Dagster instance, and the commands in processes of their own."""
 
 from __future__ import annotations
 
@@ -21,10 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.postgres.connection import connect
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
-from ctg_assets.warehouse.connection import connect
-from ctg_assets.warehouse.server import open_postgres
 from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
 from ctg_assets_tests.warehouse.helpers import temporary_folder
 

@@ -1,8 +1,4 @@
-"""What the history of a churned registry has to hold, told from the simulator's log and from nothing of ours.
-
-Belongs here: the world as the registry's churn left it after each round, and what each kind of extraction can see
-of it. Does not belong here: making extractions, and reading what was recorded of them.
-"""
+"""What the history of a churned registry has to hold, told from the simulator's log and from nothing of ours."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.lake.history import HistoryEntry
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.history.store import HistoryEntry
 from ctg_assets.simulator.churn import Round
 from ctg_assets.simulator.churn_log import ActKind, ActRecord, hashes_after
 from ctg_assets.simulator.query import StudyIndex

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.lake import Lake, open_lake
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator

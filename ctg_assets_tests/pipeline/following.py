@@ -1,8 +1,4 @@
-"""A refresh without Dagster and dbt: what is next is done until nothing is, here or in a process that dies.
-
-Belongs here: doing the steps in the order that `pipeline/upcoming.py` says. Does not belong here: what is next,
-and expectations.
-"""
+"""A refresh without Dagster and dbt: what is next is done until nothing is, here or in a process that dies."""
 
 from __future__ import annotations
 
@@ -14,18 +10,22 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from ctg_assets.lake.extractions import parse_data_timestamp
-from ctg_assets.lake.storage import Storage
-from ctg_assets.pipeline.crawl import Crawler, ExtractionSupersededError
-from ctg_assets.pipeline.fates import registry_fates
-from ctg_assets.pipeline.load import load_staging, record_marts
-from ctg_assets.pipeline.next_step import Rest, Stage, Step, unrecorded
-from ctg_assets.pipeline.retention import prune
-from ctg_assets.pipeline.services import Lake, open_lake, open_registry
-from ctg_assets.pipeline.upcoming import next_refresh_step, plan_extraction
+from ctg_assets.extract.crawl import Crawler, ExtractionSupersededError
+from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.history.missing_studies import explain_missing
+from ctg_assets.history.recording import Recorder
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.postgres.builds import update_load_info
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.refresh.planner import Idle, Stage, Step, unrecorded
+from ctg_assets.refresh.retention import prune
+from ctg_assets.refresh.upcoming import next_refresh_step, plan_extraction
+from ctg_assets.registry.configured import open_registry
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.builds import update_load_info
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.pipeline.processes import forked
 
 _MOST_STEPS = 50
@@ -46,7 +46,7 @@ def refresh(
     for _ in range(_MOST_STEPS):
         step = next_refresh_step(settings, lake)
         moment()
-        if isinstance(step, Rest) or step.stage in without:
+        if isinstance(step, Idle) or step.stage in without:
             return
         try:
             _do(step, settings, lake, moment)
@@ -69,11 +69,11 @@ def _do(step: Step, settings: Settings, lake: Lake, moment: Callable[[], None]) 
                     moment()
         case Stage.SNAPSHOT:
             for plan in unrecorded(settings, lake)[:1]:
-                fates = registry_fates(settings, query=plan.query)
-                lake.recorder.record(plan.extraction_id, fates=fates)
+                fates = explain_missing(settings, query=plan.query)
+                Recorder(lake.storage, lake.scratch).record(plan.extraction_id, fates=fates)
             entry = lake.history.latest()
             assert entry is not None
-            lake.compactor.compact(entry.extraction_id)
+            Compactor(lake.storage, lake.scratch).compact(entry.extraction_id)
             prune(lake, keep_extractions=settings.keep_extractions)
         case _:
             _change_database(step, settings, lake, moment)

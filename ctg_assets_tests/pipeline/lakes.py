@@ -1,7 +1,4 @@
-"""Lakes in a given state, and what is in them in a form that can be compared.
-
-Belongs here: putting extractions into lakes and reading them. Does not belong here: expectations.
-"""
+"""Lakes in a given state, and what is in them in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from ctg_assets.lake.extractions import (
+from ctg_assets.extract.extractions import (
     Completion,
     ExtractionMode,
     ExtractionPlan,
     new_extraction_id,
     planned_pages,
 )
-from ctg_assets.lake.shards import ShardInfo
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.lake import Lake
 from ctg_assets.settings import Settings
 from ctg_assets_tests.simulator.in_memory import study
 

@@ -1,8 +1,5 @@
 """Something odd in every field of the model, one field a study.
 
-Belongs here: a study in which every field is there, and one such study for each field and each odd value
-of it. Does not belong here: recorded studies and random places (`oddities.py`).
-
 The space: each leaf of the field tree with the values of its kind in `oddities.py`, and with texts, numbers,
 dates and ages drawn at random; each object with fields of other names, and each object and list with what
 is none.

@@ -1,7 +1,4 @@
-"""A registry that serves any bytes as studies, which the simulator, being sound, does not.
-
-Belongs here: a small server of pages over HTTP. Does not belong here: what is odd about the studies.
-"""
+"""A registry that serves any bytes as studies, which the simulator, being sound, does not."""
 
 from __future__ import annotations
 

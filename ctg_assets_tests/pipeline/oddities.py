@@ -1,8 +1,5 @@
 """Real studies with one odd thing in each, and what is to become of them.
 
-Belongs here: choosing a place in a study, and what stands there instead. Does not belong here: bringing
-the studies in, and whether what became of them is right (`test_odd_studies.py`).
-
 The places are all leaves, all objects (for fields that the model does not know) and all objects and
 lists that hold others, but for what holds the NCT id. The odd things are the lists below.
 """

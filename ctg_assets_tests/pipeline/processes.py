@@ -1,7 +1,5 @@
 """Crawls and imports in processes of their own, to be killed.
 
-Belongs here: starting such processes and what they do. Does not belong here: when crawls are killed.
-
 They are forked off a server process that has everything imported, since a fresh interpreter would
 spend a second on that, thirty times over.
 """
@@ -18,15 +16,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
-from ctg_assets.lake.shards import ShardInfo
-from ctg_assets.pipeline.crawl import Crawler, ExtractionSupersededError
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.services import BusyError, Lake, exclusively, open_lake
+from ctg_assets.extract.crawl import Crawler, ExtractionSupersededError
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.lake import Lake, open_lake
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.registry.errors import RegistryError
 from ctg_assets.registry.rate_limit import SharedRateLimit
 from ctg_assets.settings import Settings, load_settings
+from ctg_assets.storage.data_folder import BusyError, file_lock
 
 # Far more than anything here takes; only a test that fails waits for so long.
 _PATIENCE_SECONDS = 60.0
@@ -129,7 +128,7 @@ def _plan_and_walk(order: Order, messages: Connection) -> str:
         settings.data_dir / "requests.sqlite", order.requests, window_seconds=order.window_seconds
     )
     with (
-        exclusively(settings, "extraction"),
+        file_lock(settings, "extraction"),
         RegistryClient(
             settings.api_url,
             rate_limit=limit,

@@ -1,7 +1,4 @@
-"""The registry's recorded answers about its own data.
-
-Belongs here: reading them. Does not belong here: expectations.
-"""
+"""The registry's recorded answers about its own data."""
 
 from __future__ import annotations
 

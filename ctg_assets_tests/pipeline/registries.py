@@ -1,8 +1,4 @@
-"""Registries that do what the simulator cannot be made to do, and clients without limits.
-
-Belongs here: answers that contradict each other. Does not belong here: faults on the wire, which the
-simulator plays.
-"""
+"""Registries that do what the simulator cannot be made to do, and clients without limits."""
 
 from __future__ import annotations
 

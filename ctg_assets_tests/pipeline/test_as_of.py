@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.lake.extractions import parse_data_timestamp
-from ctg_assets.pipeline.as_of import NothingObservedError, load_as_of
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.row_sources import study_shapes
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.lake import Lake
+from ctg_assets.load.as_of import NothingObservedError, load_as_of
+from ctg_assets.load.row_sources import study_shapes
+from ctg_assets.load.staging import load_staging
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.errors import PermanentWarehouseError
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.pipeline.lakes import completed, json_of, planned
 from ctg_assets_tests.warehouse.helpers import query
 
@@ -43,7 +44,7 @@ def _observe(
 ) -> None:
     plan = planned(lake, settings, studies=len(studies), data_timestamp=day)
     completed(lake, plan, studies)
-    load_staging(address, lake, lake.compactor.compact(plan.extraction_id))
+    load_staging(address, lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id))
 
 
 def _rows(address: PostgresAddress, schema: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -55,7 +56,7 @@ def _rows(address: PostgresAddress, schema: str) -> dict[str, list[tuple[Any, ..
     }
 
 
-def _shown(rows: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[str]]:
+def _display(rows: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[str]]:
     # JSON columns are read as objects, which do not compare by spelling; their text does.
     return {name: [repr(row) for row in found] for name, found in rows.items()}
 
@@ -73,14 +74,16 @@ def test_each_day_is_as_it_was(lake: Lake, settings: Settings, address: Postgres
     for number, day in enumerate(DAYS):
         report = load_as_of(address, lake, parse_data_timestamp(day), f"day_{number}")
         assert report.rows["studies"] == len(live[day]["studies"])
-        assert _shown(_rows(address, f"day_{number}")) == _shown(live[day])
-    assert _shown(_rows(address, "staging")) == _shown(live[DAYS[2]]), (
+        assert _display(_rows(address, f"day_{number}")) == _display(live[day])
+    assert _display(_rows(address, "staging")) == _display(live[DAYS[2]]), (
         "staging should be left alone"
     )
 
     between = datetime(2026, 11, 14, tzinfo=UTC)
     load_as_of(address, lake, between, "day_0")
-    assert _shown(_rows(address, "day_0")) == _shown(live[DAYS[1]]), "the schema should be replaced"
+    assert _display(_rows(address, "day_0")) == _display(live[DAYS[1]]), (
+        "the schema should be replaced"
+    )
 
 
 def test_a_time_before_the_history_is_refused(
@@ -91,7 +94,7 @@ def test_a_time_before_the_history_is_refused(
         load_as_of(address, lake, datetime(2026, 1, 1, tzinfo=UTC), "day")
     plan = planned(lake, settings, studies=2)
     completed(lake, plan, json_of(1, 2))
-    lake.compactor.compact(plan.extraction_id)
+    Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     with pytest.raises(
         NothingObservedError, match="the first observation is of 2026-11-20 09:00:05 UTC"
     ):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.pipeline.attempts import Attempts
+from ctg_assets.refresh.backoff import Attempts
 
 _TIMES = st.floats(min_value=0, max_value=4e9)
 

@@ -1,4 +1,4 @@
-"""The verdicts on shards, snapshots and tables: what passes, what is told, what stops the way."""
+"""The checks of shards, snapshots and tables: what passes, what is told, what stops the way."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
-from ctg_assets.lake.recording import Disappearance
-from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline.checks import (
-    Verdict,
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.history.recording import Disappearance
+from ctg_assets.lake import Lake
+from ctg_assets.refresh.checks import (
     check_disappearance,
     check_drift,
     check_foreign_keys,
@@ -24,19 +23,21 @@ from ctg_assets.pipeline.checks import (
     check_shards,
     check_snapshot_count,
     check_study_rows,
-    snapshot_verdicts,
+    snapshot_check_results,
 )
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.pipeline.lakes import add_page, add_pages, completed, json_of, planned
 
 PASSED, TOLD, FATAL = "passed", "told", "fatal"
 
 
-def _outcome(verdict: Verdict) -> str:
-    if verdict.passed:
+def _outcome(check_result: CheckResult) -> str:
+    if check_result.passed:
         return PASSED
-    return FATAL if verdict.fatal else TOLD
+    return FATAL if check_result.blocking else TOLD
 
 
 def _manifest(**facts: Any) -> SnapshotManifest:
@@ -97,11 +98,14 @@ def test_shards_are_compared_with_the_registrys_count(
     """More studies than counted and repeated ones are told; too few are fatal beyond a small share."""
     plan = planned(lake, settings, studies=case.expected)
     add_pages(lake, plan, json_of(*(number + 1 for number in case.numbers)))
-    verdict = check_shards(lake, plan)
-    assert (_outcome(verdict), case.says in verdict.description) == (case.outcome, True), verdict
-    assert verdict.facts["rows"] == len(case.numbers)
-    assert verdict.facts["distinct NCT ids"] == len(set(case.numbers))
-    assert verdict.facts["expected studies"] == case.expected
+    check_result = check_shards(lake, plan)
+    assert (_outcome(check_result), case.says in check_result.description) == (
+        case.outcome,
+        True,
+    ), check_result
+    assert check_result.facts["rows"] == len(case.numbers)
+    assert check_result.facts["distinct NCT ids"] == len(set(case.numbers))
+    assert check_result.facts["expected studies"] == case.expected
 
 
 @pytest.mark.parametrize(
@@ -128,8 +132,8 @@ def test_of_picked_studies_no_number_is_expected(lake: Lake, settings: Settings)
     plan = planned(lake, settings, studies=15, mode=ExtractionMode.PICKED)
     plan = msgspec.structs.replace(plan, expected_studies=None)
     add_pages(lake, plan, json_of(1, 2, 3))
-    verdict = check_shards(lake, plan)
-    assert (_outcome(verdict), verdict.description) == (
+    check_result = check_shards(lake, plan)
+    assert (_outcome(check_result), check_result.description) == (
         PASSED,
         "all pages are there with 3 distinct studies",
     )
@@ -139,9 +143,9 @@ def test_pages_of_a_walk_under_way_are_sound(lake: Lake, settings: Settings) -> 
     """While pages are missing the count says nothing yet."""
     plan = planned(lake, settings, studies=25)
     add_page(lake, plan, 1, json_of(*range(1, 11)))
-    verdict = check_shards(lake, plan)
-    assert verdict.passed
-    assert "1 of 3 pages are there" in verdict.description
+    check_result = check_shards(lake, plan)
+    assert check_result.passed
+    assert "1 of 3 pages are there" in check_result.description
 
 
 def test_a_page_lost_from_a_complete_extraction_is_fatal(lake: Lake, settings: Settings) -> None:
@@ -150,9 +154,9 @@ def test_a_page_lost_from_a_complete_extraction_is_fatal(lake: Lake, settings: S
     plan = completed(lake, planned(lake, settings), studies)
     assert _outcome(check_shards(lake, plan)) == PASSED
     lake.storage.delete_file(f"extractions/{plan.extraction_id}/pages/00002.parquet")
-    verdict = check_shards(lake, plan)
-    assert _outcome(verdict) == FATAL
-    assert "1 of the 3 pages" in verdict.description
+    check_result = check_shards(lake, plan)
+    assert _outcome(check_result) == FATAL
+    assert "1 of the 3 pages" in check_result.description
 
 
 def test_no_pages_at_all_are_sound(lake: Lake, settings: Settings) -> None:
@@ -175,9 +179,9 @@ def test_a_shard_with_other_rows_than_recorded_is_fatal(lake: Lake, settings: Se
     add_page(lake, plan, 1, json_of(*range(1, 11)))
     add_page(lake, plan, 2, json_of(*range(11, 21)))
     _drop_a_row(lake, plan, page=2)
-    verdict = check_shards(lake, plan)
-    assert _outcome(verdict) == FATAL
-    assert "row counts of 1 of 2 pages are not as recorded: pages 2" in verdict.description
+    check_result = check_shards(lake, plan)
+    assert _outcome(check_result) == FATAL
+    assert "row counts of 1 of 2 pages are not as recorded: pages 2" in check_result.description
 
 
 def _drop_a_row(lake: Lake, plan: ExtractionPlan, page: int) -> None:
@@ -219,9 +223,9 @@ def test_a_small_quarantine_is_told_and_a_large_one_fatal(
 ) -> None:
     """Up to the configured share of the studies may be in quarantine."""
     assert settings.max_quarantine_fraction == 0.01
-    verdict = check_quarantine(_manifest(studies=studies, quarantined=quarantined), settings)
-    assert _outcome(verdict) == outcome
-    assert ("CTG_MAX_QUARANTINE_FRACTION" in verdict.description) == (outcome == FATAL)
+    check_result = check_quarantine(_manifest(studies=studies, quarantined=quarantined), settings)
+    assert _outcome(check_result) == outcome
+    assert ("CTG_MAX_QUARANTINE_FRACTION" in check_result.description) == (outcome == FATAL)
 
 
 @pytest.mark.parametrize(
@@ -258,8 +262,10 @@ def test_studies_gone_in_masses_are_not_recorded_as_removed(
 ) -> None:
     """Beyond the bound nothing is recorded; studies outside of another scope are no loss."""
     assert settings.max_shrink_fraction == 0.02
-    verdict = check_disappearance(found, settings)
-    assert (_outcome(verdict), says in verdict.description) == (outcome, True), verdict
+    check_result = check_disappearance(found, settings)
+    assert (_outcome(check_result), says in check_result.description) == (outcome, True), (
+        check_result
+    )
 
 
 def test_no_share_allows_no_study_at_all(settings: Settings) -> None:
@@ -271,16 +277,16 @@ def test_no_share_allows_no_study_at_all(settings: Settings) -> None:
 def test_unknown_fields_are_told() -> None:
     """A field outside the model is named, and stops nothing."""
     assert _outcome(check_drift(_manifest())) == PASSED
-    verdict = check_drift(_manifest(unknown_fields={"protocolSection.newModule": 7}))
-    assert _outcome(verdict) == TOLD
-    assert "protocolSection.newModule" in verdict.description
-    assert verdict.facts == {"protocolSection.newModule": 7}
+    check_result = check_drift(_manifest(unknown_fields={"protocolSection.newModule": 7}))
+    assert _outcome(check_result) == TOLD
+    assert "protocolSection.newModule" in check_result.description
+    assert check_result.facts == {"protocolSection.newModule": 7}
 
 
-def test_every_verdict_on_a_snapshot_has_a_name(settings: Settings) -> None:
+def test_every_check_of_a_snapshot_has_a_name(settings: Settings) -> None:
     """Each check is there once, and a bad snapshot fails those that concern it."""
     bad = _manifest(studies=900, unknown_fields={"x": 1})
-    outcomes = {name: _outcome(v) for name, v in snapshot_verdicts(bad, settings).items()}
+    outcomes = {name: _outcome(v) for name, v in snapshot_check_results(bad, settings).items()}
     assert outcomes == {
         "every_study_is_accounted_for": FATAL,
         "few_studies_in_quarantine": PASSED,
@@ -294,7 +300,7 @@ def test_a_real_snapshot_passes(lake: Lake, settings: Settings) -> None:
     nameless = [msgspec.json.encode({"protocolSection": section}) for section in ({}, {"x": 1})]
     studies = [*json_of(1, 2, 3, 2), *nameless]
     completed(lake, plan, studies)
-    manifest = lake.compactor.compact(plan.extraction_id)
+    manifest = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     assert (manifest.studies, manifest.quarantined, manifest.duplicate_rows) == (3, 2, 1)
     assert check_snapshot_count(manifest).passed
     # Two in five are far above the bound.
@@ -308,13 +314,13 @@ def test_a_real_snapshot_passes(lake: Lake, settings: Settings) -> None:
     ("rows", "outcome"), [(1000, PASSED), (None, PASSED), (999, FATAL), (0, FATAL)]
 )
 def test_the_table_of_studies_has_a_row_for_each_study(rows: int | None, outcome: str) -> None:
-    """A table that was not part of the load is not judged."""
+    """A table that was not part of the load is not checked_records."""
     assert _outcome(check_study_rows(_manifest(), rows)) == outcome
 
 
 def test_every_foreign_key_must_hold() -> None:
     """The keys that do not are named in order."""
     assert _outcome(check_foreign_keys([])) == PASSED
-    verdict = check_foreign_keys({"b_fkey", "a_fkey"})
-    assert _outcome(verdict) == FATAL
-    assert "a_fkey, b_fkey" in verdict.description
+    check_result = check_foreign_keys({"b_fkey", "a_fkey"})
+    assert _outcome(check_result) == FATAL
+    assert "a_fkey, b_fkey" in check_result.description

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from ctg_assets.lake.recording import Disappearance
+from ctg_assets.extract.published_model import PublishedRecord, published_model_check
+from ctg_assets.history.recording import Disappearance, Recorder
+from ctg_assets.lake import Lake
 from ctg_assets.model.published import PublishedModel
+from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import pages_are_complete_and_consistent
-from ctg_assets.orchestration.verdicts import check_result
-from ctg_assets.pipeline.checks import (
-    Verdict,
+from ctg_assets.refresh.checks import (
     check_disappearance,
     check_drift,
     check_foreign_keys,
@@ -24,8 +25,7 @@ from ctg_assets.pipeline.checks import (
     check_study_rows,
     check_times,
 )
-from ctg_assets.pipeline.published_model import PublishedRecord, published_model_verdict
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
 from ctg_assets_tests.pipeline.lakes import add_pages, completed, json_of, planned
@@ -34,24 +34,24 @@ from ctg_assets_tests.pipeline.test_checks import _manifest
 _NCT = "NCT00000002"
 
 
-def _shards(lake: Lake, settings: Settings) -> Verdict:
+def _shards(lake: Lake, settings: Settings) -> CheckResult:
     plan = planned(lake, settings, studies=3)
     add_pages(lake, plan, json_of(1, 2, 3, 2))
     return check_shards(lake, plan)
 
 
-def _published(lake: Lake, settings: Settings) -> Verdict:
+def _published(lake: Lake, settings: Settings) -> CheckResult:
     asked = datetime(2026, 11, 20, tzinfo=UTC)
     model = PublishedModel((), ())
-    return published_model_verdict(
+    return published_model_check(
         PublishedRecord(source="", data_timestamp="", asked_at=asked, model=model)
     )
 
 
-def _times(lake: Lake, settings: Settings) -> Verdict:
+def _times(lake: Lake, settings: Settings) -> CheckResult:
     plan = planned(lake, settings, studies=3)
     completed(lake, plan, json_of(1, 2, 3))
-    entry = lake.recorder.record(plan.extraction_id)
+    entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id)
     odd = msgspec.structs.replace(
         entry, impossible_dates=2, impossible_date=f"2999-01-01 of {_NCT}"
     )
@@ -59,7 +59,7 @@ def _times(lake: Lake, settings: Settings) -> Verdict:
 
 
 # For each check of ours one thing that it finds; and the names, counts or values that it has to tell.
-_FAILING: dict[str, tuple[Callable[[Lake, Settings], Verdict], tuple[str, ...]]] = {
+_FAILING: dict[str, tuple[Callable[[Lake, Settings], CheckResult], tuple[str, ...]]] = {
     "the_registrys_model_is_ours": (_published, ("times", "protocolSection")),
     "pages_are_complete_and_consistent": (_shards, ("1 rows", _NCT)),
     "no_mass_disappearance": (
@@ -121,11 +121,11 @@ def test_a_failing_check_says_how_many_and_which(lake: Lake, settings: Settings,
 
 def test_a_refusal_to_load_names_a_study(settings: Settings) -> None:
     """Beyond the bound the description still says how many, why and one of them."""
-    verdict = check_quarantine(
+    outcome = check_quarantine(
         _manifest(studies=1, quarantined=2, quarantine_reasons={"count: text": 2}),
         settings,
         [(_NCT, "count: text")],
     )
-    assert verdict.fatal
-    assert "66.7% of the studies (2)" in verdict.description
-    assert f"for example {_NCT}: count: text" in verdict.description
+    assert outcome.blocking
+    assert "66.7% of the studies (2)" in outcome.description
+    assert f"for example {_NCT}: count: text" in outcome.description

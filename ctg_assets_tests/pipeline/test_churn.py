@@ -12,19 +12,19 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ctg_assets.lake.history import HistoryEntry
-from ctg_assets.lake.identity import identify
+from ctg_assets.history.store import HistoryEntry
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.load.staging import load_staging
 from ctg_assets.model.changes.typed_events import EventType
 from ctg_assets.model.history_tables import HISTORY_TABLES
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.next_step import Stage
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.model.identity import identify
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.refresh.planner import Stage
 from ctg_assets.settings import RefreshMode, Settings, load_settings
 from ctg_assets.simulator.churn import Churn, ChurnRates, first_timestamp
 from ctg_assets.simulator.churn_log import ActKind
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.connection import PostgresAddress
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.dbt.projects import dbt_on
 from ctg_assets_tests.pipeline.chronicle import Change, Chronicle, Stretch, World

@@ -24,28 +24,31 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ctg_assets.lake import credible_times
-from ctg_assets.lake.extractions import (
+from ctg_assets.extract import credible_times
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.extractions import (
     Completion,
     ExtractionMode,
     ExtractionPlan,
     Supersession,
     parse_data_timestamp,
 )
-from ctg_assets.lake.history import HistoryEntry
-from ctg_assets.lake.shards import ShardInfo
-from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline import next_step as next_step_module
-from ctg_assets.pipeline.checks import check_times
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.mode_policy import Choice
-from ctg_assets.pipeline.next_step import Rest, Stage, WarehouseState, next_step, next_to_record
-from ctg_assets.pipeline.retention import prune
-from ctg_assets.pipeline.services import open_lake
-from ctg_assets.pipeline.status import odd_times
-from ctg_assets.pipeline.upcoming import plan_extraction
+from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.history.recording import Recorder
+from ctg_assets.history.store import HistoryEntry
+from ctg_assets.lake import open_lake
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.refresh import planner as next_step_module
+from ctg_assets.refresh.checks import check_times
+from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.mode_policy import Choice
+from ctg_assets.refresh.planner import Idle, Stage, next_step, next_to_record
+from ctg_assets.refresh.retention import prune
+from ctg_assets.refresh.status import odd_times
+from ctg_assets.refresh.upcoming import plan_extraction
 from ctg_assets.settings import load_settings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.pipeline import following
 from ctg_assets_tests.pipeline.odd_registry import OddRegistry, running
 from ctg_assets_tests.pipeline.registries import API_URL, client_of
@@ -58,19 +61,19 @@ STUDIES = 3
 # Of one data version: incremental, census, picked; or whole. Each is planned, walked and recorded.
 _MOST_STEPS = 12
 _CLOCKED = (
-    "pipeline.crawl",
-    "lake.extractions",
-    "lake.recording",
-    "lake.compaction",
-    "lake.shards",
-    "lake.storage",
-    "pipeline.import_file",
-    "pipeline.published_model",
-    "warehouse.builds",
+    "extract.crawl",
+    "extract.extractions",
+    "history.recording",
+    "snapshot.compaction",
+    "extract.shards",
+    "storage.files",
+    "extract.import_file",
+    "extract.published_model",
+    "postgres.builds",
 )
 
 
-def _said(moment: datetime) -> str:
+def _error_text(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
@@ -84,7 +87,7 @@ class World:
     """A registry, our clock, and a lake that follows the one by the other."""
 
     folder: Path
-    says: str = _said(DATA)
+    says: str = _error_text(DATA)
     clock: datetime = NOW
     clock_in_mid_walk: datetime | None = None
     dated: bool = True
@@ -134,7 +137,7 @@ class World:
             }
         }
 
-    def refresh(self) -> tuple[Rest, list[ExtractionPlan]]:
+    def refresh(self) -> tuple[Idle, list[ExtractionPlan]]:
         """Follow the next steps until there is none; fails if that never comes. Returns what was planned."""
         planned: list[ExtractionPlan] = []
         with (
@@ -149,7 +152,7 @@ class World:
                     goal=_goal,
                     registry_timestamp=lambda: client.version().data_timestamp,
                 )
-                if isinstance(step, Rest):
+                if isinstance(step, Idle):
                     return step, planned
                 if step.stage is Stage.PLAN:
                     planned.append(plan_extraction(self.settings, self.lake, client))
@@ -159,10 +162,12 @@ class World:
                 else:
                     waiting = next_to_record(self.settings, self.lake)
                     if waiting is not None:
-                        self.lake.recorder.record(waiting.plan.extraction_id)
+                        Recorder(self.lake.storage, self.lake.scratch).record(
+                            waiting.plan.extraction_id
+                        )
                     latest = self.lake.history.latest()
                     assert latest is not None
-                    self.lake.compactor.compact(latest.extraction_id)
+                    Compactor(self.lake.storage, self.lake.scratch).compact(latest.extraction_id)
                     prune(self.lake, keep_extractions=self.settings.keep_extractions)
         pytest.fail(f"still not at rest: {step.reason}; planned {planned}")
 
@@ -223,7 +228,7 @@ _ODD_TIMES = [
 ]
 _clocks = st.sampled_from(_SET_BY)
 _words = st.sampled_from(_ODD_TIMES) | st.integers(-2, 20).map(
-    lambda days: _said(DATA + days * _DAY)
+    lambda days: _error_text(DATA + days * _DAY)
 )
 
 
@@ -286,7 +291,11 @@ def test_whatever_the_clocks_say_the_tables_follow(
         def set_clock() -> None:
             world.clock = NOW + draw.choice(_SET_BY)
 
-        for says in [*draw.sample(_ODD_TIMES, 2), _said(DATA), *draw.choices(_ODD_TIMES, k=2)]:
+        for says in [
+            *draw.sample(_ODD_TIMES, 2),
+            _error_text(DATA),
+            *draw.choices(_ODD_TIMES, k=2),
+        ]:
             world.moves(draw.randint(1, STUDIES), says)
             contents |= set(world.titles.items())
             registry.data_timestamp = says
@@ -331,17 +340,17 @@ def test_a_lie_of_the_registry_is_got_over(
     entry = world.entries()[-1]
     if not by_earlier_release:
         assert entry.observed_at == NOW
-        assert world.manifest().data_timestamp == _said(NOW)
-        verdict = check_times(planned[-1], entry)
-        assert (verdict.passed, verdict.fatal) == (False, False)
-        assert lie in verdict.description
-        assert "later than now" in verdict.description
+        assert world.manifest().data_timestamp == _error_text(NOW)
+        check_result = check_times(planned[-1], entry)
+        assert (check_result.passed, check_result.blocking) == (False, False)
+        assert lie in check_result.description
+        assert "later than now" in check_result.description
         (line,) = odd_times(world.lake, NOW)
         assert line.startswith(f"the registry said that its data were of {lie}, which cannot be")
     modes = []
     for day in range(1, 9):
         world.clock = NOW + day * _DAY
-        world.moves(1 + day % STUDIES, _said(DATA + day * _DAY))
+        world.moves(1 + day % STUDIES, _error_text(DATA + day * _DAY))
         _, planned = world.refresh()
         modes.append({plan.mode for plan in planned})
         assert world.current() == world.titles
@@ -356,20 +365,20 @@ def test_a_lie_of_the_registry_is_got_over(
 def test_our_clock_set_back_leaves_the_registrys_times(world: World) -> None:
     """Where studies were posted just before what the registry says, it is our clock that is wrong."""
     world.clock = NOW - 6 * _YEAR
-    world.moves(1, _said(DATA + _DAY))
+    world.moves(1, _error_text(DATA + _DAY))
     _, (plan,) = world.refresh()
     (entry,) = world.entries()
-    assert _said(entry.observed_at) == world.says == world.manifest().data_timestamp
-    verdict = check_times(plan, entry)
-    assert not verdict.passed
-    assert "the clock of this machine is probably wrong" in verdict.description
+    assert _error_text(entry.observed_at) == world.says == world.manifest().data_timestamp
+    check_result = check_times(plan, entry)
+    assert not check_result.passed
+    assert "the clock of this machine is probably wrong" in check_result.description
 
 
 @pytest.mark.parametrize("back", [_HOUR, 3 * _DAY, 6 * _YEAR])
 def test_a_clock_set_back_does_not_hide_a_walk(world: World, back: timedelta) -> None:
     """What is planned after the clock was set back is recorded, once, and asked for once."""
     world.refresh()
-    world.moves(1, _said(DATA + _DAY))
+    world.moves(1, _error_text(DATA + _DAY))
     world.clock = NOW - back
     rest, planned = world.refresh()
     assert [plan.mode for plan in planned] == [ExtractionMode.INCREMENTAL, ExtractionMode.CENSUS]
@@ -390,7 +399,7 @@ def test_walks_that_get_lost_are_not_repeated_for_ever(
     for plan in planned:
         assert plan.extraction_id in rest.reason
     assert "`ctg-assets refresh --again`" in rest.reason
-    world.moves(1, _said(DATA + _DAY))
+    world.moves(1, _error_text(DATA + _DAY))
     assert len(world.refresh()[1]) == 2
 
 

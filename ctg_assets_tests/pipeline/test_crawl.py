@@ -11,21 +11,21 @@ import dagster as dg
 import msgspec
 import pytest
 
-from ctg_assets.lake.extractions import (
-    ExtractionMode,
-    ExtractionPlan,
-    ExtractionState,
-    new_extraction_id,
-)
-from ctg_assets.orchestration.pages import register_pages, registered_pages
-from ctg_assets.pipeline.crawl import (
+from ctg_assets.extract.crawl import (
     MOST_PAGES,
     Crawler,
     ExtractionSupersededError,
     NotCrawlableError,
     TooManyPagesError,
 )
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract.extractions import (
+    ExtractionMode,
+    ExtractionPlan,
+    ExtractionState,
+    new_extraction_id,
+)
+from ctg_assets.lake import Lake
+from ctg_assets.orchestration.pages import register_pages, registered_pages
 from ctg_assets.registry.errors import PermanentRegistryError
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets.simulator.source import StudySource

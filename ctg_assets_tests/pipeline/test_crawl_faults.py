@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionState
+from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.simulator.faults import Fault, FaultKind
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.request_log import RequestRecord

@@ -12,9 +12,9 @@ import httpx
 import msgspec
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, ExtractionState
-from ctg_assets.pipeline.crawl import IDS_PER_REQUEST, Crawler, ExtractionSupersededError
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract.crawl import IDS_PER_REQUEST, Crawler, ExtractionSupersededError
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
+from ctg_assets.lake import Lake
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource, StudySource
 from ctg_assets_tests.pipeline.lakes import shard_contents, studies_of

@@ -20,21 +20,22 @@ import msgspec
 import polars as pl
 import pytest
 
-from ctg_assets.lake.damage import KINDS_OF_FILES, DamagedFileError, kind_of_file
-from ctg_assets.lake.extractions import ExtractionMode
-from ctg_assets.lake.records import check_record
-from ctg_assets.lake.sealed_parquet import check_sealed
-from ctg_assets.lake.undoing import Author
-from ctg_assets.lake.verification import verify
-from ctg_assets.pipeline import upcoming
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.mending import mend_lake
-from ctg_assets.pipeline.next_step import WarehouseState
-from ctg_assets.pipeline.published_model import check_published_model, recorded_model
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.extract.published_model import check_published_model, recorded_model
+from ctg_assets.history.undo import Author
+from ctg_assets.integrity.repair_run import mend_lake
+from ctg_assets.integrity.verification import verify
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.refresh import upcoming
+from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.undo import undoer
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
+from ctg_assets.storage.damage import KINDS_OF_FILES, DamagedFileError, kind_of_file
+from ctg_assets.storage.records import check_record
+from ctg_assets.storage.sealed_parquet import check_sealed
 from ctg_assets_tests.pipeline.following import refresh
 from ctg_assets_tests.pipeline.lakes import json_of
 from ctg_assets_tests.pipeline.registries import client_of
@@ -115,7 +116,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory, simulator: RunningSimulator)
     refresh(settings)
     newest = lake.history.latest()
     assert newest is not None
-    lake.undoer.undo(newest.sequence, Author("test", "somebody", "somewhere"))
+    undoer(lake).undo(newest.sequence, Author("test", "somebody", "somewhere"))
     refresh(settings)
     with client_of(simulator.api_url) as client:
         crawler = Crawler(client, lake.extractions, lake.shards)
@@ -125,7 +126,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory, simulator: RunningSimulator)
         simulator.advance(_source(3, 4, 5, 6, 7, gone=9))
         plan = crawler.plan(query="", page_size=_PAGE_SIZE)
         list(crawler.walk(plan, 2))
-        check_published_model(client, lake, plan)
+        check_published_model(client, lake.storage, plan)
     return folder
 
 
@@ -319,7 +320,9 @@ def test_damage_is_mended_or_its_remedy_said(kind: Any, copy: Callable[[], Setti
     refresh(settings)
     assert _results(lake) == expected
     assert not verify(lake.storage).findings
-    assert recorded_model(lake, settings.api_url) is not None or kind.pattern.startswith("regis")
+    assert recorded_model(lake.storage, settings.api_url) is not None or kind.pattern.startswith(
+        "regis"
+    )
 
 
 def test_a_lost_content_is_taken_from_the_registry(copy: Callable[[], Settings]) -> None:
@@ -387,7 +390,7 @@ def test_what_an_undo_withdrew_is_missed_when_it_is_gone(copy: Callable[[], Sett
     """The file of an undo's changes, lost or of another undo, is found; sound, it is not."""
     lake = open_lake(copy())
     imported = [e.sequence for e in lake.history.entries() if e.mode is ExtractionMode.IMPORT]
-    undo, _ = lake.undoer.undo(imported[-1], Author("test", "somebody", "somewhere"))
+    undo, _ = undoer(lake).undo(imported[-1], Author("test", "somebody", "somewhere"))
     assert verify(lake.storage).findings == []
     path = f"history/undone/{undo.undo_id}.parquet"
     rows = lake.history.undone_changes(undo.undo_id)

@@ -10,9 +10,10 @@ from hypothesis import given
 
 from ctg_assets.feed.errors import SourceError
 from ctg_assets.feed.events import ChangeEvent, Message
-from ctg_assets.lake.history import CHANGES_FILE
-from ctg_assets.pipeline.feed_events import HistoryEvents, about_study
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.feed.history_events import HistoryEvents, about_study
+from ctg_assets.history.recording import Recorder
+from ctg_assets.history.store import CHANGES_FILE
+from ctg_assets.lake import Lake
 from ctg_assets.settings import Settings
 from ctg_assets_tests.lake.helpers import extraction, json_values
 
@@ -63,7 +64,7 @@ def observe(lake: Lake, day: int, *studies: bytes) -> None:
         data_timestamp=DAYS[day],
         expected_studies=len(studies),
     )
-    lake.recorder.record(plan.extraction_id)
+    Recorder(lake.storage, lake.scratch).record(plan.extraction_id)
 
 
 def all_events(source: HistoryEvents, limit: int = 1000, after: int = 0) -> list[ChangeEvent]:

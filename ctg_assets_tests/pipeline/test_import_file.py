@@ -12,22 +12,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ctg_assets.lake import bulk_file
-from ctg_assets.lake.bulk_file import BulkFileError
-from ctg_assets.lake.credible_times import ImpossibleTimeError
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
-from ctg_assets.lake.shards import ShardInfo
-from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.lake.storage import StorageError
-from ctg_assets.pipeline.checks import check_quarantine, check_times
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.next_step import next_to_record
-from ctg_assets.pipeline.retention import prune
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract import bulk_file
+from ctg_assets.extract.bulk_file import BulkFileError
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.credible_times import ImpossibleTimeError
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.history.recording import Recorder
+from ctg_assets.lake import Lake
+from ctg_assets.refresh.checks import check_quarantine, check_times
+from ctg_assets.refresh.planner import next_to_record
+from ctg_assets.refresh.retention import prune
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.storage.files import StorageError
 from ctg_assets_tests.pipeline.lakes import json_of, studies_of
 from ctg_assets_tests.pipeline.processes import kill_import
 from ctg_assets_tests.shared_material import shared_path
@@ -87,7 +89,9 @@ def test_a_file_gives_the_snapshot_that_a_crawl_gives(
     plan = import_file(lake, path, page_size=7)
     assert lake.extractions.latest(ExtractionState.COMPLETE) == plan
     assert studies_of(lake, plan.extraction_id) == sorted(_STUDIES)
-    snapshots = [lake.compactor.compact(each.extraction_id) for each in (crawl, plan)]
+    snapshots = [
+        Compactor(lake.storage, lake.scratch).compact(each.extraction_id) for each in (crawl, plan)
+    ]
     assert _content(snapshots[0]) == _content(snapshots[1])
     assert snapshots[0].studies == 30
 
@@ -120,7 +124,7 @@ def test_a_study_twice_in_a_file_counts_once(lake: Lake, tmp_path: Path) -> None
     completion = lake.extractions.completion(plan.extraction_id)
     assert completion is not None
     assert (completion.rows, completion.distinct_studies) == (3, 2)
-    assert lake.compactor.compact(plan.extraction_id).studies == 2
+    assert Compactor(lake.storage, lake.scratch).compact(plan.extraction_id).studies == 2
 
 
 def test_a_file_is_as_of_its_modification(lake: Lake, tmp_path: Path) -> None:
@@ -174,7 +178,7 @@ def test_the_first_and_last_times_that_can_be_are_taken(
 ) -> None:
     """From the registry's first month until now."""
     plan = import_file(lake, _file(tmp_path, _array()), page_size=100, data_timestamp=at)
-    assert lake.recorder.record(plan.extraction_id).studies == len(_STUDIES)
+    assert Recorder(lake.storage, lake.scratch).record(plan.extraction_id).studies == len(_STUDIES)
 
 
 def test_dates_that_cannot_be_do_not_count(lake: Lake, tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_dates_that_cannot_be_do_not_count(lake: Lake, tmp_path: Path) -> None:
     modified = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
     os.utime(path, (modified.timestamp(), modified.timestamp()))
     plan = import_file(lake, path, page_size=100, dated_by_studies=True)
-    entry = lake.recorder.record(plan.extraction_id)
+    entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id)
     assert entry.observed_at == modified
     rows = lake.history.periods(["nct_id", "valid_from", "last_update_post_date"])
     assert dict(rows.select("nct_id", "valid_from").iter_rows()) == {
@@ -197,9 +201,9 @@ def test_dates_that_cannot_be_do_not_count(lake: Lake, tmp_path: Path) -> None:
         "NCT00000004": modified,
     }
     assert [str(day) for day in rows["last_update_post_date"]] == list(dates.values())
-    verdict = check_times(plan, entry)
-    assert (verdict.passed, verdict.fatal) == (False, False)
-    assert verdict.description.startswith(
+    check_result = check_times(plan, entry)
+    assert (check_result.passed, check_result.blocking) == (False, False)
+    assert check_result.description.startswith(
         "3 contents have a last update date that cannot be, such as NCT00000001: 0204-05-31;"
     )
 
@@ -300,11 +304,11 @@ def test_a_line_of_no_study_does_not_stop_the_load(
     studies = [source.raw(index) for index in range(60)]
     records = [*_strangers("metadata", 1), *studies]
     plan = import_file(lake, _file(tmp_path, b"\n".join(records)), page_size=7)
-    manifest = lake.compactor.compact(plan.extraction_id)
+    manifest = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     assert (manifest.studies, manifest.quarantined, manifest.strays) == (60, 1, 1)
-    verdict = check_quarantine(manifest, settings)
-    assert (verdict.passed, verdict.fatal) == (False, False)
-    assert "1 study is in quarantine" in verdict.description
+    check_result = check_quarantine(manifest, settings)
+    assert (check_result.passed, check_result.blocking) == (False, False)
+    assert "1 study is in quarantine" in check_result.description
 
 
 def test_case_08_is_refused(lake: Lake) -> None:
@@ -319,7 +323,7 @@ def test_case_12_keeps_both_contents(lake: Lake) -> None:
     told: list[str] = []
     path = shared_path("cases/12-duplicates-dropped-silently.jsonl")
     plan = import_file(lake, path, page_size=7, warn=told.append)
-    entry = lake.compactor.compact(plan.extraction_id)
+    entry = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     assert entry.studies == 1
     periods = lake.history.periods()
     assert periods["content_hash"].n_unique() == periods.height == 2
@@ -416,7 +420,7 @@ def test_pruning_removes_a_killed_import(lake: Lake, killed_import: str, crawler
     """Once a newer extraction is complete, what the kill left is thrown away."""
     newest = crawler.plan(query="", page_size=10)
     list(crawler.walk(newest, 3))
-    lake.compactor.compact(newest.extraction_id)
+    Compactor(lake.storage, lake.scratch).compact(newest.extraction_id)
     assert prune(lake, keep_extractions=1) == [killed_import]
 
 

@@ -12,24 +12,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionMode, parse_data_timestamp
-from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp
+from ctg_assets.lake import Lake
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts import dbt_project
+from ctg_assets.marts.up_to_date import record_marts
 from ctg_assets.model.dependencies import row_digests
 from ctg_assets.model.tables import staging_tables
-from ctg_assets.pipeline import dbt_project
-from ctg_assets.pipeline.load import (
-    load_staging,
-    record_marts,
-    wanted_state,
-    warehouse_state,
-)
-from ctg_assets.pipeline.next_step import WarehouseState
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.errors import LoadRejectedError
+from ctg_assets.refresh.desired_state import WarehouseState, wanted_state, warehouse_state
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.errors import LoadRejectedError
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.pipeline.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
 from ctg_assets_tests.warehouse.helpers import query, take_as_built
@@ -46,7 +43,7 @@ def _snapshot(
 ) -> SnapshotManifest:
     plan = planned(lake, settings, studies=len(studies), data_timestamp=data_timestamp)
     completed(lake, plan, studies)
-    return lake.compactor.compact(plan.extraction_id)
+    return Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
 
 
 def _generated(studies: int) -> list[bytes]:
@@ -153,7 +150,7 @@ def test_changed_studies_give_the_tables_that_all_studies_give(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Updates, removals, drift, quarantine, older contents: row by row the tables are as loaded whole."""
-    monkeypatch.setattr("ctg_assets.lake.compaction._MOST_REPLACED", 1.0)
+    monkeypatch.setattr("ctg_assets.snapshot.compaction._MOST_REPLACED", 1.0)
     first = _generated(40)
     second = [*_edited(first, 3, 8)[:-2], *_generated(41)[-1:]]
     third = [*_edited(second, 12, novel={"a": 1}), *first[-1:]]
@@ -166,7 +163,7 @@ def test_changed_studies_give_the_tables_that_all_studies_give(
         lake, database, data_timestamp="2026-11-21T12:00:00", mode=ExtractionMode.IMPORT
     )
     completed(lake, older, [*_edited(first, 3, 30, old=True), *json_of(77_777_777)])
-    manifest = lake.compactor.compact(older.extraction_id)
+    manifest = Compactor(lake.storage, lake.scratch).compact(older.extraction_id)
     load_staging(address, lake, manifest)
     assert len(manifest.parts) == 6
     kinds = query(address, "SELECT kind FROM ctg_meta.loads ORDER BY load_number")
@@ -293,7 +290,7 @@ def test_marts_are_wanted_anew_with_the_month_and_with_their_sql(
     september = wanted("2026-09-20T09:00:05")
     assert wanted("2026-09-30T09:00:05") == september
     assert wanted("2026-10-01T09:00:05") != september
-    monkeypatch.setattr("ctg_assets.pipeline.load.project_fingerprint", lambda: "other SQL")
+    monkeypatch.setattr("ctg_assets.load.staging.project_fingerprint", lambda: "other SQL")
     assert wanted("2026-09-20T09:00:05") != september
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from psycopg import sql
 
-from ctg_assets.pipeline.marts import (
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.marts.building import (
     build_arguments,
     prepare_build,
     record_definitions,
     target_folder,
 )
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.ownership import note_relations, note_schema
-from ctg_assets.warehouse.schemas import Schemas
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.ownership import note_relations, note_schema
+from ctg_assets.postgres.schemas import Schemas
 from ctg_assets_tests.dbt.projects import load, load_changes
 from ctg_assets_tests.model.snapshots import snapshot
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan
-from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline.next_step import Rest, Stage, Step, WarehouseState, next_step
-from ctg_assets.pipeline.retention import prune
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.lake import Lake
+from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.planner import Idle, Stage, Step, next_step
+from ctg_assets.refresh.retention import prune
 from ctg_assets.settings import Settings
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.pipeline.lakes import (
     FIRST_DATA,
     NEXT_DATA,
@@ -36,7 +38,7 @@ class World:
         self.database = WarehouseState()
         self.asked: list[str] = []
 
-    def next(self) -> Step | Rest:
+    def next(self) -> Step | Idle:
         """What is next."""
 
         def warehouse(wanted: WarehouseState) -> WarehouseState:
@@ -84,7 +86,7 @@ class World:
 
     def compacted(self, plan: ExtractionPlan) -> SnapshotManifest:
         """The snapshot of a complete extraction."""
-        return self.lake.compactor.compact(plan.extraction_id)
+        return Compactor(self.lake.storage, self.lake.scratch).compact(plan.extraction_id)
 
     def built(self, plan: ExtractionPlan) -> None:
         """Compact an extraction and take it all the way into the database."""
@@ -161,7 +163,7 @@ def test_a_snapshot_of_another_schema_is_made_anew(
     """When the model of a study changed, the shards are compacted again."""
     plan = world.extracted(1, 2, 3)
     world.built(plan)
-    monkeypatch.setattr("ctg_assets.pipeline.next_step.model_fingerprint", lambda: "changed")
+    monkeypatch.setattr("ctg_assets.refresh.planner.model_fingerprint", lambda: "changed")
     assert world.step() == (Stage.SNAPSHOT, plan)
 
 
@@ -226,7 +228,7 @@ def test_there_is_rest_when_everything_is_there(world: World) -> None:
     """Nothing is next when the database holds the registry's present data."""
     world.built(world.extracted(1, 2, 3))
     rest = world.next()
-    assert isinstance(rest, Rest)
+    assert isinstance(rest, Idle)
     assert not rest.blocked
     assert FIRST_DATA in rest.reason
     assert world.asked == ["warehouse", "registry"]
@@ -271,7 +273,7 @@ def test_modes_take_turns_at_a_data_version(world: World) -> None:
     world.built(incremental)
     assert _planned_because(world).startswith("census: removals and missed updates")
     world.built(world.extracted(1, 2, 3, data_timestamp=NEXT_DATA, mode=ExtractionMode.CENSUS))
-    assert isinstance(world.next(), Rest)
+    assert isinstance(world.next(), Idle)
     world.registry = "2026-11-27T08:59:59"
     assert _planned_because(world).startswith("full: the last whole walk")
 
@@ -284,7 +286,7 @@ def test_what_a_census_finds_missing_is_fetched(world: World) -> None:
     world.built(world.extracted(1, 2, 3, 4, data_timestamp=NEXT_DATA, mode=ExtractionMode.CENSUS))
     assert _planned_because(world).startswith("picked: the census of 2026-11-21T09:00:05 found 1 ")
     world.built(world.extracted(4, data_timestamp=NEXT_DATA, mode=ExtractionMode.PICKED))
-    assert isinstance(world.next(), Rest)
+    assert isinstance(world.next(), Idle)
 
 
 def test_complete_extractions_are_recorded_oldest_first(world: World) -> None:
@@ -305,7 +307,7 @@ def test_an_extraction_overtaken_by_a_recorded_one_is_not_recorded(world: World)
     assert world.step() == (Stage.SNAPSHOT, later)
     world.built(later)
     world.registry = NEXT_DATA
-    assert world.next() == Rest(f"everything is as of the registry's data version {NEXT_DATA}")
+    assert world.next() == Idle(f"everything is as of the registry's data version {NEXT_DATA}")
 
 
 def test_a_census_held_back_is_not_taken_again_at_its_data_version(world: World) -> None:
@@ -315,7 +317,7 @@ def test_a_census_held_back_is_not_taken_again_at_its_data_version(world: World)
     world.built(world.extracted(2, data_timestamp=NEXT_DATA, mode=ExtractionMode.INCREMENTAL))
     world.extracted(1, 2, data_timestamp=NEXT_DATA, mode=ExtractionMode.CENSUS, expected=3)
     rest = world.next()
-    assert isinstance(rest, Rest)
+    assert isinstance(rest, Idle)
     assert rest.blocked
     world.registry = "2026-11-22T09:00:05"
     assert _planned_because(world).startswith("incremental")
@@ -358,7 +360,7 @@ def test_an_import_without_an_end_is_no_work(world: World) -> None:
     world.built(world.extracted(1, 2, 3))
     broken = planned(world.lake, world.settings, mode=ExtractionMode.IMPORT)
     add_page(world.lake, broken, 1, json_of(1))
-    assert isinstance(world.next(), Rest)
+    assert isinstance(world.next(), Idle)
 
 
 def test_an_extraction_given_up_is_no_work(world: World) -> None:
@@ -382,7 +384,7 @@ def test_walks_that_are_given_up_time_after_time_end(world: World) -> None:
     assert world.step() == (Stage.PLAN, None)
     _given_up(world, 1)
     rest = world.next()
-    assert isinstance(rest, Rest)
+    assert isinstance(rest, Idle)
     assert rest.blocked
     assert "more pages than counted" in rest.reason
     world.registry = NEXT_DATA
@@ -430,7 +432,7 @@ def test_a_fatal_check_holds_back_until_the_registry_moves(
     """Bad shards are not recorded and a bad snapshot is not loaded; new data are tried all the same."""
     held_back(world)
     rest = world.next()
-    assert isinstance(rest, Rest)
+    assert isinstance(rest, Idle)
     assert rest.blocked
     assert reason in rest.reason
     world.registry = NEXT_DATA
@@ -444,7 +446,7 @@ def test_what_is_held_back_is_no_measure_for_the_next_one(world: World) -> None:
         world.extracted(1, 2, data_timestamp=data_timestamp)
         world.registry = data_timestamp
         rest = world.next()
-        assert isinstance(rest, Rest)
+        assert isinstance(rest, Idle)
         assert "2 of 4 studies are gone" in rest.reason
         prune(world.lake, keep_extractions=1)
     plan = world.extracted(1, 2, 3, 4, 5, data_timestamp="2026-11-23T09:00:05")

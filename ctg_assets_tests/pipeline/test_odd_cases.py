@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.fates import registry_fates
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.history.missing_studies import explain_missing
+from ctg_assets.history.recording import Recorder
+from ctg_assets.lake import Lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.serving import RunningSimulator
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.pipeline.lakes import json_of
 from ctg_assets_tests.pipeline.odd_registry import OddRegistry, running
 from ctg_assets_tests.pipeline.registries import client_of
@@ -30,7 +32,7 @@ def _imported(lake: Lake, folder: Path, day: int, lines: Sequence[bytes]) -> Sna
     path = folder / f"{day}.jsonl"
     path.write_bytes(b"\n".join(lines))
     at = datetime(2025, 1, day, tzinfo=UTC)
-    return lake.compactor.compact(
+    return Compactor(lake.storage, lake.scratch).compact(
         import_file(lake, path, page_size=20, data_timestamp=at).extraction_id
     )
 
@@ -64,11 +66,13 @@ def test_what_has_no_id_is_never_asked_for(
             crawler = Crawler(client, lake.extractions, lake.shards)
             plan = crawler.plan(query="", page_size=50)
             list(crawler.walk(plan, 10))
-        entry = lake.recorder.record(plan.extraction_id, fates=registry_fates(asking, query=""))
+        entry = Recorder(lake.storage, lake.scratch).record(
+            plan.extraction_id, fates=explain_missing(asking, query="")
+        )
         assert entry.complete
         found = {kind: number for kind, number in entry.changes.items() if kind != "update"}
         assert found == expected
-        manifest = lake.compactor.compact(plan.extraction_id)
+        manifest = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
         assert (manifest.studies, manifest.quarantined) == (60, 0)
 
 
@@ -83,7 +87,7 @@ def test_an_answer_that_cannot_be_read_ends_nothing(settings: Settings) -> None:
             update={"api_url": registry.api_url, "requests_per_minute": 100_000}
         )
         asked = [f"NCT0000000{digit}" for digit in range(4)] + ["?87ca87ca87ca87ca", "NCT1"]
-        fates = registry_fates(asking, query="")(asked)
+        fates = explain_missing(asking, query="")(asked)
     assert {nct_id: fate.kind for nct_id, fate in fates.items()} == {
         "NCT00000001": None,
         "NCT00000002": None,
@@ -177,7 +181,7 @@ def test_whole_numbers_with_a_point(lake: Lake, address: PostgresAddress, tmp_pa
 
 def test_the_hash_of_an_odd_study_does_not_move_with_the_registrys_day(lake: Lake) -> None:
     """A study that nobody decodes is not new each day because its version holder is."""
-    from ctg_assets.lake.identity import identify  # noqa: PLC0415
+    from ctg_assets.model.identity import identify  # noqa: PLC0415
 
     spelled = (
         '{"protocolSection":{"identificationModule":{"nctId":"NCT01234567","briefTitle":%s}},'

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.pipeline.feed_events import HistoryEvents
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.services import Lake
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.feed.history_events import HistoryEvents
+from ctg_assets.lake import Lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.pipeline.oddities import Odd, odd_study
 from ctg_assets_tests.pipeline.ways_in import WAYS, require_in_their_place, ways_in
 from ctg_assets_tests.shared_material import shared_path

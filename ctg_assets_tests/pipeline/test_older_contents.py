@@ -14,16 +14,17 @@ import msgspec
 import polars as pl
 import pytest
 
-from ctg_assets.lake.history import HistoryEntry
-from ctg_assets.lake.identity import identify
-from ctg_assets.lake.snapshots import SnapshotManifest
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.history.store import HistoryEntry
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.as_of import load_as_of
+from ctg_assets.load.staging import load_staging
 from ctg_assets.model.changes.field_changes import field_changes
-from ctg_assets.pipeline.as_of import load_as_of
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.model.identity import identify
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import load_settings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.warehouse.helpers import query
@@ -61,11 +62,11 @@ def loaded(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) ->
     lake = open_lake(load_settings(data_dir=tmp_path_factory.mktemp("data")))
     current = shared_path("ctg/studies.jsonl.gz")
     plan = import_file(lake, current, page_size=1000, data_timestamp=OBSERVED)
-    before = lake.compactor.compact(plan.extraction_id)
+    before = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     with new_database(server) as address:
         load_staging(address, lake, before)
         plan = import_file(lake, file, page_size=1000, dated_by_studies=True)
-        after = lake.compactor.compact(plan.extraction_id)
+        after = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
         load_staging(address, lake, after)
         entry = lake.history.entry_of(plan.extraction_id)
         assert entry is not None

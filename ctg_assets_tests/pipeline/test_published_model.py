@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.pipeline.checks import Listing, Verdict
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.published_model import (
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.published_model import (
     RecordedAnswerError,
     check_published_model,
     read_published_model,
     recorded_model,
 )
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.lake import Lake
 from ctg_assets.registry.client import RegistryClient
+from ctg_assets.results import CheckResult, Listing
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets_tests.model.models import changed_fields
@@ -35,10 +35,10 @@ class Asker:
         self.crawler = crawler
         self.simulator = simulator
 
-    def check(self) -> Verdict:
-        """The verdict at the present data version."""
+    def check(self) -> CheckResult:
+        """The result at the present data version."""
         plan = self.crawler.plan(query="", page_size=10)
-        return check_published_model(self.client, self.lake, plan)
+        return check_published_model(self.client, self.lake.storage, plan)
 
     def asked(self) -> int:
         """How many requests went to the two endpoints so far."""
@@ -77,10 +77,10 @@ def test_the_registry_is_asked_once_per_data_version(asker: Asker) -> None:
 def test_differences_are_listed_and_not_fatal(asker: Asker) -> None:
     """What drifted is in the description and, one by one, in a table."""
     asker.simulator.publish_model(metadata=with_another_leaf())
-    verdict = asker.check()
-    assert (verdict.passed, verdict.fatal) == (False, False)
-    assert "field added: isNew (boolean of BOOLEAN, piece IsNew)" in verdict.description
-    assert verdict.facts["differences"] == Listing(
+    check_result = asker.check()
+    assert (check_result.passed, check_result.blocking) == (False, False)
+    assert "field added: isNew (boolean of BOOLEAN, piece IsNew)" in check_result.description
+    assert check_result.facts["differences"] == Listing(
         ("what", "name", "in our model", "in the registry"),
         (("field added", "isNew", "", "boolean of BOOLEAN, piece IsNew"),),
     )
@@ -102,13 +102,13 @@ def test_what_is_on_record_is_compared_with_the_present_model(asker: Asker) -> N
 def test_a_registry_that_does_not_tell_is_no_failure(
     asker: Asker, endpoint: str, fault: str
 ) -> None:
-    """Each request is tried once; the verdict says why it failed, and the next plan asks again."""
+    """Each request is tried once; the result says why it failed, and the next plan asks again."""
     asker.simulator.set_faults(f"every=1@{endpoint}:{fault}")
     before = asker.asked()
-    verdict = asker.check()
-    assert (verdict.passed, verdict.fatal) == (False, False)
-    assert verdict.description.startswith("the registry's model could not be asked for: ")
-    assert f"/studies/{endpoint}" in verdict.description
+    check_result = asker.check()
+    assert (check_result.passed, check_result.blocking) == (False, False)
+    assert check_result.description.startswith("the registry's model could not be asked for: ")
+    assert f"/studies/{endpoint}" in check_result.description
     assert asker.asked() - before == {"metadata": 1, "enums": 2}[endpoint]
     asker.simulator.set_faults()
     assert asker.check().passed
@@ -119,7 +119,7 @@ def test_a_record_that_cannot_be_read_is_none(asker: Asker) -> None:
     assert asker.check().passed
     (record,) = asker.lake.storage.names("registries")
     asker.lake.storage.write_bytes(f"registries/{record}", b'{"source": 1}')
-    assert recorded_model(asker.lake, asker.client.api_url) is None
+    assert recorded_model(asker.lake.storage, asker.client.api_url) is None
     before = asker.asked()
     assert asker.check().passed
     assert asker.asked() - before == 2

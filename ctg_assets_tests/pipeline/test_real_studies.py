@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline.checks import check_drift, snapshot_verdicts
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.row_sources import staging_shapes
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.load.staging import load_staging
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.refresh.checks import check_drift, snapshot_check_results
 from ctg_assets.settings import Settings, load_settings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.model.row_counter import Study, count_rows
 from ctg_assets_tests.shared_material import shared_path
@@ -49,7 +50,7 @@ def loaded(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) ->
     settings = load_settings(data_dir=tmp_path_factory.mktemp("data"))
     lake = open_lake(settings)
     plan = import_file(lake, path, page_size=1000)
-    manifest = lake.compactor.compact(plan.extraction_id)
+    manifest = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     with new_database(server) as address:
         load_staging(address, lake, manifest)
         yield Loaded([json.loads(line) for line in lines], lake, settings, manifest, address)
@@ -91,9 +92,11 @@ def test_the_mistyped_study_is_in_quarantine(loaded: Loaded) -> None:
     [row] = loaded.lake.snapshots.quarantine(loaded.manifest.snapshot_id).to_pylist()
     assert row["nct_id"] == MISTYPED
     assert "patientRegistry" in row["reason"]
-    verdicts = snapshot_verdicts(loaded.manifest, loaded.settings)
+    check_results = snapshot_check_results(loaded.manifest, loaded.settings)
     assert [
-        name for name, verdict in verdicts.items() if verdict.fatal and not verdict.passed
+        name
+        for name, check_result in check_results.items()
+        if check_result.blocking and not check_result.passed
     ] == []
     ids = {nct_id for (nct_id,) in query(loaded.address, "SELECT nct_id FROM staging.studies")}
     assert ids == {_nct_id(study) for study in loaded.studies} - {MISTYPED}
@@ -103,7 +106,7 @@ def test_studies_in_an_old_shape_are_loaded_and_reported(loaded: Loaded) -> None
     """Fields of the API's beta are reported as drift and kept; their studies are in the tables."""
     assert loaded.manifest.unknown_fields == OLD_SHAPE
     drift = check_drift(loaded.manifest)
-    assert (drift.passed, drift.fatal, drift.facts) == (False, False, OLD_SHAPE)
+    assert (drift.passed, drift.blocking, drift.facts) == (False, False, OLD_SHAPE)
     found = query(
         loaded.address,
         "SELECT path, count(*) FROM staging.extras JOIN staging.studies USING (nct_id) GROUP BY path",

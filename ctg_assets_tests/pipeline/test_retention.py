@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, ExtractionState
-from ctg_assets.lake.storage import Storage
-from ctg_assets.pipeline.retention import prune
-from ctg_assets.pipeline.services import Lake
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
+from ctg_assets.history.recording import Recorder
+from ctg_assets.lake import Lake
+from ctg_assets.refresh.retention import prune
 from ctg_assets.settings import Settings
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.storage.files import Storage
 from ctg_assets_tests.pipeline.lakes import add_page, completed, json_of, planned
 
 
@@ -20,7 +22,7 @@ def _extracted(
 ) -> ExtractionPlan:
     plan = completed(lake, planned(lake, settings, studies=2), json_of(1, 2, title=title))
     if compacted:
-        lake.compactor.compact(plan.extraction_id)
+        Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     return plan
 
 
@@ -95,9 +97,9 @@ def test_what_is_not_in_the_history_stays(lake: Lake, settings: Settings) -> Non
     waiting = _extracted(lake, settings, compacted=False)
     assert len(prune(lake, keep_extractions=1)) == 1
     assert waiting in lake.extractions.plans()
-    lake.recorder.record(waiting.extraction_id)
+    Recorder(lake.storage, lake.scratch).record(waiting.extraction_id)
     assert prune(lake, keep_extractions=1) == []
-    lake.compactor.compact(waiting.extraction_id)
+    Compactor(lake.storage, lake.scratch).compact(waiting.extraction_id)
     assert len(prune(lake, keep_extractions=1)) == 1
     assert lake.extractions.plans() == [waiting]
 

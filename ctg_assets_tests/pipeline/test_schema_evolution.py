@@ -11,14 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionPlan
+from ctg_assets.extract.extractions import ExtractionPlan
+from ctg_assets.lake import open_lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts.up_to_date import record_marts
 from ctg_assets.model.tables.declaration import Table, text
-from ctg_assets.pipeline.load import load_staging, record_marts
-from ctg_assets.pipeline.next_step import Rest, Stage
-from ctg_assets.pipeline.services import open_lake
-from ctg_assets.pipeline.upcoming import next_extracted_step
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.refresh.planner import Idle, Stage
+from ctg_assets.refresh.upcoming import next_extracted_step
 from ctg_assets.settings import load_settings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.model.models import changed_fields, changed_tables
 from ctg_assets_tests.pipeline.lakes import completed, planned
@@ -53,12 +55,12 @@ class Warehouse:
     def refresh(self) -> list[tuple[Stage, tuple[str, ...]]]:
         """Do what is next until nothing is; the steps done, with the tables that each names."""
         done = []
-        while not isinstance(step := next_extracted_step(self.settings, self.lake), Rest):
+        while not isinstance(step := next_extracted_step(self.settings, self.lake), Idle):
             assert (step.stage, step.tables) not in done
             done.append((step.stage, step.tables))
             manifest = self.lake.snapshots.manifest(self.plan.extraction_id)
             if step.stage is Stage.SNAPSHOT:
-                self.lake.compactor.compact(self.plan.extraction_id)
+                Compactor(self.lake.storage, self.lake.scratch).compact(self.plan.extraction_id)
             elif step.stage is Stage.STAGING:
                 assert manifest is not None
                 load_staging(self.address, self.lake, manifest, step.tables)

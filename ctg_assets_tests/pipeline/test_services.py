@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionState
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.services import (
-    BusyError,
-    DataFolderError,
-    exclusively,
-    open_lake,
-    open_registry,
-)
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.extractions import ExtractionState
+from ctg_assets.lake import open_lake
+from ctg_assets.registry.configured import open_registry
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.storage.data_folder import BusyError, DataFolderError, file_lock
 from ctg_assets_tests.pipeline.processes import COMPLETE, Order, crawling
 
 
@@ -69,7 +66,7 @@ def test_any_path_will_do_for_the_data_folder(tmp_path: Path, simulator: Running
         plan = crawler.plan(query="", page_size=10)
         assert len(list(crawler.walk(plan, 3))) == 3
     assert open_lake(settings).extractions.latest(ExtractionState.COMPLETE) == plan
-    assert lake.compactor.compact(plan.extraction_id).studies == 25
+    assert Compactor(lake.storage, lake.scratch).compact(plan.extraction_id).studies == 25
 
 
 def test_every_registry_has_a_request_record_of_its_own(tmp_path: Path) -> None:
@@ -89,7 +86,7 @@ def test_two_cannot_crawl_at_once(tmp_path: Path, simulator: RunningSimulator) -
             assert second.message() == "BusyError"
         with (
             pytest.raises(BusyError, match=r"at work on the extraction .*ctg-assets status"),
-            exclusively(order.settings, "extraction"),
+            file_lock(order.settings, "extraction"),
         ):
             pytest.fail("the lock was held twice")
         first.kill()
@@ -108,7 +105,7 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path, simulator: RunningSimulator
 def test_different_kinds_of_work_do_not_exclude_each_other(tmp_path: Path) -> None:
     """Compaction may run beside a crawl, and a lock is free again after its block."""
     settings = _settings(tmp_path)
-    with exclusively(settings, "extraction"), exclusively(settings, "snapshot"):
+    with file_lock(settings, "extraction"), file_lock(settings, "snapshot"):
         pass
-    with exclusively(settings, "extraction"):
+    with file_lock(settings, "extraction"):
         pass

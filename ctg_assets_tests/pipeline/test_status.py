@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from ctg_assets.lake.extractions import ExtractionState
-from ctg_assets.pipeline.load import load_staging
-from ctg_assets.pipeline.services import Lake
-from ctg_assets.pipeline.status import (
+from ctg_assets.extract.extractions import ExtractionState
+from ctg_assets.lake import Lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.refresh.status import (
     extraction_statuses,
     quarantine_reasons,
     warehouse_status,
 )
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.pipeline.lakes import add_page, completed, json_of, planned
 
 
@@ -44,7 +45,9 @@ def test_studies_in_quarantine_are_named_with_the_reason(lake: Lake, settings: S
     mistyped = {"protocolSection": nct_id, "hasResults": "perhaps"}
     studies = [*json_of(1), msgspec.json.encode(mistyped), b"{}"]
     plan = completed(lake, planned(lake, settings, studies=3), studies)
-    reasons = dict(quarantine_reasons(lake, lake.compactor.compact(plan.extraction_id)))
+    reasons = dict(
+        quarantine_reasons(lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id))
+    )
     assert reasons.keys() == {"NCT00000007", "-"}
     assert "hasResults" in reasons["NCT00000007"]
     assert "nctId: expected NCT and eight digits" in reasons["-"]
@@ -64,7 +67,7 @@ def test_a_loaded_database_says_what_it_holds(
 ) -> None:
     """Snapshot, data version and rows of the tables are there; marts that were never built are not."""
     plan = completed(lake, planned(lake, settings, studies=3), json_of(1, 2, 3))
-    load_staging(address, lake, lake.compactor.compact(plan.extraction_id))
+    load_staging(address, lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id))
     status = warehouse_status(settings.model_copy(update={"postgres_url": address.url}))
     assert status.problem is None
     assert status.info is not None

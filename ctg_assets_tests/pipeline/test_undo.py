@@ -8,32 +8,29 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ctg_assets.console import warehouse_facts
+from ctg_assets.cli.console import warehouse_facts
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
+from ctg_assets.feed.config import FilterSettings
 from ctg_assets.feed.events import ChangeEvent
 from ctg_assets.feed.filters import Filter
-from ctg_assets.feed.sink_file import FilterSettings
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionState
-from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.lake.undoing import Author, UndoError
-from ctg_assets.pipeline.feed_events import HistoryEvents
-from ctg_assets.pipeline.load import load_staging, record_marts, wanted_state, warehouse_state
-from ctg_assets.pipeline.months import remove_months
-from ctg_assets.pipeline.next_step import (
-    Rest,
-    Stage,
-    Step,
-    WarehouseState,
-    next_build_step,
-    unrecorded,
-)
-from ctg_assets.pipeline.retention import prune
-from ctg_assets.pipeline.services import Lake, open_lake
-from ctg_assets.pipeline.status import warehouse_status
-from ctg_assets.pipeline.taking_back import take_back
+from ctg_assets.feed.history_events import HistoryEvents
+from ctg_assets.history.recording import Recorder
+from ctg_assets.history.undo import Author, UndoError
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.load.staging import load_staging
+from ctg_assets.marts.months import remove_months
+from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.errors import PermanentWarehouseError
+from ctg_assets.postgres.ownership import note_relations, note_schema
+from ctg_assets.refresh.desired_state import WarehouseState, wanted_state, warehouse_state
+from ctg_assets.refresh.planner import Idle, Stage, Step, next_build_step, unrecorded
+from ctg_assets.refresh.retention import prune
+from ctg_assets.refresh.status import warehouse_status
+from ctg_assets.refresh.undo import take_back, undoer
 from ctg_assets.settings import Settings
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.errors import PermanentWarehouseError
-from ctg_assets.warehouse.ownership import note_relations, note_schema
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.pipeline.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
 from ctg_assets_tests.warehouse.helpers import query
@@ -62,7 +59,7 @@ def _record(
 ) -> str:
     plan = planned(lake, settings, studies=len(studies), data_timestamp=at, mode=mode)
     completed(lake, plan, studies)
-    lake.recorder.record(plan.extraction_id)
+    Recorder(lake.storage, lake.scratch).record(plan.extraction_id)
     return plan.extraction_id
 
 
@@ -78,7 +75,7 @@ def _history(lake: Lake, settings: Settings, *, with_mistake: bool = True) -> No
 def _load(lake: Lake, address: PostgresAddress) -> SnapshotManifest:
     entry = lake.history.latest()
     assert entry is not None
-    manifest = lake.compactor.compact(entry.extraction_id)
+    manifest = Compactor(lake.storage, lake.scratch).compact(entry.extraction_id)
     load_staging(address, lake, manifest)
     return manifest
 
@@ -117,14 +114,14 @@ def test_tables_are_as_without_what_was_undone(
             goal=wanted_state,
         )
 
-    record, _ = lake.undoer.undo(2, AUTHOR)
+    record, _ = undoer(lake).undo(2, AUTHOR)
     assert unrecorded(settings, lake) == []
     following = step()
     assert isinstance(following, Step)
     assert following.stage is Stage.SNAPSHOT
     entry = lake.history.latest()
     assert entry is not None
-    lake.compactor.compact(entry.extraction_id)
+    Compactor(lake.storage, lake.scratch).compact(entry.extraction_id)
     following = step()
     assert isinstance(following, Step)
     assert following.stage is Stage.STAGING
@@ -159,7 +156,7 @@ def test_a_delta_follows_an_undo_that_the_tables_never_saw(
         *json_of(1, *range(3, 41)),
         at=LAST_DATA,
     )
-    lake.undoer.undo(2, AUTHOR)
+    undoer(lake).undo(2, AUTHOR)
     _load(lake, address)
     other = open_lake(settings.model_copy(update={"data_dir": tmp_path / "other"}))
     _record(other, settings, *json_of(*range(1, 41)))
@@ -229,7 +226,7 @@ def test_nothing_is_shown_when_nothing_is_left(
     following = next_build_step(
         database, lake, warehouse=lambda _: warehouse_state(database), goal=wanted_state
     )
-    assert isinstance(following, Rest)
+    assert isinstance(following, Idle)
     assert not following.blocked
 
     _record(lake, settings, *studies, mode=ExtractionMode.IMPORT)
@@ -309,7 +306,7 @@ def test_receivers_are_told(lake: Lake, settings: Settings) -> None:
     """Whoever had everything, and whoever begins anew, ends with what is there, each number once."""
     _history(lake, settings)
     before = _all(lake)
-    lake.undoer.undo(2, AUTHOR)
+    undoer(lake).undo(2, AUTHOR)
     after = _all(lake, before[-1].change_seq)
     heads = lake.history.periods().filter(pl.col("valid_to").is_null())
     there = dict(heads.select("nct_id", "content_hash").iter_rows())
@@ -327,7 +324,7 @@ def test_who_wanted_a_change_hears_that_it_is_undone(lake: Lake, settings: Setti
     """By the filters that let the change pass; once nothing is known of it any more, by fewer."""
     _history(lake, settings)
     before = {event.change_seq: event for event in _all(lake)}
-    record, _ = lake.undoer.undo(2, AUTHOR)
+    record, _ = undoer(lake).undo(2, AUTHOR)
     filters = [
         Filter(FilterSettings(events=("insert",))),
         Filter(FilterSettings(events=("update",))),

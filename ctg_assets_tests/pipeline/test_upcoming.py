@@ -6,15 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from ctg_assets.lake.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
-from ctg_assets.pipeline import upcoming
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.next_step import Rest, Stage, Step, WarehouseState
-from ctg_assets.pipeline.services import Lake
-from ctg_assets.pipeline.upcoming import next_known_step, plan_extraction
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
+from ctg_assets.lake import Lake
+from ctg_assets.refresh import upcoming
+from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.planner import Idle, Stage, Step
+from ctg_assets.refresh.upcoming import next_known_step, plan_extraction
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.settings import RefreshMode, Settings
 from ctg_assets.simulator.serving import RunningSimulator
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.simulator.in_memory import InMemorySource, nct_id, study
 
 LONG_AGO = "2020-01-01"
@@ -38,7 +40,7 @@ class Follower:
         plan = self.plan(mode)
         crawler = Crawler(self._client, self.lake.extractions, self.lake.shards)
         list(crawler.walk(plan, plan.planned_pages or 0))
-        self.lake.compactor.compact(plan.extraction_id)
+        Compactor(self.lake.storage, self.lake.scratch).compact(plan.extraction_id)
         return plan
 
 
@@ -139,7 +141,7 @@ def test_what_is_known_is_told_without_asking_the_registry(
     monkeypatch.setattr(upcoming, "warehouse_state", lambda _: built)
     _moved(simulator)
     asked = len(simulator.requests)
-    assert isinstance(next_known_step(follower.settings, follower.lake), Rest)
+    assert isinstance(next_known_step(follower.settings, follower.lake), Idle)
     assert len(simulator.requests) == asked
 
     plan = follower.extract()

@@ -1,8 +1,4 @@
-"""The two ways by which studies come in, walks and files, and where each study of them has to be then.
-
-Belongs here: bringing studies in as bytes, and looking for them in lake and tables. Does not belong here:
-what is odd about them (`oddities.py`).
-"""
+"""The two ways by which studies come in, walks and files, and where each study of them has to be then."""
 
 from __future__ import annotations
 
@@ -11,14 +7,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ctg_assets.lake.extractions import ExtractionPlan
-from ctg_assets.lake.snapshots import SnapshotManifest
-from ctg_assets.pipeline.crawl import Crawler
-from ctg_assets.pipeline.fates import registry_fates
-from ctg_assets.pipeline.import_file import import_file
-from ctg_assets.pipeline.services import Lake, open_lake
+from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.extractions import ExtractionPlan
+from ctg_assets.extract.import_file import import_file
+from ctg_assets.history.missing_studies import explain_missing
+from ctg_assets.history.recording import Recorder
+from ctg_assets.lake import Lake, open_lake
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import Settings, load_settings
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.pipeline.odd_registry import OddRegistry, running
 from ctg_assets_tests.pipeline.oddities import Odd
 from ctg_assets_tests.pipeline.registries import client_of
@@ -73,9 +71,9 @@ class WaysIn:
         return import_file(self.lake, path, page_size=_PAGE, data_timestamp=day)
 
     def _recorded(self, plan: ExtractionPlan) -> SnapshotManifest:
-        fates = registry_fates(self._settings, query="")
-        self.lake.recorder.record(plan.extraction_id, fates=fates)
-        return self.lake.compactor.compact(plan.extraction_id)
+        fates = explain_missing(self._settings, query="")
+        Recorder(self.lake.storage, self.lake.scratch).record(plan.extraction_id, fates=fates)
+        return Compactor(self.lake.storage, self.lake.scratch).compact(plan.extraction_id)
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""A clock that tests move by hand.
-
-Belongs here: simulated time for code that reads clocks and sleeps. Does not belong here: expectations.
-"""
+"""A clock that tests move by hand."""
 
 from __future__ import annotations
 

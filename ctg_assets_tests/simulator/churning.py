@@ -1,7 +1,4 @@
-"""Registries in motion for tests, and what they hold in a form that can be compared with their log.
-
-Belongs here: what tests of several rooms need to follow a churn. Does not belong here: expectations.
-"""
+"""Registries in motion for tests, and what they hold in a form that can be compared with their log."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ctg_assets.lake.identity import identify
+from ctg_assets.model.identity import identify
 from ctg_assets.simulator.churn import Churn
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.lake.identity import identify
+from ctg_assets.model.identity import identify
 from ctg_assets.simulator.churn import (
     TAKEN_BACK,
     Act,

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from ctg_assets.cli import app
+from ctg_assets.cli.app import app
 from ctg_assets.simulator.churn_log import hashes_after, read_churn_log
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.source import GeneratedSource

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import settings_for, spare_the_disk, temporary_folder
 
 

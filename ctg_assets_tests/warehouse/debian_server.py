@@ -1,7 +1,4 @@
-"""A Postgres of the tests' own as Debian packages it, where we are a role without special rights.
-
-Belongs here: finding the programs, starting and stopping. Does not belong here: expectations.
-"""
+"""A Postgres of the tests' own as Debian packages it, where we are a role without special rights."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.warehouse.connection import PostgresAddress
+from ctg_assets.postgres.connection import PostgresAddress
 
 _PROGRAMS = Path("/usr/lib/postgresql")
 _OLDEST_MAJOR = 15

@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
+from ctg_assets.postgres.builds import BuildRecord
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.ownership import note_relations, note_schema
 from ctg_assets.settings import Settings, load_settings
-from ctg_assets.warehouse.builds import BuildRecord
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.ownership import note_relations, note_schema
 
 STUDIES = TableShape(
     name="studies",

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ctg_assets.warehouse.delta import Exchange, apply_delta
-from ctg_assets.warehouse.loader import LoadProgress, load_tables
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.load.delta import RowBatch, apply_delta
+from ctg_assets.load.full import LoadProgress, load_tables
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import ALL, batch, build, nct_id, settings_for
 
 
@@ -49,7 +49,7 @@ def main() -> None:
         apply_delta(
             target,
             ALL,
-            map(Exchange, _batches()),
+            map(RowBatch, _batches()),
             build=build(2),
             base_snapshot_id="snapshot-1",
             changed=[nct_id(study) for study in range(1, 400)],

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from ctg_assets.model.spec import Column, ColumnType, TableShape
-from ctg_assets.warehouse import copy_format, ddl
-from ctg_assets.warehouse.connection import Connection, PostgresAddress, connect
-from ctg_assets.warehouse.copy_format import UnencodableError, encode_rows
+from ctg_assets.postgres import copy_format, ddl
+from ctg_assets.postgres.connection import Connection, PostgresAddress, connect
+from ctg_assets.postgres.copy_format import UnencodableError, encode_rows
 
 SHAPE = TableShape(
     name="everything",

@@ -8,8 +8,8 @@ import pytest
 
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
 from ctg_assets.model.tables import staging_tables
-from ctg_assets.warehouse import ddl
-from ctg_assets.warehouse.connection import PostgresAddress, connect
+from ctg_assets.postgres import ddl
+from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.warehouse.helpers import ALL, CONDITIONS, STUDIES, query
 
 

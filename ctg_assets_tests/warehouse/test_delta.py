@@ -17,21 +17,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ctg_assets.load.delta import RowBatch, apply_delta
+from ctg_assets.load.full import LoadProgress, LoadReport, load_tables
+from ctg_assets.load.row_diff import TableDelta
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
-from ctg_assets.warehouse import sessions
-from ctg_assets.warehouse.builds import builds, load_info
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.delta import Exchange, apply_delta
-from ctg_assets.warehouse.errors import (
+from ctg_assets.postgres import sessions
+from ctg_assets.postgres.builds import builds, load_info
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.errors import (
     LoadBusyError,
     LoadRejectedError,
     ServerUnavailableError,
     StaleBaseError,
     WholeLoadNeededError,
 )
-from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
-from ctg_assets.warehouse.replacing import Replacement
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import (
     ALL,
     CONDITIONS,
@@ -67,7 +67,7 @@ def change(
     return apply_delta(
         address,
         ALL,
-        [Exchange(rows, old or {})],
+        [RowBatch(rows, old or {})],
         build=build(version),
         base_snapshot_id=f"snapshot-{version - 1}",
         changed=[nct_id(study) for study in changed],
@@ -225,7 +225,7 @@ def test_values_of_every_type_are_compared(address: PostgresAddress) -> None:
         return apply_delta(
             address,
             [EVERY_TYPE],
-            [Exchange(new, old)],
+            [RowBatch(new, old)],
             build=build(version, tables=["everything"]),
             base_snapshot_id=f"snapshot-{version - 1}",
             changed=[nct_id(1)],
@@ -286,7 +286,7 @@ def test_old_rows_of_a_table_that_is_not_compared(address: PostgresAddress) -> N
         apply_delta(
             address,
             ALL,
-            [Exchange(rows, rows)],
+            [RowBatch(rows, rows)],
             build=build(2),
             base_snapshot_id="snapshot-1",
             changed=[nct_id(1)],
@@ -297,7 +297,7 @@ def test_old_rows_of_a_table_that_is_not_compared(address: PostgresAddress) -> N
 def test_a_table_that_cannot_be_compared() -> None:
     """Rows are told apart by one column; a longer key is refused rather than compared wrongly."""
     with pytest.raises(ValueError, match="study_versions cannot be compared"):
-        Replacement(VERSIONS, "staging", compared=True)
+        TableDelta(VERSIONS, "staging", compared=True)
 
 
 VERSIONS = TableShape(
@@ -342,7 +342,7 @@ def change_history(
     apply_delta(
         address,
         tables,
-        [Exchange({shape.name: table(shape, rows.get(shape.name, [])) for shape in tables})],
+        [RowBatch({shape.name: table(shape, rows.get(shape.name, [])) for shape in tables})],
         build=build(2, tables=[shape.name for shape in tables], **builds),
         base_snapshot_id="snapshot-1",
         changed=[nct_id(1)],
@@ -623,8 +623,8 @@ def test_what_batches_raise(address: PostgresAddress) -> None:
     load(address)
     before = content(address)
 
-    def batches() -> Iterator[Exchange]:
-        yield Exchange(batch(range(1, 2), version=2))
+    def batches() -> Iterator[RowBatch]:
+        yield RowBatch(batch(range(1, 2), version=2))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -764,7 +764,7 @@ def test_only_changed_rows_are_read(address: PostgresAddress) -> None:
     apply_delta(
         address,
         tables,
-        [Exchange(batch(range(500, 1500), version=2))],
+        [RowBatch(batch(range(500, 1500), version=2))],
         build=build(2),
         base_snapshot_id="snapshot-1",
         changed=[nct_id(study) for study in range(500, 1500)],
@@ -850,12 +850,12 @@ def test_a_killed_server(data_dir: Path) -> None:
     """Killing (-9) the server during a delta is a transient error; the old state is there afterwards."""
     pid_file = data_dir / "postgres" / "data" / "postmaster.pid"
 
-    def batches() -> Iterator[Exchange]:
-        yield Exchange(batch(range(1, 3), version=2))
+    def batches() -> Iterator[RowBatch]:
+        yield RowBatch(batch(range(1, 3), version=2))
         postmaster = int(pid_file.read_text().split()[0])
         subprocess.run(["kill", "-9", str(postmaster)], check=True)
         while True:
-            yield Exchange(batch(range(3, 2000), version=2))
+            yield RowBatch(batch(range(3, 2000), version=2))
 
     with open_postgres(settings_for(data_dir)) as address:
         load(address)

@@ -13,21 +13,22 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from ctg_assets.load.full import LoadProgress, LoadReport, load_tables
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.model.tables import staging_tables
-from ctg_assets.warehouse import sending, sessions
-from ctg_assets.warehouse.builds import builds, load_info, staging_builds
-from ctg_assets.warehouse.connection import PostgresAddress, connect
-from ctg_assets.warehouse.errors import (
+from ctg_assets.postgres import copying as sending
+from ctg_assets.postgres import sessions
+from ctg_assets.postgres.builds import builds, load_info, staging_builds
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.errors import (
     LoadBusyError,
     LoadRejectedError,
     ServerUnavailableError,
     WarehouseError,
 )
-from ctg_assets.warehouse.inspection import foreign_keys, row_counts, table_sizes
-from ctg_assets.warehouse.loader import LoadProgress, LoadReport, load_tables
-from ctg_assets.warehouse.ownership import note_relations
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.inspection import foreign_keys, row_counts, table_sizes
+from ctg_assets.postgres.ownership import note_relations
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import (
     ALL,
     CONDITIONS,
@@ -331,7 +332,7 @@ def test_a_reader_that_goes(address: PostgresAddress, monkeypatch: pytest.Monkey
             assert versions(address) == OLD
             reader.execute("COMMIT")
 
-        monkeypatch.setattr("ctg_assets.warehouse.sessions.time.sleep", pause)
+        monkeypatch.setattr("ctg_assets.postgres.sessions.time.sleep", pause)
         load(address, 2)
     assert versions(address) == NEW
 

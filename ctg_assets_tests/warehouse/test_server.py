@@ -21,14 +21,14 @@ import psycopg2  # type: ignore[import-untyped]
 import pytest
 import sqlalchemy
 
-from ctg_assets.warehouse import cluster, server_settings
-from ctg_assets.warehouse.connection import PostgresAddress, connect, psql_path
-from ctg_assets.warehouse.errors import (
+from ctg_assets.postgres import cluster, server_settings
+from ctg_assets.postgres.connection import PostgresAddress, connect, psql_path
+from ctg_assets.postgres.errors import (
     ServerSetupError,
     ServerUnavailableError,
     WarehouseError,
 )
-from ctg_assets.warehouse.server import open_postgres
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import query, settings_for
 
 pytestmark = pytest.mark.postgres
@@ -156,7 +156,7 @@ def test_a_block_that_is_never_left(data_dir: Path) -> None:
     """A program that ends without leaving the block takes the server with it."""
     program = (
         "import sys; from pathlib import Path\n"
-        "from ctg_assets.warehouse.server import open_postgres\n"
+        "from ctg_assets.postgres.server import open_postgres\n"
         "from ctg_assets_tests.warehouse.helpers import settings_for\n"
         "opened = open_postgres(settings_for(Path(sys.argv[1]))); opened.__enter__()\n"
         "pid = (Path(sys.argv[1]) / 'postgres/data/postmaster.pid').read_text().split()[0]\n"

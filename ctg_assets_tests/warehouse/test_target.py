@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from ctg_assets.warehouse.builds import load_info, staging_builds
-from ctg_assets.warehouse.connection import PostgresAddress
-from ctg_assets.warehouse.errors import LoadRejectedError, PermanentWarehouseError
-from ctg_assets.warehouse.inspection import foreign_keys, row_counts
-from ctg_assets.warehouse.loader import load_tables
+from ctg_assets.load.full import load_tables
+from ctg_assets.postgres.builds import load_info, staging_builds
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.errors import LoadRejectedError, PermanentWarehouseError
+from ctg_assets.postgres.inspection import foreign_keys, row_counts
 from ctg_assets_tests.warehouse.helpers import (
     ALL,
     STUDIES,

@@ -1,6 +1,6 @@
 {#-
     What our schemas are called, and whose they are: the settings of ctg_assets name them, and nothing is
-    replaced but what it has noted as its own (see ctg_assets/warehouse/dbt_functions.py).
+    replaced but what it has noted as its own (see ctg_assets/postgres/dbt_functions.py).
 -#}
 {% macro schema_of(purpose) -%}
     {{ return(env_var("CTG_" ~ (purpose | upper) ~ "_SCHEMA", "ctg_meta" if purpose == "meta" else purpose)) }}

@@ -1,8 +1,5 @@
 """Decoding two contents of a study as far as they differ.
 
-Belongs here: telling from the bytes what need not be decoded. Does not belong here: comparing what was
-decoded (`field_changes.py`, `typed_events.py`).
-
 Most modules of a study are sent byte for byte as before when another one changes, results above all, which
 are half of the bytes; making Python objects of them took a third of the time of a comparison.
 """

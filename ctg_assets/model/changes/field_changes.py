@@ -1,8 +1,5 @@
 """The differences between two contents of a study, field by field.
 
-Belongs here: walking two decoded JSON studies side by side. Does not belong here: which items of
-lists belong together (`matching.py`), and what a difference means (`typed_events.py`).
-
 What is compared is what the content hash is made of: there are changes exactly where the hashes
 differ. Each row is about one value:
 

@@ -1,8 +1,4 @@
-"""By which of their members the items of each list are told apart.
-
-Belongs here: the declared keys, one per type of item in the registry's field tree. Does not belong
-here: pairing items by them (`matching.py`).
-"""
+"""By which of their members the items of each list are told apart."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Which item of a list is which item of the list as it was.
 
-Belongs here: pairing the items of two lists by key, never by position, and naming them for people.
-Does not belong here: what the keys are (`item_keys.py`) and how paired items differ.
-
 Whatever is done here is the same in both directions: exchange the lists, and the same items are
 paired and bear the same names.
 """

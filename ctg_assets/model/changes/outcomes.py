@@ -1,8 +1,4 @@
-"""What became of a study's primary outcomes.
-
-Belongs here: telling an outcome that was reworded from one that was replaced. Does not belong here: other
-changes (`typed_events.py`), and when they came.
-"""
+"""What became of a study's primary outcomes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Dates of which the registry may know the year or the month alone, compared with each other.
-
-Belongs here: arithmetic on single ones. Does not belong here: columns of them (`model/values.py`).
-"""
+"""Dates of which the registry may know the year or the month alone, compared with each other."""
 
 from __future__ import annotations
 

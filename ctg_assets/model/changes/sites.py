@@ -1,7 +1,4 @@
-"""Which sites of a study opened and closed.
-
-Belongs here: what it means for a site to be open. Does not belong here: other changes (`typed_events.py`).
-"""
+"""Which sites of a study opened and closed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What the changes of a study mean to the people who follow it.
-
-Belongs here: the types of events, and finding them in two contents of a study. Does not belong here: single
-fields (`field_changes.py`), and when an event was seen or to whom it is sent.
-"""
+"""What the changes of a study mean to the people who follow it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What dbt has to know of the staging tables: sources, staging views, doc blocks.
-
-Belongs here: the texts of dbt's files. Does not belong here: models that somebody writes, and tests'
-SQL (see `dbt_project/`).
-"""
+"""What dbt has to know of the staging tables: sources, staging views, doc blocks."""
 
 from __future__ import annotations
 

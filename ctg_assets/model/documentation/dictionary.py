@@ -1,8 +1,4 @@
-"""The data dictionary: every table and column, what it means and where it comes from.
-
-Belongs here: the text of `docs/data_dictionary.md`. Does not belong here: diagrams
-(`relationships.py`), descriptions themselves (`model/tables/`).
-"""
+"""The data dictionary: every table and column, what it means and where it comes from."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from ctg_assets.model.documentation.sections import sections
 from ctg_assets.model.documentation.values import enumerations, vocabularies
 from ctg_assets.model.spec import Column, TableShape
 from ctg_assets.model.tables import Table
-from ctg_assets.model.tables.left_out import (
+from ctg_assets.model.tables.omissions import (
     AACT_COLUMNS_LEFT_OUT,
     AACT_TABLES_LEFT_OUT,
     FIELDS_LEFT_OUT,

@@ -1,8 +1,4 @@
-"""Diagrams of what refers to what, in Mermaid's notation, which GitHub draws.
-
-Belongs here: the text of `docs/entity_relationships.md`. Does not belong here: descriptions of tables
-and columns (`dictionary.py`).
-"""
+"""Diagrams of what refers to what, in Mermaid's notation, which GitHub draws."""
 
 from __future__ import annotations
 

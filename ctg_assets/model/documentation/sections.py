@@ -1,7 +1,4 @@
-"""The sections by which the documentation groups tables: those of the registry's record.
-
-Belongs here: which section a table is in. Does not belong here: what is said about it.
-"""
+"""The sections by which the documentation groups tables: those of the registry's record."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which values a column can have, where the declarations and the registry's enumerations say so.
-
-Belongs here: reading that off a table's columns. Does not belong here: comparing it with data.
-"""
+"""Which values a column can have, where the declarations and the registry's enumerations say so."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ def vocabularies(table: Table) -> Mapping[str, tuple[str, ...]]:
     for item in table.fields:
         match item.value:
             case Constant():
-                stated = (_spelled(one.constants[item.name]) for one in table.sources)
+                stated = (_format(one.constants[item.name]) for one in table.sources)
                 found[item.name] = tuple(dict.fromkeys(stated))
             case First(first, others):
                 found[item.name] = (first, others)
@@ -70,5 +67,5 @@ def _enumeration(table: Table, item: Field) -> Enumeration | None:
     )
 
 
-def _spelled(value: str | bool) -> str:
+def _format(value: str | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else value

@@ -1,7 +1,7 @@
 """The staging tables: what rows and columns a study becomes.
 
 Belongs here: the list of all tables, checked against the registry's field tree. Does not belong
-here: how rows are computed (`flatten.py`), how a table is spelled in SQL (`warehouse/ddl.py`).
+here: how rows are computed (`flatten.py`), how a table is spelled in SQL (`postgres/ddl.py`).
 
 Names and meanings follow AACT, the relational form in which researchers know the registry, and go
 beyond it where AACT drops data: the order of lists (`position`), MeSH descriptor ids, the precision

@@ -1,7 +1,4 @@
-"""Tables of the adverse events: how they were collected, terms, numbers by group, and totals.
-
-Belongs here: declarations only.
-"""
+"""Tables of the adverse events: how they were collected, terms, numbers by group, and totals."""
 
 from __future__ import annotations
 

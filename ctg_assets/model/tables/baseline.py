@@ -1,7 +1,4 @@
-"""Tables of the baseline characteristics: measures, their classes and categories, and the numbers.
-
-Belongs here: declarations only.
-"""
+"""Tables of the baseline characteristics: measures, their classes and categories, and the numbers."""
 
 from __future__ import annotations
 

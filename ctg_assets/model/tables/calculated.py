@@ -1,7 +1,5 @@
 """The table of values calculated from a study's other tables and dates.
 
-Belongs here: declarations only. It comes last, since it needs the others.
-
 Names are AACT's, but not its mistakes: counts are 0 where there is nothing to count, months are those
 of the calendar, and subjects are counted once in each group, not once for each event.
 """

@@ -1,8 +1,4 @@
-"""The check that table declarations agree with the registry's field tree and with one another.
-
-Belongs here: everything that can be wrong in a declaration and how it is said. Does not belong here:
-the language of declarations (`declaration.py`) and checks of data.
-"""
+"""The check that table declarations agree with the registry's field tree and with one another."""
 
 from __future__ import annotations
 

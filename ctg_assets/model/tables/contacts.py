@@ -1,7 +1,4 @@
-"""Tables of people to turn to and of the places where a study is carried out.
-
-Belongs here: declarations only.
-"""
+"""Tables of people to turn to and of the places where a study is carried out."""
 
 from __future__ import annotations
 

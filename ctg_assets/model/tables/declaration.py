@@ -1,9 +1,5 @@
 """The language in which staging tables are declared: where rows come from and how columns are read.
 
-Belongs here: the declarative classes and the short functions that make columns. Does not belong
-here: the tables themselves (`studies.py`, `protocol.py` and so on), the check of a declaration against the
-registry's field tree (`consistency.py`), and the computing of rows (`flatten.py`).
-
 A table's rows come from one or more sources, each a node of the field tree: the study itself (path
 ""), an object (one row where it is present), or a list (one row per item). Columns name their value
 relative to the row, so that several sources can share them:

@@ -1,7 +1,4 @@
-"""Tables of what NLM derives from the studies: MeSH terms, and places in the registry's topic tree.
-
-Belongs here: declarations only.
-"""
+"""Tables of what NLM derives from the studies: MeSH terms, and places in the registry's topic tree."""
 
 from __future__ import annotations
 

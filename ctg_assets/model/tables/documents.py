@@ -1,7 +1,4 @@
-"""Tables of documents at the registry, and of what happened to a study's record.
-
-Belongs here: declarations only.
-"""
+"""Tables of documents at the registry, and of what happened to a study's record."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Tables of the outcome measures: denominators, classes, categories, measured values and analyses.
 
-Belongs here: declarations only.
-
 The registry's `dispersionType` of an outcome and `paramType` of an analysis are free text that looks
 like an enumeration ("Standard Deviation"), other fields of these names are enumerations
 (STANDARD_DEVIATION). All are kept as sent.

@@ -1,7 +1,4 @@
-"""Tables of the participant flow: periods, milestones reached in them, and reasons for leaving.
-
-Belongs here: declarations only.
-"""
+"""Tables of the participant flow: periods, milestones reached in them, and reasons for leaving."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Tables of the protocol section: what is studied, in whom, how and by whom.
-
-Belongs here: declarations only. `studies`, contacts and sites, and references have modules of their
-own.
-"""
+"""Tables of the protocol section: what is studied, in whom, how and by whom."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tables of what a study refers to: publications, web pages, data kept elsewhere.
-
-Belongs here: declarations only.
-"""
+"""Tables of what a study refers to: publications, web pages, data kept elsewhere."""
 
 from __future__ import annotations
 

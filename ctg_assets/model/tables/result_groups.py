@@ -1,7 +1,5 @@
 """The groups in which results are reported: their table, and how other tables refer to it.
 
-Belongs here: declarations only.
-
 A section numbers its groups anew (`FG000`, `BG000`, `OG000`, `EG000`), and so does every outcome
 measure: `OG000` of one outcome is not `OG000` of the next. Rows therefore find their group by code
 within their section, and within their outcome.

@@ -1,8 +1,4 @@
-"""The tables of the results section, in an order in which each comes after those it refers to.
-
-Belongs here: that order, and the declarations of what fits no section's own module. Does not belong
-here: single values of the results section that `studies` holds (`protocol.py`).
-"""
+"""The tables of the results section, in an order in which each comes after those it refers to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The table `studies`: one row per study, with the single values of all sections.
-
-Belongs here: declarations only.
-"""
+"""The table `studies`: one row per study, with the single values of all sections."""
 
 from __future__ import annotations
 

@@ -1,0 +1,152 @@
+"""All sinks at once, each in a thread of its own, for as long as wanted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
+
+from ctg_assets.feed.amqp import AmqpSink
+from ctg_assets.feed.config import SinkSettings, WebhookSettings, secret_of
+from ctg_assets.feed.delivery import Delivery, Pauses, Sink
+from ctg_assets.feed.errors import SinkBusyError, SinkUnavailableError, SourceError
+from ctg_assets.feed.events import EventSource
+from ctg_assets.feed.positions import Ledger, open_ledger
+from ctg_assets.feed.webhook import Webhook
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.errors import WarehouseError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended for one sink; `problem` is None when everything was delivered."""
+
+    sink: str
+    problem: Exception | None = None
+
+
+def make_sink(settings: SinkSettings, environment: Mapping[str, str]) -> Sink:
+    """A sink ready for use; raises SinkFileError when its secret is not."""
+    secret = secret_of(settings, environment)
+    if not isinstance(settings, WebhookSettings):
+        return AmqpSink(settings, secret)
+    return Webhook(settings, secret or "")
+
+
+def run_feed(
+    sinks: Sequence[tuple[SinkSettings, Sink]],
+    address: PostgresAddress,
+    source: EventSource,
+    *,
+    once: bool,
+    stop: threading.Event,
+    pauses: Pauses | None = None,
+) -> list[Outcome]:
+    """Deliver to all sinks until `stop` is set, or (`once`) until each has what there is or is down.
+
+    No sink waits for another; `source` has to bear being asked by several threads.
+    """
+    # stamina keeps hooks for the process as a whole; its own one logs neither cause nor remedy.
+    set_on_retry_hooks((_log_retry,))
+    runs = [
+        _Run(
+            settings,
+            sink,
+            address,
+            source,
+            once=once,
+            stop=stop,
+            pauses=pauses or Pauses(),
+        )
+        for settings, sink in sinks
+    ]
+    threads = [
+        threading.Thread(target=run.run, name=f"feed {run.sink_name}", daemon=True) for run in runs
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        # With a time limit, so that signals are handled while waiting.
+        while thread.is_alive():
+            thread.join(0.5)
+    return [run.outcome for run in runs]
+
+
+def _log_retry(details: RetryDetails) -> None:
+    _log.info("%s; trying again in %.1f s", details.caused_by, details.wait_for)
+
+
+class _Run:
+    """One sink's thread."""
+
+    def __init__(
+        self,
+        settings: SinkSettings,
+        sink: Sink,
+        address: PostgresAddress,
+        source: EventSource,
+        *,
+        once: bool,
+        stop: threading.Event,
+        pauses: Pauses,
+    ) -> None:
+        self.sink_name = settings.name
+        self.outcome = Outcome(settings.name)
+        self._sink = sink
+        self._address = address
+        self._once = once
+        self._stop = stop
+        self._pauses = pauses
+        self._pause = pauses.first
+        self._delivery = Delivery(settings, sink, source, pauses=pauses, stopped=stop.is_set)
+
+    def run(self) -> None:
+        """Deliver until told to stop, or once; what goes wrong is noted and tried again."""
+        done = False
+        while not done:
+            try:
+                with open_ledger(self._address, self.sink_name) as ledger:
+                    done = self._deliver(ledger)
+            except (SinkBusyError, WarehouseError) as error:
+                done = self._failed(error)
+            except Exception as error:  # noqa: BLE001
+                # A defect of ours must not end the feed of others, nor this one's for good.
+                _log.exception("sink %s: unexpected failure", self.sink_name)
+                done = self._failed(error)
+            finally:
+                self._sink.close()
+
+    def _deliver(self, ledger: Ledger) -> bool:
+        """Deliver as long as the ledger can be written."""
+        done = False
+        while not done:
+            try:
+                self._delivery.catch_up(ledger)
+            except (SinkUnavailableError, SourceError) as error:
+                if not self._stop.is_set():
+                    ledger.failed(str(error))
+                self._sink.close()
+                done = self._failed(error)
+            else:
+                self.outcome = Outcome(self.sink_name)
+                self._pause = self._pauses.first
+                # A connection that is not used for long may be cut without our noticing.
+                self._sink.close()
+                done = self._once or self._stop.wait(self._pauses.for_news)
+        return done
+
+    def _failed(self, error: Exception) -> bool:
+        """Wait before the next try; returns whether there is to be none."""
+        self.outcome = Outcome(self.sink_name, error)
+        if self._once or self._stop.is_set():
+            return True
+        asked = error.retry_after if isinstance(error, SinkUnavailableError) else None
+        pause = min(max(self._pause, asked or 0.0), self._pauses.longest_while_down)
+        self._pause = min(2 * self._pause, self._pauses.longest_while_down)
+        _log.warning("sink %s: %s; trying again in %.1f s", self.sink_name, error, pause)
+        return self._stop.wait(pause)

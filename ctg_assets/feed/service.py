@@ -1,0 +1,104 @@
+"""The feed as configured: the sinks of the file, the history's events, the database's ledger."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ctg_assets.feed.config import SinkSettings, read_sinks
+from ctg_assets.feed.errors import SinkFileError
+from ctg_assets.feed.history_events import EVENT_NAMES, HistoryEvents
+from ctg_assets.feed.positions import (
+    DeadLetter,
+    SinkState,
+    ask_for_dead_letters,
+    dead_letters,
+    move_back,
+    sink_states,
+)
+from ctg_assets.feed.runner import Outcome, make_sink, run_feed
+from ctg_assets.lake import open_lake
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class SinkStatus:
+    """One sink: what the file says of it, how far it is, and the first of what it did not take.
+
+    `settings` is None for a sink that the file does not name any more, `state` for one that was never
+    delivered to. `behind` counts the changes, wanted or not, that it has not reached.
+    """
+
+    name: str
+    settings: SinkSettings | None
+    state: SinkState | None
+    behind: int | None
+    dead_letters: Sequence[DeadLetter]
+
+
+def configured_sinks(settings: Settings, names: Collection[str] = ()) -> list[SinkSettings]:
+    """The sinks of the file, or those of them that are named. Raises SinkFileError."""
+    if settings.feed_file is None:
+        message = (
+            "no sinks are configured; write a file of sinks (docs/feed.md shows one) and set "
+            "CTG_FEED_FILE to its path"
+        )
+        raise SinkFileError(message)
+    sinks = read_sinks(settings.feed_file, EVENT_NAMES)
+    known = [sink.name for sink in sinks]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        message = (
+            f"no sink {', '.join(map(repr, unknown))} in {settings.feed_file}; there are "
+            f"{', '.join(known)}"
+        )
+        raise SinkFileError(message)
+    return [sink for sink in sinks if not names or sink.name in names]
+
+
+def deliver(
+    settings: Settings, names: Collection[str], *, once: bool, stop: threading.Event
+) -> list[Outcome]:
+    """Deliver to all sinks, or those named, until `stop` is set, or `once`.
+
+    Raises SinkFileError before anything is sent, and WarehouseError when there is no database.
+    """
+    sinks = [(sink, make_sink(sink, os.environ)) for sink in configured_sinks(settings, names)]
+    source = HistoryEvents(open_lake(settings).history)
+    with open_postgres(settings) as address:
+        return run_feed(sinks, address, source, once=once, stop=stop)
+
+
+def sink_statuses(settings: Settings, most_letters: int) -> list[SinkStatus]:
+    """All sinks that the file names or that were ever delivered to."""
+    configured = {sink.name: sink for sink in configured_sinks(settings)}
+    newest = HistoryEvents(open_lake(settings).history).newest()
+    with open_postgres(settings) as address:
+        states = {state.sink: state for state in sink_states(address)}
+        return [
+            SinkStatus(
+                name=name,
+                settings=configured.get(name),
+                state=states.get(name),
+                behind=newest - states[name].change_seq if name in states else None,
+                dead_letters=dead_letters(address, name, most_letters),
+            )
+            for name in dict.fromkeys([*configured, *states])
+        ]
+
+
+def replay_from(settings: Settings, name: str, from_seq: int) -> int:
+    """Have a sink sent everything from a number on; returns how far it was."""
+    configured_sinks(settings, [name])
+    with open_postgres(settings) as address:
+        return move_back(address, name, from_seq)
+
+
+def replay_dead_letters(settings: Settings, name: str) -> int:
+    """Have a sink sent its dead letters again; returns how many."""
+    configured_sinks(settings, [name])
+    with open_postgres(settings) as address:
+        return ask_for_dead_letters(address, name)

@@ -1,0 +1,133 @@
+"""How the contents before and after changes differ, written into an entry of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctg_assets.history.store import (
+    FIELD_CHANGES_FILE,
+    FIELD_CHANGES_SCHEMA,
+    SCATTERED_AT_A_TIME,
+    TYPED_EVENTS_FILE,
+    TYPED_EVENTS_SCHEMA,
+    Contents,
+    HistoryStore,
+)
+from ctg_assets.model.changes.decoding import decode_differing
+from ctg_assets.model.changes.field_changes import FieldChange, field_changes
+from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
+from ctg_assets.storage.prefetch import Prefetch
+
+# Rows gathered before they are written.
+_ROWS_AT_A_TIME = 10_000
+
+_Contents = dict[tuple[str, str], bytes]
+"""JSON by NCT id and content hash."""
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """How the contents before and after a change differ."""
+
+    change_seq: int
+    nct_id: str
+    fields: Sequence[FieldChange]
+    events: Sequence[TypedEvent]
+
+
+def write_differences(
+    history: HistoryStore, sequence: int, changes: pl.DataFrame
+) -> dict[int, int]:
+    """Write how contents differ; returns the number of changed fields by change."""
+    compared = changes.filter(
+        pl.col("old_content_hash").is_not_null()
+        & pl.col("new_content_hash").is_not_null()
+        & (pl.col("old_content_hash") != pl.col("new_content_hash"))
+    )
+    counts: dict[int, int] = {}
+    with (
+        history.open_contents() as kept,
+        history.writer(sequence, FIELD_CHANGES_FILE, FIELD_CHANGES_SCHEMA) as field_writer,
+        history.writer(sequence, TYPED_EVENTS_FILE, TYPED_EVENTS_SCHEMA) as event_writer,
+        # Files are read without Python's lock, and contents compared with it.
+        Prefetch(_with_contents(kept, compared)) as batches,
+    ):
+        of_fields = _Rows(field_writer, FieldChange)
+        of_events = _Rows(event_writer, TypedEvent)
+        for some, contents in batches:
+            for each in _differences(some, contents):
+                of_fields.add(each.change_seq, each.nct_id, each.fields)
+                of_events.add(each.change_seq, each.nct_id, each.events)
+                counts[each.change_seq] = len(each.fields)
+        of_fields.write()
+        of_events.write()
+    return counts
+
+
+def _with_contents(
+    kept: Contents, changes: pl.DataFrame
+) -> Iterator[tuple[pl.DataFrame, _Contents]]:
+    """Some changes at a time, with the contents before and after them."""
+    for some in changes.iter_slices(SCATTERED_AT_A_TIME):
+        sides = [
+            some.select(
+                "nct_id",
+                content_hash=f"{side}_content_hash",
+                contents_entry=f"{side}_contents_entry",
+            )
+            for side in ("old", "new")
+        ]
+        wanted = pl.concat(sides).unique().sort("nct_id", "content_hash")
+        contents: _Contents = {}
+        for rows in kept.rows(wanted, wanted.height):
+            keys = zip(rows["nct_id"].to_pylist(), rows["content_hash"].to_pylist(), strict=True)
+            contents |= dict(zip(keys, rows["study"].to_pylist(), strict=True))
+        yield some, contents
+
+
+def _differences(changes: pl.DataFrame, contents: _Contents) -> Iterator[_Difference]:
+    columns = ["change_seq", "nct_id", "old_content_hash", "new_content_hash", "observed_at"]
+    for change_seq, nct_id, old_hash, new_hash, observed_at in changes.select(columns).iter_rows():
+        decoded = decode_differing(contents[nct_id, old_hash], contents[nct_id, new_hash])
+        if decoded is None:
+            continue  # not JSON objects: the hashes say all there is to say
+        old, new = decoded
+        fields = field_changes(old, new)
+        events = typed_events(old, new, fields, observed_at.date())
+        yield _Difference(change_seq, nct_id, fields, events)
+
+
+class _Rows:
+    """What changes consist of, on its way into a file: a row for each FieldChange or TypedEvent."""
+
+    def __init__(self, writer: pq.ParquetWriter, kind: type[FieldChange | TypedEvent]) -> None:
+        own = [each.name for each in fields(kind)]
+        self._writer = writer
+        self._names = ["change_seq", "position", "nct_id", *own]
+        self._values_of = attrgetter(*own)
+        self._rows: list[tuple[object, ...]] = []
+
+    def add(self, change_seq: int, nct_id: str, found: Sequence[FieldChange | TypedEvent]) -> None:
+        """Take what a change consists of."""
+        self._rows += [
+            (change_seq, position, nct_id, *self._values_of(each))
+            for position, each in enumerate(found, start=1)
+        ]
+        if len(self._rows) >= _ROWS_AT_A_TIME:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was taken."""
+        if not self._rows:
+            return
+        columns = dict(zip(self._names, zip(*self._rows, strict=True), strict=True))
+        schema = self._writer.schema
+        arrays = [pa.array(columns[field.name], field.type) for field in schema]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        self._rows = []

@@ -1,0 +1,181 @@
+"""From the snapshot into the tables of staging, and the fingerprints by which one tells that they hold it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Mapping
+from itertools import chain
+
+from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.lake import Lake
+from ctg_assets.load.delta import apply_delta
+from ctg_assets.load.full import LoadProgress, LoadReport, load_tables
+from ctg_assets.load.row_sources import Rows, row_sources, staging_shapes
+from ctg_assets.model.nct_ids import is_nct_id
+from ctg_assets.postgres.builds import (
+    BuildRecord,
+    load_info,
+    staging_builds,
+)
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.ddl import definition
+from ctg_assets.postgres.errors import WholeLoadNeededError
+from ctg_assets.snapshot.store import Ancestor, SnapshotManifest
+from ctg_assets.storage.prefetch import Prefetch
+
+_log = logging.getLogger(__name__)
+
+
+def load_staging(
+    address: PostgresAddress,
+    lake: Lake,
+    manifest: SnapshotManifest,
+    tables: Collection[str] | None = None,
+    progress: Callable[[LoadProgress], None] | None = None,
+) -> LoadReport:
+    """Bring the staging tables (all, or those named) to the state of a snapshot.
+
+    If they hold one of its lineage, and no table that is not named would be left behind, the rows of
+    changed studies are replaced, in all tables. Otherwise the tables are loaded whole and swapped in,
+    and tables that the model has no more are dropped as soon as all others are up to date. Memory is
+    bounded by some row groups of the snapshot. Raises what `load_tables` raises.
+    """
+    model = _model_digests(manifest)
+    build = BuildRecord(
+        snapshot_id=manifest.snapshot_id,
+        content_fingerprint=manifest.content_fingerprint,
+        model_fingerprint=digest(*model.values()),
+        data_timestamp=parse_data_timestamp(manifest.data_timestamp),
+        studies=manifest.studies,
+        tables=_fingerprints(itself(manifest), model),
+    )
+    base = _base(address, manifest, model, build, tables)
+    report = None
+    if base is not None:
+        report = _load_changes(address, lake, manifest, build, base=base, progress=progress)
+    if report is None:
+        chosen = [shape for shape in staging_shapes() if tables is None or shape.name in tables]
+        report = load_tables(
+            address,
+            chosen,
+            _batches(lake, manifest, {shape.name for shape in chosen}),
+            build=build,
+            rebuildable_schemas={address.schemas.staging_views},
+            progress=progress,
+        )
+    return report
+
+
+def itself(manifest: SnapshotManifest) -> Ancestor:
+    """A snapshot as those that build on it know it."""
+    return manifest.lineage[manifest.snapshot_id]
+
+
+def _base(
+    address: PostgresAddress,
+    manifest: SnapshotManifest,
+    model: Mapping[str, str],
+    build: BuildRecord,
+    tables: Collection[str] | None,
+) -> str | None:
+    """The snapshot of the lineage that the tables hold, if all may go from there to this one."""
+    info = load_info(address)
+    ancestor = None if info is None else manifest.lineage.get(info.snapshot_id)
+    if info is None or ancestor is None or not info.every_table:
+        return None
+    held = staging_builds(address)
+    left_behind = {name for name, made in build.tables.items() if held.get(name) != made} - set(
+        build.tables if tables is None else tables
+    )
+    if held != _fingerprints(ancestor, model) or held == build.tables or left_behind:
+        return None
+    return info.snapshot_id
+
+
+def _load_changes(
+    address: PostgresAddress,
+    lake: Lake,
+    manifest: SnapshotManifest,
+    build: BuildRecord,
+    *,
+    base: str,
+    progress: Callable[[LoadProgress], None] | None,
+) -> LoadReport | None:
+    """Replace the rows of studies that changed since the base; None if that cannot be done."""
+    appended: dict[str, int] = {}
+    for source in row_sources():
+        appended |= source.appended(lake, manifest.lineage[base])
+    changed = [n for n in lake.snapshots.replaced(manifest.snapshot_id, base) if is_nct_id(n)]
+    exchanges = chain.from_iterable(
+        source.changes(lake, manifest, base) for source in row_sources()
+    )
+    try:
+        with Prefetch(exchanges) as batches:
+            return apply_delta(
+                address,
+                staging_shapes(),
+                batches,
+                build=build,
+                base_snapshot_id=base,
+                changed=changed,
+                appended=appended,
+                compared=[
+                    shape.name
+                    for source in row_sources()
+                    if source.compared
+                    for shape in source.shapes
+                ],
+                progress=progress,
+            )
+    except WholeLoadNeededError as error:
+        _log.warning("loading whole tables: %s", error)
+        return None
+
+
+def _batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+    for source in row_sources():
+        own = [shape.name for shape in source.shapes if shape.name in names]
+        if own:
+            yield from source.batches(lake, manifest, own)
+
+
+def tables_left_over(address: PostgresAddress) -> list[str]:
+    """Staging tables that earlier loads made and that the model has no more."""
+    declared = {shape.name for shape in staging_shapes()}
+    return [name for name in staging_builds(address) if name not in declared]
+
+
+def outdated_tables(address: PostgresAddress, manifest: SnapshotManifest) -> set[str]:
+    """The staging tables that do not hold a snapshot, as the model has it now, yet."""
+    held = staging_builds(address)
+    return {name for name, made in wanted_tables(manifest).items() if held.get(name) != made}
+
+
+def wanted_tables(manifest: SnapshotManifest) -> dict[str, str]:
+    """The fingerprint of each staging table when it holds a snapshot, as the model has it now."""
+    return _fingerprints(itself(manifest), _model_digests(manifest))
+
+
+def _fingerprints(snapshot: Ancestor, model: Mapping[str, str]) -> dict[str, str]:
+    """For each staging table what it is made from: its content, and its own part of the data model."""
+    return {
+        shape.name: f"{source.content(snapshot)}/{model[shape.name]}"
+        for source in row_sources()
+        for shape in source.shapes
+    }
+
+
+def _model_digests(manifest: SnapshotManifest) -> dict[str, str]:
+    """For each staging table how it looks in the database, and what decides its rows beside the studies."""
+    return {
+        shape.name: digest(definition(shape), depends_on[shape.name])
+        for source in row_sources()
+        for depends_on in [source.depends_on(manifest)]
+        for shape in source.shapes
+    }
+
+
+def digest(*texts: str) -> str:
+    """A digest of some texts, in their order."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

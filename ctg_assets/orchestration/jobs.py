@@ -1,0 +1,63 @@
+"""Jobs: which assets each stage of the way materializes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+
+from ctg_assets.orchestration.extraction import extraction_plan, page_shards
+from ctg_assets.refresh.planner import Stage, Step
+
+STAGING_PREFIX = "staging"
+
+_STAGING = dg.AssetSelection.key_prefixes(STAGING_PREFIX)
+_LOAD_INFO = dg.AssetSelection.assets(dg.AssetKey([STAGING_PREFIX, "load_info"]))
+_SNAPSHOT = dg.AssetSelection.assets("study_versions", "study_changes", "studies")
+_MARTS = _STAGING.downstream(include_self=False)
+
+# What each stage materializes; checks on these assets run with them.
+STAGE_SELECTIONS: Mapping[Stage, dg.AssetSelection] = {
+    Stage.PLAN: dg.AssetSelection.assets(extraction_plan),
+    Stage.PAGES: dg.AssetSelection.assets(page_shards),
+    Stage.SNAPSHOT: _SNAPSHOT,
+    Stage.STAGING: _STAGING | _MARTS,
+    Stage.LOAD_INFO: _LOAD_INFO,
+    Stage.MARTS: _MARTS,
+}
+
+plan_extraction = dg.define_asset_job(
+    "plan_extraction",
+    selection=STAGE_SELECTIONS[Stage.PLAN],
+    description="Ask the registry how much there is and register its pages.",
+)
+extract_pages = dg.define_asset_job(
+    "extract_pages",
+    selection=STAGE_SELECTIONS[Stage.PAGES],
+    description="Walk a range of the registry's pages into Parquet shards.",
+)
+build_warehouse = dg.define_asset_job(
+    "build_warehouse",
+    selection=_SNAPSHOT | _STAGING | _MARTS,
+    description="Compact the newest complete extraction, load the tables, build the marts.",
+)
+
+STAGE_JOBS = {
+    Stage.PLAN: plan_extraction,
+    Stage.PAGES: extract_pages,
+    Stage.SNAPSHOT: build_warehouse,
+    Stage.STAGING: build_warehouse,
+    Stage.LOAD_INFO: build_warehouse,
+    Stage.MARTS: build_warehouse,
+}
+
+
+def step_assets(step: Step, graph: BaseAssetGraph[Any]) -> list[dg.AssetKey]:
+    """The assets that a step materializes: those of its stage, but of the tables only those it names."""
+    selected = STAGE_SELECTIONS[step.stage].resolve(graph)
+    if step.stage is Stage.STAGING:
+        named = {dg.AssetKey([STAGING_PREFIX, name]) for name in step.tables}
+        selected -= _STAGING.resolve(graph) - _LOAD_INFO.resolve(graph) - named
+    return sorted(selected, key=str)

@@ -1,0 +1,238 @@
+"""What the database says about its own content: which snapshot it was loaded from, what was built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from psycopg.rows import class_row
+
+from ctg_assets.model.spec import Column, ColumnType, TableShape
+from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
+from ctg_assets.postgres.errors import PermanentWarehouseError
+from ctg_assets.postgres.meta import ensure_meta, has_notes, take_over
+from ctg_assets.postgres.ownership import owned_relations
+
+LOAD_INFO = TableShape(
+    name="load_info",
+    description="One row: the snapshot that the staging tables were loaded from.",
+    columns=(
+        Column("snapshot_id", ColumnType.TEXT, "Snapshot of the last load.", nullable=False),
+        Column(
+            "content_fingerprint",
+            ColumnType.TEXT,
+            "Digest of the ids and contents of the snapshot's studies.",
+            nullable=False,
+        ),
+        Column(
+            "model_fingerprint",
+            ColumnType.TEXT,
+            "Digest of the data model by which the tables were made.",
+            nullable=False,
+        ),
+        Column(
+            "data_timestamp",
+            ColumnType.TIMESTAMP,
+            "When the registry last published data that this content agrees with (UTC).",
+        ),
+        Column("studies", ColumnType.BIGINT, "Studies in the snapshot.", nullable=False),
+        Column(
+            "every_table",
+            ColumnType.BOOLEAN,
+            "Whether all staging tables come from this content and model; false after a subset of "
+            "them was loaded from newer ones.",
+            nullable=False,
+        ),
+        Column("loaded_at", ColumnType.TIMESTAMP, "When the load ended (UTC).", nullable=False),
+        Column(
+            "load_number",
+            ColumnType.BIGINT,
+            "Number of the last load of staging in ctg_meta.loads; NULL in other schemas.",
+        ),
+    ),
+    primary_key=("snapshot_id",),
+)
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """What a load is made from; `data_timestamp` (aware) is the registry's.
+
+    `tables` maps every table of the data model, loaded now or not, to what its rows depend on, as one
+    text that changes when they may. By it a later load knows which tables it can leave alone.
+    """
+
+    snapshot_id: str
+    content_fingerprint: str
+    model_fingerprint: str
+    data_timestamp: datetime | None
+    studies: int
+    tables: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LoadInfo:
+    """The row of `staging.load_info`; without a number if a release before loads had any made it."""
+
+    snapshot_id: str
+    content_fingerprint: str
+    model_fingerprint: str
+    data_timestamp: datetime | None
+    studies: int
+    every_table: bool
+    loaded_at: datetime
+    load_number: int | None = None
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a table or model of a stage (`staging`, `marts`, ...) was last built from, and when."""
+
+    stage: str
+    name: str
+    fingerprint: str
+    rows: int | None
+    built_at: datetime
+
+
+def write_builds(
+    connection: Connection, stage: str, built: Iterable[tuple[str, str, int | None]]
+) -> None:
+    """Record, in the caller's transaction, that tables or models of a stage were built just now.
+
+    Of each: name, what it was built from (its fingerprint), and rows.
+    """
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            connection.schemas.sql(
+                """
+                INSERT INTO {meta}.builds (stage, name, fingerprint, rows) VALUES (%s, %s, %s, %s)
+                ON CONFLICT (stage, name) DO UPDATE
+                SET fingerprint = excluded.fingerprint, rows = excluded.rows,
+                    built_at = excluded.built_at
+                """
+            ),
+            [(stage, *facts) for facts in built],
+        )
+
+
+def forget_builds(connection: Connection) -> None:
+    """Note, in the caller's transaction, that neither staging nor the marts hold anything any more."""
+    schemas = connection.schemas
+    connection.execute(
+        schemas.sql(
+            """
+            UPDATE {meta}.builds SET fingerprint = '', rows = 0, built_at = now()
+            WHERE stage IN (%s, %s)
+            """
+        ),
+        [schemas.staging, schemas.marts],
+    )
+
+
+def record_build(
+    address: PostgresAddress, stage: str, name: str, fingerprint: str, rows: int | None = None
+) -> None:
+    """Record that `name` of `stage` was built just now from what `fingerprint` stands for."""
+    doing = f"recording the build of {stage} {name}"
+    with connect(address) as connection, postgres_errors(doing):
+        ensure_meta(connection)
+        write_builds(connection, stage, [(name, fingerprint, rows)])
+
+
+def last_build(address: PostgresAddress, stage: str, name: str) -> Build | None:
+    """The last build of `name`, or None if it was never built here."""
+    return next((build for build in builds(address, stage) if build.name == name), None)
+
+
+def builds(address: PostgresAddress, stage: str) -> list[Build]:
+    """The last build of everything in a stage, by name."""
+    with connect(address) as connection, postgres_errors(f"reading the builds of {stage}"):
+        if not has_notes(connection, "builds"):
+            return []
+        with connection.cursor(row_factory=class_row(Build)) as cursor:
+            return cursor.execute(
+                connection.schemas.sql(
+                    "SELECT stage, name, fingerprint, rows, built_at FROM {meta}.builds "
+                    "WHERE stage = %s ORDER BY name"
+                ),
+                [stage],
+            ).fetchall()
+
+
+def tables_there(connection: Connection, schema: str) -> dict[str, str]:
+    """What each of our tables of a schema was last built from, by name; tables dropped since are left out."""
+    own = owned_relations(connection, schema)
+    found = connection.execute(
+        connection.schemas.sql(
+            "SELECT name, fingerprint FROM {meta}.builds WHERE stage = %s ORDER BY name"
+        ),
+        [schema],
+    ).fetchall()
+    return {name: fingerprint for name, fingerprint in found if name in own}
+
+
+def staging_builds(address: PostgresAddress) -> dict[str, str]:
+    """What each staging table that is there was last built from, by name."""
+    with connect(address) as connection, postgres_errors("reading the builds of staging"):
+        if not has_notes(connection, "builds"):
+            return {}
+        take_over(connection)
+        return tables_there(connection, address.schemas.staging)
+
+
+def load_info(address: PostgresAddress) -> LoadInfo | None:
+    """The snapshot that the staging tables come from, or None if nothing is loaded."""
+    with connect(address) as connection, postgres_errors("reading staging.load_info"):
+        if not _has_load_info(connection):
+            return None
+        with connection.cursor(row_factory=class_row(LoadInfo)) as cursor:
+            return cursor.execute(
+                address.schemas.sql("SELECT * FROM {staging}.load_info")
+            ).fetchone()
+
+
+def _has_load_info(connection: Connection) -> bool:
+    """Whether the table of what is loaded is there, and ours."""
+    if not has_notes(connection, "builds"):
+        return False
+    take_over(connection)
+    return LOAD_INFO.name in owned_relations(connection, connection.schemas.staging)
+
+
+def load_info_row(build: BuildRecord, *, every_table: bool, number: int | None) -> pa.Table:
+    """The row of `load_info` after a load that ends now."""
+    row = {
+        "snapshot_id": build.snapshot_id,
+        "content_fingerprint": build.content_fingerprint,
+        "model_fingerprint": build.model_fingerprint,
+        "data_timestamp": build.data_timestamp,
+        "studies": build.studies,
+        "every_table": every_table,
+        "loaded_at": datetime.now(UTC),
+        "load_number": number,
+    }
+    return pa.Table.from_pylist([row], schema=LOAD_INFO.arrow_schema)
+
+
+def update_load_info(
+    address: PostgresAddress, *, snapshot_id: str, data_timestamp: datetime
+) -> None:
+    """Say that a newer snapshot has the same content, so that nothing had to be loaded.
+
+    Raises PermanentWarehouseError when nothing is loaded yet.
+    """
+    updated = 0
+    with connect(address) as connection, postgres_errors("updating staging.load_info"):
+        if _has_load_info(connection):
+            updated = connection.execute(
+                address.schemas.sql(
+                    "UPDATE {staging}.load_info SET snapshot_id = %s, data_timestamp = %s"
+                ),
+                [snapshot_id, data_timestamp.astimezone(UTC)],
+            ).rowcount
+    if updated == 0:
+        message = f"nothing is loaded in schema {address.schemas.staging} yet; load the staging tables first"
+        raise PermanentWarehouseError(message)

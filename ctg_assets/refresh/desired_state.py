@@ -1,0 +1,65 @@
+"""What the database holds, and what it should hold when a snapshot has gone all the way."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from ctg_assets.extract.extractions import parse_data_timestamp, spell_timestamp
+from ctg_assets.load.staging import wanted_tables
+from ctg_assets.marts.up_to_date import last_marts_fingerprint, marts_fingerprint
+from ctg_assets.postgres.builds import load_info, staging_builds
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.settings import Settings
+from ctg_assets.snapshot.store import SnapshotManifest
+
+
+class WarehouseState(msgspec.Struct, frozen=True):
+    """What the database holds, or should hold; None where it was never loaded.
+
+    `tables` has a fingerprint for each staging table, which depends on the studies' content and the
+    table's declaration; `marts_fingerprint` depends on those, the dbt project and the month.
+    `data_timestamp` is the registry's.
+    """
+
+    tables: dict[str, str] = {}
+    data_timestamp: str | None = None
+    marts_fingerprint: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """One short text, different for different states."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+def wanted_state(manifest: SnapshotManifest) -> WarehouseState:
+    """What the database should hold once a snapshot has gone all the way."""
+    tables = wanted_tables(manifest)
+    # Spelled as it will be read back, whatever the registry's spelling.
+    timestamp = spell_timestamp(parse_data_timestamp(manifest.data_timestamp))
+    return WarehouseState(
+        tables=tables,
+        data_timestamp=timestamp,
+        marts_fingerprint=marts_fingerprint(tables, timestamp),
+    )
+
+
+def warehouse_state(settings: Settings) -> WarehouseState:
+    """What the database holds; starts the embedded server if need be.
+
+    Raises WarehouseError when the database cannot be reached.
+    """
+    with open_postgres(settings) as address:
+        info = load_info(address)
+        tables = staging_builds(address)
+        marts = last_marts_fingerprint(address)
+    if info is None:
+        return WarehouseState()
+    return WarehouseState(
+        tables=tables,
+        data_timestamp=None
+        if info.data_timestamp is None
+        else spell_timestamp(info.data_timestamp),
+        marts_fingerprint=marts,
+    )

@@ -1,0 +1,342 @@
+"""What is left to do, told from what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ctg_assets.extract.crawl import MOST_PAGES
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
+from ctg_assets.extract.shards import first_missing_page
+from ctg_assets.history.store import HistoryEntry
+from ctg_assets.lake import Lake
+from ctg_assets.refresh.checks import recording_check_results, snapshot_check_results
+from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.mode_policy import Choice, choose
+from ctg_assets.results import CheckResult
+from ctg_assets.settings import Settings
+from ctg_assets.snapshot.compaction import model_fingerprint, stands_on_what_counts
+from ctg_assets.snapshot.store import SnapshotManifest
+
+# Tokens may expire and counts may be off for a moment, but not time after time at one data version.
+_MOST_WALKS_GIVEN_UP = 5
+
+# Whatever the cause, a walk that brings the history no further is not repeated for ever. More than two
+# complete walks that were lost, or five of a kind that were recorded, is no accident any more.
+_MOST_WALKS_LOST = 2
+_MOST_WALKS_OF_A_KIND = 5
+
+
+class Stage(StrEnum):
+    """The stages of the way from the registry to the marts."""
+
+    PLAN = "plan"
+    PAGES = "pages"
+    SNAPSHOT = "snapshot"
+    STAGING = "staging"
+    LOAD_INFO = "load_info"
+    MARTS = "marts"
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next thing to do, and why.
+
+    `extraction` is the plan concerned, if there is one; `first_page` and `last_page` say which of its
+    pages are wanted, and `tables` which staging tables.
+    """
+
+    stage: Stage
+    reason: str
+    extraction: ExtractionPlan | None = None
+    first_page: int = 0
+    last_page: int = 0
+    tables: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What tells this step from others, for counting attempts."""
+        extraction = self.extraction.extraction_id if self.extraction else ""
+        return f"{self.stage}/{extraction}/{self.first_page}"
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Nothing to do, and why; or, if `blocked`, nothing that may be done before a person looked."""
+
+    reason: str
+    blocked: bool = False
+
+
+def next_step(
+    settings: Settings,
+    lake: Lake,
+    *,
+    warehouse: Callable[[WarehouseState], WarehouseState],
+    goal: Callable[[SnapshotManifest], WarehouseState],
+    registry_timestamp: Callable[[], str],
+) -> Step | Idle:
+    """The next step towards a warehouse that holds the registry's present data.
+
+    First an extraction that is open is walked to its end, then what is complete is built, and only then
+    the registry is asked whether something new is due. Callables are asked only when their answer
+    matters: `registry_timestamp` costs a request, `warehouse` (given what it should hold) a connection.
+    """
+    crawls = [
+        plan
+        for plan in lake.extractions.open_crawls()
+        # Earlier releases planned more pages than can be walked.
+        if _is_wanted(plan, settings) and (plan.planned_pages or 0) <= MOST_PAGES
+    ]
+    if crawls:
+        plan = crawls[-1]
+        first = first_missing_page(lake.shards.pages(plan.extraction_id))
+        last = min(first + settings.pages_per_run - 1, plan.planned_pages or first)
+        reason = f"pages {first} to {last} of {plan.planned_pages} are next"
+        return Step(Stage.PAGES, reason, plan, min(first, last), last)
+
+    building = next_build_step(settings, lake, warehouse=warehouse, goal=goal)
+    if isinstance(building, Step):
+        return building
+    held_back = building if building.blocked else None
+
+    now = registry_timestamp()
+    # What may not be recorded is not in the history, and taken again it would be no better.
+    if held_back is not None and any(
+        plan.mode is not ExtractionMode.IMPORT and plan.data_timestamp == now
+        for plan in unrecorded(settings, lake)
+    ):
+        return held_back
+    choice = choose(settings, lake.history.entries(), now)
+    if choice is None:
+        return held_back or Idle(f"everything is as of the registry's data version {now}")
+    return (
+        _given_up_too_often(settings, lake, now)
+        or _without_progress(settings, lake, now, choice)
+        or Step(Stage.PLAN, str(choice))
+    )
+
+
+def _given_up_too_often(settings: Settings, lake: Lake, now: str) -> Idle | None:
+    """Why one more walk over this data version would end as the ones before it did, if it would.
+
+    A registry whose count and pages disagree would otherwise be walked again and again for ever.
+    """
+    given_up = [
+        supersession
+        for plan in lake.extractions.plans()
+        if _is_wanted(plan, settings) and plan.data_timestamp == now
+        if (supersession := lake.extractions.supersession(plan.extraction_id)) is not None
+    ]
+    if len(given_up) < _MOST_WALKS_GIVEN_UP:
+        return None
+    return Idle(
+        f"{len(given_up)} walks over data version {now} were given up, the last one because "
+        f"{given_up[-1].reason}. The next data version will be tried; `ctg-assets refresh --again` "
+        "tries this one once more.",
+        blocked=True,
+    )
+
+
+def _without_progress(settings: Settings, lake: Lake, now: str, choice: Choice) -> Idle | None:
+    """Why one more walk over this data version would bring nothing, if walks of it brought nothing.
+
+    This should never come to pass. But what is due is told from the history, and if for whatever
+    reason a walk does not get there, or does not settle what made it due, it would be due again, and
+    the registry asked for everything as fast as it allows.
+    """
+    entries = lake.history.entries()
+    recorded = {entry.extraction_id for entry in entries}
+    waiting = {plan.extraction_id for plan in unrecorded(settings, lake)}
+    undone = lake.history.undone_extractions()
+    plans = lake.extractions.plans()
+    last_recorded = max((p.number for p in plans if p.extraction_id in recorded), default=0)
+    lost = [
+        plan.extraction_id
+        for plan in plans
+        if _is_wanted(plan, settings)
+        and plan.data_timestamp == now
+        and plan.number > last_recorded
+        and plan.extraction_id not in waiting
+        and plan.extraction_id not in undone
+        and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+    ]
+    remedy = (
+        "Nothing more is asked of the registry at this data version; the next one will be tried. "
+        "`ctg-assets refresh --again` tries this one once more. Please report this."
+    )
+    if len(lost) >= _MOST_WALKS_LOST:
+        return Idle(
+            f"{len(lost)} complete walks over data version {now} did not get into the history "
+            f"({', '.join(lost)}), and still it is due: {choice}. {remedy}",
+            blocked=True,
+        )
+    same = 0
+    for entry in reversed(entries):
+        if entry.mode is ExtractionMode.IMPORT or entry.data_timestamp != now:
+            break
+        same += entry.mode is choice.mode and is_current(entry, settings)
+    if same >= _MOST_WALKS_OF_A_KIND:
+        return Idle(
+            f"data version {now} was walked {same} times in the same way, and still it is due: "
+            f"{choice}. {remedy}",
+            blocked=True,
+        )
+    return None
+
+
+def _is_wanted(plan: ExtractionPlan, settings: Settings) -> bool:
+    """Whether an extraction is of the registry and query that the settings ask for."""
+    return plan.mode is not ExtractionMode.IMPORT and (plan.source, plan.query) == (
+        settings.api_url,
+        settings.query,
+    )
+
+
+def unrecorded(settings: Settings, lake: Lake) -> list[ExtractionPlan]:
+    """The complete extractions that the history does not have and should have, oldest first.
+
+    What was extracted under other settings and not recorded in time is overtaken, an import is not.
+    Neither is an extraction of use when a later one was recorded, or when it was recorded and undone.
+    """
+    recorded = {entry.extraction_id for entry in lake.history.entries()}
+    undone = lake.history.undone_extractions()
+    waiting: list[ExtractionPlan] = []
+    for plan in lake.extractions.plans():
+        if plan.extraction_id in recorded:
+            waiting.clear()
+        elif (
+            plan.extraction_id not in undone
+            and (plan.mode is ExtractionMode.IMPORT or _is_wanted(plan, settings))
+            and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+        ):
+            waiting.append(plan)
+    return waiting
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A complete extraction that is to be recorded, with the results of its checks by the name of the check."""
+
+    plan: ExtractionPlan
+    check_results: Mapping[str, CheckResult]
+
+    @property
+    def forbidden(self) -> str | None:
+        """Why it may not be recorded, if it may not."""
+        return _first_failed(self.check_results)
+
+
+def next_to_record(settings: Settings, lake: Lake) -> Pending | None:
+    """The extraction to be recorded next: the oldest one that may be, else the newest one held back."""
+    waiting = None
+    for plan in unrecorded(settings, lake):
+        waiting = Pending(plan, recording_check_results(lake, plan, settings))
+        if waiting.forbidden is None:
+            break
+    return waiting
+
+
+def next_build_step(
+    settings: Settings,
+    lake: Lake,
+    *,
+    warehouse: Callable[[WarehouseState], WarehouseState],
+    goal: Callable[[SnapshotManifest], WarehouseState],
+) -> Step | Idle:
+    """The next step from what is extracted to the marts, if one is needed and allowed."""
+    held_back = None
+    waiting = next_to_record(settings, lake)
+    if waiting is not None:
+        if waiting.forbidden is None:
+            reason = f"extraction {waiting.plan.extraction_id} is not recorded yet"
+            return Step(Stage.SNAPSHOT, reason, waiting.plan)
+        held_back = Idle(f"not recorded, {waiting.forbidden}", blocked=True)
+    entry = lake.history.latest()
+    if entry is None or not is_current(entry, settings):
+        return held_back or Idle("nothing is recorded that the settings ask for")
+    step = _after_recording(settings, lake, entry, warehouse=warehouse, goal=goal)
+    return step if isinstance(step, Step) else held_back or step
+
+
+def is_current(entry: HistoryEntry, settings: Settings) -> bool:
+    """Whether an entry of the history is of the registry and query that the settings ask for."""
+    return entry.mode is ExtractionMode.IMPORT or (entry.source, entry.query) == (
+        settings.api_url,
+        settings.query,
+    )
+
+
+def _plan_of(lake: Lake, entry: HistoryEntry) -> ExtractionPlan:
+    """The plan of an entry's extraction, whose folder may be gone when what came later was undone."""
+    try:
+        return lake.extractions.plan(entry.extraction_id)
+    except KeyError:
+        return lake.history.plan(entry.sequence)
+
+
+def _after_recording(
+    settings: Settings,
+    lake: Lake,
+    entry: HistoryEntry,
+    *,
+    warehouse: Callable[[WarehouseState], WarehouseState],
+    goal: Callable[[SnapshotManifest], WarehouseState],
+) -> Step | Idle:
+    """The next step from the newest entry of the history to the marts."""
+    latest = _plan_of(lake, entry)
+    manifest = lake.snapshots.manifest(entry.extraction_id)
+    entries = lake.history.entries()
+    if not all(stands_on_what_counts(each, entries) for each in lake.snapshots.manifests()):
+        reason = f"snapshots of entries that were undone are to be replaced; {entry.extraction_id} counts"
+        return Step(Stage.SNAPSHOT, reason, latest)
+    if manifest is None or manifest.model_fingerprint != model_fingerprint():
+        how = "yet" if manifest is None else "by the present field tree"
+        reason = f"extraction {entry.extraction_id} is not compacted {how}"
+        return Step(Stage.SNAPSHOT, reason, latest)
+
+    wanted = goal(manifest)
+    state = warehouse(wanted)
+    if state.tables != wanted.tables:
+        forbidden = loading_forbidden(manifest, settings)
+        if forbidden is not None:
+            return Idle(f"not loaded, {forbidden}", blocked=True)
+        return _staging_step(latest, state, wanted)
+    return _after_staging(latest, state, wanted)
+
+
+def loading_forbidden(manifest: SnapshotManifest, settings: Settings) -> str | None:
+    """Why a snapshot may not be loaded, if it may not."""
+    return _first_failed(snapshot_check_results(manifest, settings))
+
+
+def _first_failed(check_results: Mapping[str, CheckResult]) -> str | None:
+    """The first check that forbids to go on, with what it found."""
+    for name, check_result in check_results.items():
+        if not check_result.passed and check_result.blocking:
+            return f"check {name} failed: {check_result.description}"
+    return None
+
+
+def _staging_step(latest: ExtractionPlan, state: WarehouseState, wanted: WarehouseState) -> Step:
+    """The load of those tables that are not as they should be."""
+    outdated = [name for name, made in wanted.tables.items() if state.tables.get(name) != made]
+    needless = sorted(state.tables.keys() - wanted.tables.keys())
+    if len(outdated) == len(wanted.tables):
+        reason = f"the tables do not hold snapshot {latest.extraction_id} yet"
+    else:
+        changes = [("to be loaded", outdated), ("no longer in the data model", needless)]
+        reason = "; ".join(f"{what}: {', '.join(names)}" for what, names in changes if names)
+    return Step(Stage.STAGING, reason, latest, tables=tuple(outdated))
+
+
+def _after_staging(
+    latest: ExtractionPlan, state: WarehouseState, wanted: WarehouseState
+) -> Step | Idle:
+    if state.data_timestamp != wanted.data_timestamp:
+        reason = "the studies did not change, only the data version"
+        return Step(Stage.LOAD_INFO, reason, latest)
+    if state.marts_fingerprint != wanted.marts_fingerprint:
+        return Step(Stage.MARTS, "the marts are not built from the tables yet", latest)
+    return Idle("the marts are up to date")

@@ -1,0 +1,111 @@
+"""What is there, how fresh it is, and what is unfinished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ctg_assets.extract.credible_times import spelled, why_impossible
+from ctg_assets.extract.extractions import (
+    Completion,
+    ExtractionMode,
+    ExtractionPlan,
+    ExtractionState,
+    Supersession,
+)
+from ctg_assets.lake import Lake
+from ctg_assets.postgres.builds import LoadInfo, load_info
+from ctg_assets.postgres.errors import WarehouseError
+from ctg_assets.postgres.inspection import row_counts
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.settings import Settings
+from ctg_assets.snapshot.store import SnapshotManifest
+
+MARTS = "marts"
+
+
+@dataclass(frozen=True)
+class ExtractionStatus:
+    """One extraction: its plan, state, pages present, and how it ended if it did."""
+
+    plan: ExtractionPlan
+    state: ExtractionState
+    pages: int
+    completion: Completion | None
+    supersession: Supersession | None
+
+
+@dataclass(frozen=True)
+class WarehouseStatus:
+    """The database: where it is and what it holds; `problem` says why if it cannot be read."""
+
+    address: str | None = None
+    info: LoadInfo | None = None
+    staging_rows: dict[str, int] | None = None
+    marts_rows: dict[str, int] | None = None
+    problem: str | None = None
+
+
+def extraction_statuses(lake: Lake) -> list[ExtractionStatus]:
+    """All extractions that are kept, oldest first."""
+    return [
+        ExtractionStatus(
+            plan=plan,
+            state=lake.extractions.state(plan.extraction_id),
+            pages=len(lake.shards.pages(plan.extraction_id)),
+            completion=lake.extractions.completion(plan.extraction_id),
+            supersession=lake.extractions.supersession(plan.extraction_id),
+        )
+        for plan in lake.extractions.plans()
+    ]
+
+
+def odd_times(lake: Lake, now: datetime) -> list[str]:
+    """What people should know of times in the history that cannot be; `now` is our clock's (aware)."""
+    entries = lake.history.entries()
+    told: list[str] = []
+    for entry in entries:
+        reason = why_impossible(entry.observed_at, now)
+        # Walks after one of a later time follow it by milliseconds, and need no line each.
+        if reason is not None and (entry.mode is ExtractionMode.IMPORT or not told):
+            told.append(
+                f"entry {entry.sequence} of the history ({entry.mode} of {entry.source}) counts as "
+                f"observed at {spelled(entry.observed_at)} UTC, which is {reason}; "
+                f"`ctg-assets history undo {entry.sequence} --dry-run` shows what taking it back would do"
+            )
+    if entries and entries[-1].counted_timestamp != entries[-1].data_timestamp:
+        told.append(
+            f"the registry said that its data were of {entries[-1].data_timestamp}, which cannot be; what "
+            f"was seen counts as observed at {spelled(entries[-1].observed_at)} UTC"
+        )
+    return told
+
+
+def quarantine_reasons(lake: Lake, manifest: SnapshotManifest) -> list[tuple[str, str]]:
+    """The studies in a snapshot's quarantine: NCT id (or a dash) and reason."""
+    rows = lake.snapshots.quarantine(manifest.snapshot_id)
+    ids, reasons = rows["nct_id"].to_pylist(), rows["reason"].to_pylist()
+    return [(nct_id or "-", reason) for nct_id, reason in zip(ids, reasons, strict=True)]
+
+
+def studies_with_unknown_fields(lake: Lake, manifest: SnapshotManifest) -> dict[str, str]:
+    """For a path outside the model a study that has it, of those read first; empty if there is none."""
+    for rows in lake.snapshots.extras(manifest.snapshot_id):
+        for path, nct_id in zip(*(rows[c].to_pylist() for c in ("path", "nct_id")), strict=True):
+            if nct_id is not None:
+                return {path: nct_id}
+    return {}
+
+
+def warehouse_status(settings: Settings) -> WarehouseStatus:
+    """What the database holds; never fails, a database that cannot be read is a finding."""
+    try:
+        with open_postgres(settings) as address:
+            return WarehouseStatus(
+                address=address.public_url,
+                info=load_info(address),
+                staging_rows=row_counts(address, address.schemas.staging, only_ours=True),
+                marts_rows=row_counts(address, address.schemas.marts, only_ours=True),
+            )
+    except WarehouseError as error:
+        return WarehouseStatus(problem=str(error))

@@ -1,0 +1,417 @@
+"""Compaction: a complete extraction becomes the next snapshot.
+
+A snapshot builds on the one before it as long as little has changed: only studies that changed are
+typed. While one thread writes what was parsed, the next rows are parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctg_assets.errors import CtgAssetsError
+from ctg_assets.extract.extractions import is_import
+from ctg_assets.history.recording import ExplainMissing, Recorder
+from ctg_assets.history.store import HistoryEntry, HistoryStore
+from ctg_assets.model import json_text
+from ctg_assets.model.identity import identify, may_be_odd
+from ctg_assets.model.json_text import FOUND, why_refused
+from ctg_assets.model.nct_ids import EXPECTED, are_nct_ids, is_nct_id
+from ctg_assets.snapshot import parsing
+from ctg_assets.snapshot.parsing import Extra, parse_studies
+from ctg_assets.snapshot.store import (
+    EXTRAS_FILE,
+    EXTRAS_SCHEMA,
+    QUARANTINE_FILE,
+    QUARANTINE_FILE_SCHEMA,
+    REPLACED_FILE,
+    REPLACED_SCHEMA,
+    STUDIES_FILE,
+    Ancestor,
+    SnapshotManifest,
+    SnapshotStore,
+    snapshot_path,
+    snapshot_schema,
+)
+from ctg_assets.storage.files import Storage
+from ctg_assets.storage.prefetch import Prefetch
+from ctg_assets.storage.sealed_parquet import sealed_writer
+
+# Flattening takes some row groups at a time; one is about 70 MB of Arrow at the registry's average size.
+ROW_GROUP_ROWS = 4000
+
+# Beyond this share of studies, or this many parts, a snapshot is made anew: readers skip what later
+# parts replace, and look at each part.
+_MOST_REPLACED = 0.1
+_MOST_PARTS = 30
+
+# Level 3 and dictionaries write in 1.8 times the time to 0.9 of the size (100 MB of real studies).
+_COMPRESSION_LEVEL = 1
+
+# Whom to look up in a file; bounds on the study's several hundred own columns cost a fifth of writing.
+_STATISTICS = ["nct_id", "last_update_post_date"]
+_NO_NCT_ID = f"protocolSection.identificationModule.nctId: expected {EXPECTED}; found no such id"
+
+
+# What names a content of the history, and what a snapshot says of it beside the study itself.
+WANTED_COLUMNS = (
+    "nct_id",
+    "content_hash",
+    "last_update_post_date",
+    "extraction_id",
+    "page",
+    "contents_entry",
+)
+
+
+class OvertakenError(CtgAssetsError):
+    """The history has gone on since the extraction; the newest one is to be compacted."""
+
+
+class Compactor:
+    """Records extractions and makes snapshots."""
+
+    def __init__(self, storage: Storage, scratch: Path) -> None:
+        """Compact within `storage`; `scratch` is a local folder for temporary files."""
+        self._storage = storage
+        self._history = HistoryStore(storage)
+        self._snapshots = SnapshotStore(storage)
+        self._recorder = Recorder(storage, scratch)
+
+    def compact(
+        self,
+        extraction_id: str,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        fates: ExplainMissing | None = None,
+    ) -> SnapshotManifest:
+        """Record a complete extraction and make its snapshot; one that is there is returned as it is.
+
+        `progress` is called with the studies typed and their total, `fates` as by `Recorder.record`.
+        Only one compaction of a lake may run at a time (the caller sees to it), so what a killed one
+        left behind is removed first.
+
+        Raises OvertakenError when a later extraction was recorded before this one got its snapshot,
+        and what `Recorder.record` raises.
+        """
+        remove_withdrawn_snapshots(self._history, self._snapshots)
+        existing = self._snapshots.manifest(extraction_id)
+        if existing is not None and existing.model_fingerprint == model_fingerprint():
+            return existing
+        entry = self._recorder.record(extraction_id, fates=fates)
+        latest = self._history.latest()
+        if latest is None or latest.sequence != entry.sequence:
+            message = (
+                f"extraction {extraction_id} was recorded, and a later one as well; compact that "
+                "(the newest snapshot holds everything)"
+            )
+            raise OvertakenError(message)
+        self._snapshots.clean(extraction_id)
+        base, changed = self._base(entry)
+        heads = self._history.periods().filter(pl.col("valid_to").is_null())
+        parts = [] if base is None else list(base.parts)
+        lineage = {} if base is None else dict(base.lineage)
+        unknown_fields: Counter[str] | None = None
+        if base is None or changed:
+            wanted = heads if base is None else heads.filter(pl.col("nct_id").is_in(changed))
+            replaced = None if base is None else changed
+            unknown_fields = self._write_part(extraction_id, wanted, replaced, progress)
+            parts.append(extraction_id)
+        whole = self._snapshots.parts(parts)
+        if base is not None:
+            unknown_fields = Counter(
+                path for rows in whole.extras() for path in rows["path"].to_pylist()
+            )
+        manifest = self._manifest(entry, heads, parts, lineage, unknown_fields or Counter())
+        self._snapshots.write_manifest(manifest)
+        return manifest
+
+    def _base(self, entry: HistoryEntry) -> tuple[SnapshotManifest | None, list[str]]:
+        """The snapshot to build on, if it pays, and the studies that changed since."""
+        candidates = [
+            manifest
+            for manifest in self._snapshots.manifests()
+            if manifest.model_fingerprint == model_fingerprint()
+            and manifest.snapshot_id != entry.extraction_id
+            and manifest.history_sequence < entry.sequence
+        ]
+        if not candidates:
+            return None, []
+        base = max(candidates, key=lambda manifest: manifest.history_sequence)
+        if len(base.parts) >= _MOST_PARTS:
+            return None, []
+        changed: set[str] = set()
+        for later in self._history.since(base.history_sequence):
+            changed.update(self._history.touched(later.sequence).to_list())
+        replaced = changed | set(self._snapshots.parts(base.parts).replaced(1))
+        if len(replaced) > entry.studies * _MOST_REPLACED:
+            return None, []
+        return base, sorted(changed)
+
+    def _write_part(
+        self,
+        name: str,
+        wanted: pl.DataFrame,
+        replaced: Sequence[str] | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> Counter[str]:
+        """Write a part with these studies; returns the occurrences of unknown fields."""
+        studies = 0
+        unknown_fields: Counter[str] = Counter()
+        with ExitStack() as stack:
+            output = stack.enter_context(_Output(self._storage, name))
+            facts = wanted.select(WANTED_COLUMNS)
+            read = self._history.contents(facts, ROW_GROUP_ROWS)
+            for rows in stack.enter_context(Prefetch(read)):
+                typed = type_contents(rows)
+                output.add(typed)
+                studies += typed.studies.num_rows
+                unknown_fields.update(typed.unknown_fields)
+                if progress is not None:
+                    progress(studies, wanted.height)
+        if replaced is not None:
+            path = snapshot_path(name, REPLACED_FILE)
+            with sealed_writer(self._storage, path, REPLACED_SCHEMA) as writer:
+                writer.write_table(pa.table([pa.array(replaced, pa.string())], REPLACED_SCHEMA))
+        return unknown_fields
+
+    def _manifest(
+        self,
+        entry: HistoryEntry,
+        heads: pl.DataFrame,
+        parts: list[str],
+        lineage: Mapping[str, Ancestor],
+        unknown_fields: Counter[str],
+    ) -> SnapshotManifest:
+        quarantine = self._snapshots.parts(parts).quarantine(with_studies=False)
+        known = heads.filter(are_nct_ids(pl.col("nct_id")))
+        typed = known.filter(~pl.col("nct_id").is_in(quarantine["nct_id"].to_pylist()))
+        spelled = typed.select(pl.format("{} {}\n", "nct_id", "content_hash").str.join("")).item()
+        content_fingerprint = hashlib.sha256((spelled or "").encode()).hexdigest()
+        itself = Ancestor(
+            parts=len(parts),
+            content_fingerprint=content_fingerprint,
+            history_sequence=entry.sequence,
+            history_revision=entry.revision,
+        )
+        return SnapshotManifest(
+            snapshot_id=entry.extraction_id,
+            extraction_id=entry.extraction_id,
+            source=entry.source,
+            query=entry.query,
+            # An older content brought in last does not make what is current older.
+            data_timestamp=max(
+                self._history.entries(), key=lambda each: each.observed_at
+            ).counted_timestamp,
+            content_fingerprint=content_fingerprint,
+            model_fingerprint=model_fingerprint(),
+            studies=typed.height,
+            distinct_ids=known.height,
+            duplicate_rows=entry.duplicate_rows,
+            quarantined=quarantine.num_rows,
+            strays=sum(
+                nct_id is None and is_import(extraction_id)
+                for nct_id, extraction_id in zip(
+                    *(quarantine[name].to_pylist() for name in ("nct_id", "extraction_id")),
+                    strict=True,
+                )
+            ),
+            # Without what was found, which may be another thing in each of many studies.
+            quarantine_reasons=dict(
+                Counter(reason.split(FOUND)[0] for reason in quarantine["reason"].to_pylist())
+            ),
+            unknown_fields=dict(sorted(unknown_fields.items())),
+            json_bytes=int(typed["json_bytes"].sum()),
+            file_bytes=sum(self._storage.size(snapshot_path(part, STUDIES_FILE)) for part in parts),
+            created_at=datetime.now(UTC),
+            history_sequence=entry.sequence,
+            history_revision=entry.revision,
+            parts=parts,
+            lineage={**lineage, entry.extraction_id: itself},
+        )
+
+
+def stands_on_what_counts(manifest: SnapshotManifest, entries: Sequence[HistoryEntry]) -> bool:
+    """Whether a snapshot is of an entry of the history that was not withdrawn since."""
+    return any(
+        entry.sequence == manifest.history_sequence
+        and entry.extraction_id == manifest.extraction_id
+        for entry in entries
+    )
+
+
+def remove_withdrawn_snapshots(history: HistoryStore, snapshots: SnapshotStore) -> list[str]:
+    """Remove snapshots of entries that were undone; returns their ids.
+
+    An entry that was recorded once more is of the same extraction, so their names cannot tell them apart.
+    """
+    if not history.undos():
+        return []
+    entries = history.entries()
+    removed = [
+        manifest.snapshot_id
+        for manifest in snapshots.manifests()
+        if not stands_on_what_counts(manifest, entries)
+    ]
+    for snapshot_id in removed:
+        snapshots.delete(snapshot_id)
+    return removed
+
+
+@dataclass(frozen=True)
+class TypedContents:
+    """Contents of studies, typed: as in a snapshot's files (`snapshot_schema()`, EXTRAS_SCHEMA, ...).
+
+    `unknown_fields` counts the occurrences of fields outside the model, by path.
+    """
+
+    studies: pa.Table
+    extras: pa.Table
+    quarantined: pa.Table
+    unknown_fields: Counter[str]
+
+
+def type_contents(rows: pa.Table) -> TypedContents:
+    """Type some contents of the history.
+
+    `rows` have `nct_id`, `content_hash`, `last_update_post_date`, `extraction_id`, `page` and `study`.
+    Never fails on content: what cannot be typed is quarantined with the reason.
+    """
+    history_ids = rows["nct_id"].to_pylist()
+    raw = rows["study"]
+    odd = dict(_odd(history_ids, rows["content_hash"].to_pylist(), raw))
+    named = [i for i in range(len(raw)) if i not in odd]
+    parsed = parse_studies((raw[i].as_py() for i in named), identified=True)
+    reasons = odd | {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
+
+    kept = rows.drop_columns("study").take(
+        pa.array([named[i] for i in parsed.accepted], pa.int64())
+    )
+    facts = [kept[name] for name in snapshot_schema().names if name in kept.column_names]
+    columns = [*facts, *parsed.studies.columns]
+    rejected = sorted(reasons)
+    quarantined = rows.take(pa.array(rejected, pa.int64()))
+    return TypedContents(
+        studies=pa.Table.from_arrays(columns, schema=snapshot_schema()),
+        extras=_extra_rows([history_ids[i] for i in named], parsed.extras),
+        quarantined=pa.table(
+            [
+                [identify(study).nct_id for study in quarantined["study"].to_pylist()],
+                quarantined["extraction_id"],
+                quarantined["page"],
+                [reasons[i] for i in rejected],
+                quarantined["study"],
+                quarantined["nct_id"],
+            ],
+            schema=QUARANTINE_FILE_SCHEMA,
+        ),
+        unknown_fields=parsed.unknown_fields,
+    )
+
+
+def _odd(
+    nct_ids: Sequence[str], content_hashes: Sequence[str], studies: pa.ChunkedArray
+) -> Iterator[tuple[int, str]]:
+    """The studies that are no sound JSON or have no NCT id, and why."""
+    for i, (nct_id, content_hash) in enumerate(zip(nct_ids, content_hashes, strict=True)):
+        named = is_nct_id(nct_id)
+        if not named or may_be_odd(content_hash):
+            reason = why_refused(studies[i].as_py()) or (None if named else _NO_NCT_ID)
+            if reason is not None:
+                yield i, reason
+
+
+class _Output:
+    """The files of a part being written; studies go to theirs in a thread, one table behind."""
+
+    def __init__(self, storage: Storage, part: str) -> None:
+        # Ended in reverse order, whatever fails: the last table, the thread, the writers.
+        self._stack = ExitStack()
+        self._studies = self._stack.enter_context(
+            _writer(storage, snapshot_path(part, STUDIES_FILE), snapshot_schema())
+        )
+        self._extras = self._stack.enter_context(
+            _writer(storage, snapshot_path(part, EXTRAS_FILE), EXTRAS_SCHEMA)
+        )
+        self._quarantine = self._stack.enter_context(
+            _writer(storage, snapshot_path(part, QUARANTINE_FILE), QUARANTINE_FILE_SCHEMA)
+        )
+        self._thread = self._stack.enter_context(ThreadPoolExecutor(1))
+        self._stack.callback(self._wait)
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Told of failures, so that none of the files is published.
+        self._stack.__exit__(kind, error, traceback)
+
+    def add(self, typed: TypedContents) -> None:
+        """Write typed contents; raises what writing those before them raised."""
+        self._wait()
+        self._pending = self._thread.submit(
+            self._studies.write_table, typed.studies, row_group_size=ROW_GROUP_ROWS
+        )
+        if typed.extras.num_rows:
+            self._extras.write_table(typed.extras)
+        if typed.quarantined.num_rows:
+            self._quarantine.write_table(typed.quarantined)
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+
+def _extra_rows(nct_ids: Sequence[str], extras: Sequence[Extra]) -> pa.Table:
+    """Values from outside the model as rows of the snapshot's file."""
+    return pa.table(
+        [
+            [nct_ids[extra.index] for extra in extras],
+            [extra.path for extra in extras],
+            ["/".join(map(str, extra.positions)) or None for extra in extras],
+            [extra.json.decode() for extra in extras],
+        ],
+        schema=EXTRAS_SCHEMA,
+    )
+
+
+def model_fingerprint() -> str:
+    """A digest of the schemas of a snapshot's files, and of the code by which studies are typed.
+
+    So all parts of a snapshot are typed alike, and a content that is typed once more is as it was.
+    """
+    spelled = f"{snapshot_schema().to_string()}\n{EXTRAS_SCHEMA.to_string()}\n"
+    code = [Path(str(module.__file__)).read_bytes() for module in (parsing, json_text)]
+    return hashlib.sha256(b"".join([spelled.encode(), *code])).hexdigest()
+
+
+def _writer(
+    storage: Storage, relative: str, schema: pa.Schema
+) -> AbstractContextManager[pq.ParquetWriter]:
+    return sealed_writer(
+        storage,
+        relative,
+        schema,
+        compression="zstd",
+        compression_level=_COMPRESSION_LEVEL,
+        use_dictionary=False,
+        write_statistics=[name for name in _STATISTICS if name in schema.names],
+    )
