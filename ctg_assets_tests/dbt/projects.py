@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import os
+import json
 import shutil
 import subprocess
 import sys
@@ -25,6 +25,7 @@ from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.model.flatten import flatten
 from ctg_assets.postgres.builds import BuildRecord
 from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets_tests.dbt import forking
 
 _SNAPSHOT_ID = "snapshot"
 _PARSED = "partial_parse.msgpack"
@@ -38,27 +39,54 @@ def dbt(
 ) -> str:
     """What dbt says; whatever it writes goes below `written`. Fails the test when dbt fails.
 
-    A process of its own, since dbt's libraries warn when imported, and warnings are errors here.
+    A process of its own (`forking.py`), since dbt's libraries warn when imported, and warnings are errors here.
     """
     parsed, kept = written / "target" / _PARSED, _parsed_folder() / _key(project, environment)
     if kept.exists() and not parsed.exists():
         parsed.parent.mkdir(exist_ok=True)
         shutil.copy(kept, parsed)
-    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors"]
-    command += [*arguments, "--project-dir", str(project), "--profiles-dir", str(project)]
-    command += ["--target-path", str(written / "target"), "--log-path", str(written / "logs")]
-    done = subprocess.run(
-        command,
-        env={**os.environ, **environment},
-        cwd=written,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    output = written / "printed.txt"
+    command = {
+        "arguments": [
+            *("--no-use-colors", *arguments),
+            *("--project-dir", str(project), "--profiles-dir", str(project)),
+            *("--target-path", str(written / "target"), "--log-path", str(written / "logs")),
+        ],
+        "environment": dict(environment),
+        "folder": str(written),
+        "output": str(output),
+    }
+    exit_code = _forking().run(command)
+    printed = output.read_text()
+    assert exit_code == 0, printed
     if parsed.exists() and not kept.exists():
         shutil.copy(parsed, kept)
-    return done.stdout
+    return printed
+
+
+class _Forking:
+    """The process that has imported dbt."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, forking.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        atexit.register(self._process.communicate)
+
+    def run(self, command: Mapping[str, object]) -> int:
+        """Run a command to its end; returns its exit code."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+
+@cache
+def _forking() -> _Forking:
+    return _Forking()
 
 
 @cache
