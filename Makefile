@@ -3,9 +3,9 @@ PYTHON ?= python3
 DEMO_STUDIES ?= 3000
 SIZES ?= 6000 60000
 FUZZ_STUDIES ?= 1000
+FUZZ_VALUES ?= 6
 # How much of a soak: 1 is all of it.
 SOAK ?= 1
-KILLS ?= 20
 # Each has a Postgres of its own, so more than there are cores gain nothing.
 TEST_PROCESSES ?= 2
 
@@ -54,10 +54,11 @@ test-fast: $(READY_DEV) ## The tests that need no Postgres and no other process,
 	@$(PYTEST) -m "not (postgres or process or slow or soak)"
 
 soak: $(READY_DEV) ## The tests that repeat at random, many times over (SOAK=0.2 for a part of it)
-	@CTG_TEST_SOAK=$(SOAK) KILLS=$(KILLS) FUZZ_STUDIES=$(FUZZ_STUDIES) $(PYTEST) -m soak
+	@CTG_TEST_SOAK=$(SOAK) $(PYTEST) -m soak
 
-fuzz: $(READY_DEV) ## Thousands of recorded studies with something odd in each, to the last table
-	@FUZZ_STUDIES=$(FUZZ_STUDIES) $(BIN)/pytest -q -s ctg_assets_tests/pipeline/test_odd_studies.py
+fuzz: $(READY_DEV) ## Thousands of studies with something odd in each, to the last table and mart
+	@FUZZ_STUDIES=$(FUZZ_STUDIES) FUZZ_VALUES=$(FUZZ_VALUES) $(BIN)/pytest -q -s \
+		ctg_assets_tests/pipeline/test_odd_studies.py ctg_assets_tests/dbt/test_odd_fields.py
 
 lint: $(READY_DEV) ## Check style, types, SQL and that generated files are current
 	@$(BIN)/ruff check .

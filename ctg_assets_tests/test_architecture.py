@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,3 +157,23 @@ def test_our_errors_have_one_root(name: str) -> None:
         and node.bases
     ]
     assert roots == []
+
+
+_TOP = PACKAGE.parent
+_PATH = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|sql|yml|md))`")
+_TOLD = [
+    *sorted((_TOP / "docs").glob("*.md")),
+    *(_TOP / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted(PACKAGE.rglob("*.py")),
+]
+
+
+@pytest.mark.parametrize("text", _TOLD, ids=lambda path: str(path.relative_to(_TOP)))
+def test_files_that_are_named_are_there(text: Path) -> None:
+    """A file that a page or a docstring names by its path lies there, in the package or in the repository."""
+    if text.name == "add_a_mart.md":
+        return  # its example is a mart that somebody is about to write
+    named = _PATH.findall(text.read_text(encoding="utf-8"))
+    assert [
+        path for path in named if not any((top / path).exists() for top in (_TOP, PACKAGE))
+    ] == []

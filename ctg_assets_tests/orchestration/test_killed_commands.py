@@ -1,6 +1,6 @@
 """Dagster's own commands after a kill: what a dead run left undone, the next one does, or fails.
 
-The kills of real processes are few here. `KILLS=20 pytest` on this file alone kills as many more, at
+The kills of real processes are few here. A soak kills twenty more, at
 random moments of random commands (about a minute each).
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import random
 import re
 import shlex
@@ -53,6 +52,7 @@ from ctg_assets_tests.orchestration.workplace import (
     wait_until,
     workplace,
 )
+from ctg_assets_tests.soak import times
 from ctg_assets_tests.warehouse.helpers import query, temporary_folder
 
 STUDIES = 25
@@ -289,7 +289,7 @@ def test_the_record_of_a_load_is_not_written_before_it(bench: Bench) -> None:
 
 # --- real processes, really killed --------------------------------------------------------------------
 
-_KILLS = int(os.environ.get("KILLS", "0"))
+_KILLS = times(0, 20)
 
 
 def printed_commands() -> list[str]:
@@ -417,7 +417,7 @@ def test_what_checks_find_is_told_in_words(killed: Workplace) -> None:
 @pytest.mark.soak
 @pytest.mark.process
 @pytest.mark.skipif(
-    not _KILLS, reason="kills at every file: a quarter of an hour; KILLS=20 asks for it"
+    not _KILLS, reason="kills at every file take a quarter of an hour: only in a soak"
 )
 def test_commands_killed_at_every_file_end_loaded() -> None:
     """Each command, killed right before and right after each of its files becomes visible, gets done at last."""

@@ -53,21 +53,22 @@ def _value(node: FieldNode, revision: int) -> Any:
 def odd_fields(random: Random, per_field: int) -> list[Odd]:
     """Studies with something odd in one field each; `per_field` of the odd values of each field.
 
-    Drawn at random, but the first of a leaf is one that has to be loaded; a large number takes all of them.
+    Drawn at random, half of them of those that have to be loaded; a large number takes all of them.
     Numbers of studies begin at 1, so that as many again with another seed are later contents of the same.
     """
     found: list[Odd] = []
     for place, choices in _places():
         sound, refused = choices(random)
-        chosen = [(raw, True) for raw in random.sample(sound, min(len(sound), 1))]
-        rest = [
-            *((raw, True) for raw in sound if (raw, True) not in chosen),
-            *((raw, False) for raw in refused),
-        ]
-        chosen += random.sample(rest, min(len(rest), max(per_field - 1, 0)))
+        to_be_loaded = (per_field + random.randint(0, 1)) // 2
+        chosen = [(raw, True) for raw in _some(sound, to_be_loaded, random)]
+        chosen += [(raw, False) for raw in _some(refused, per_field - to_be_loaded, random)]
         for raw, is_sound in chosen:
             found.append(_odd(len(found) + 1, place, raw, is_sound))
     return found
+
+
+def _some(values: list[bytes], number: int, random: Random) -> list[bytes]:
+    return random.sample(values, min(number, len(values)))
 
 
 _Choices = Callable[[Random], tuple[list[bytes], list[bytes]]]

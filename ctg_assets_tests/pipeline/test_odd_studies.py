@@ -22,10 +22,11 @@ from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.pipeline.oddities import Odd, odd_study
 from ctg_assets_tests.pipeline.ways_in import WAYS, require_in_their_place, ways_in
 from ctg_assets_tests.shared_material import shared_path
+from ctg_assets_tests.soak import times
 from ctg_assets_tests.warehouse.helpers import query
 
-# The full form, `make fuzz`, asks for more.
-_STUDIES = int(os.environ.get("FUZZ_STUDIES", "100"))
+# `make fuzz` says how many.
+_STUDIES = int(os.environ.get("FUZZ_STUDIES", times(60, 300)))
 _SEED = int(os.environ.get("FUZZ_SEED", "11"))
 
 
@@ -52,6 +53,7 @@ def _sound(study: dict[str, Any]) -> Odd:
     return Odd(nct_id, json.dumps(study).encode(), None, "as recorded")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("way", WAYS)
 def test_mutated_studies_stop_nothing(address: PostgresAddress, tmp_path: Path, way: str) -> None:
     """Of recorded studies with something odd in each, the sound are loaded, the others named; twice over.

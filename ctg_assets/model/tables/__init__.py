@@ -6,7 +6,7 @@ here: how rows are computed (`flatten.py`), how a table is spelled in SQL (`post
 Names and meanings follow AACT, the relational form in which researchers know the registry, and go
 beyond it where AACT drops data: the order of lists (`position`), MeSH descriptor ids, the precision
 of dates, items without children, what groups are counted and how numbers are qualified. What is left
-out, AACT's columns and the registry's fields alike, is listed with reasons in `left_out.py`.
+out, AACT's columns and the registry's fields alike, is listed with reasons in `omissions.py`.
 """
 
 from __future__ import annotations
