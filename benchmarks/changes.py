@@ -23,7 +23,9 @@ from ctg_assets.model.changes.decoding import decode_differing
 from ctg_assets.model.changes.field_changes import field_changes
 from ctg_assets.model.changes.typed_events import typed_events
 from ctg_assets.simulator.draws import Draw
-from ctg_assets.simulator.edits import Desk, edit_at_random, post_update
+from ctg_assets.simulator.edits.catalog import edit_at_random
+from ctg_assets.simulator.edits.desk import Desk
+from ctg_assets.simulator.edits.posting import post_update
 
 # One study in this many changes.
 ONE_IN = 100

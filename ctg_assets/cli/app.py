@@ -436,7 +436,8 @@ def simulate(
     curl -X POST http://127.0.0.1:8765/simulator/advance. A simulator started again begins anew, with
     the first day's data.
     """
-    from ctg_assets.simulator.churn import Churn, ChurnRates
+    from ctg_assets.simulator.churn import Churn
+    from ctg_assets.simulator.churn_acts import ChurnRates
     from ctg_assets.simulator.faults import FAULT_SYNTAX, Fault
     from ctg_assets.simulator.middleware import API_PREFIX
     from ctg_assets.simulator.options import SimulatorOptions

@@ -14,8 +14,10 @@ from ctg_assets.simulator import identity, vocabulary
 from ctg_assets.simulator.draws import Draw
 from ctg_assets.simulator.identity import iso
 from ctg_assets.simulator.outline import Outline, outline
-from ctg_assets.simulator.protocol import Json, post_date, present, prose, protocol_section
-from ctg_assets.simulator.results import COHORTS, cohort, results_section
+from ctg_assets.simulator.sections.cohorts import COHORTS, cohort
+from ctg_assets.simulator.sections.parts import Json, post_date, present, prose
+from ctg_assets.simulator.sections.protocol import protocol_section
+from ctg_assets.simulator.sections.results import results_section
 from ctg_assets.simulator.vocabulary import enum
 
 # What a study of this status becomes when it moves on.

@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 
 from ctg_assets.model.fields import FieldNode, enum_values
-from ctg_assets.simulator import essie
 from ctg_assets.simulator.errors import ApiError
+from ctg_assets.simulator.essie import EssieError, parse
+from ctg_assets.simulator.expressions import And, Equals, Everything, Expression, Or, conjuncts
 from ctg_assets.simulator.naming import BASIC_SEARCH, resolve, values
 from ctg_assets.simulator.paging import DefaultOrder
+from ctg_assets.simulator.scales import SORTABLE_TYPES, is_date, measure_of
 from ctg_assets.simulator.source import StudySource
 
 LAST_UPDATE = "protocolSection.statusModule.lastUpdatePostDateStruct.date"
@@ -62,7 +64,7 @@ class SortKey:
 class Selection:
     """What a request selects: studies matching the expression, of these ids if given, in this order."""
 
-    expression: essie.Expression
+    expression: Expression
     nct_ids: frozenset[str] | None
     sort: tuple[SortKey, ...]
 
@@ -73,7 +75,7 @@ def selection(parameters: Mapping[str, str]) -> Selection:
     Query values that are only NCT ids select those studies and switch the filters off, as documented.
     Raises ApiError 400 for values that cannot be understood.
     """
-    parts: list[essie.Expression] = []
+    parts: list[Expression] = []
     wanted: list[frozenset[str]] = []
     for name, (area, label) in _QUERIES.items():
         text = parameters.get(name, "").strip()
@@ -90,16 +92,16 @@ def selection(parameters: Mapping[str, str]) -> Selection:
             wanted += filter_ids
             parts += filters
     return Selection(
-        essie.And(tuple(parts)) if parts else essie.Everything(),
+        And(tuple(parts)) if parts else Everything(),
         frozenset.intersection(*wanted) if wanted else None,
         _sort_keys(parameters.get("sort", "")),
     )
 
 
-def _parse(text: str, area: str, label: str) -> essie.Expression:
+def _parse(text: str, area: str, label: str) -> Expression:
     try:
-        return essie.parse(text, area)
-    except essie.EssieError as error:
+        return parse(text, area)
+    except EssieError as error:
         raise ApiError(400, f"Error parsing query in {label}: {error}") from error
 
 
@@ -117,8 +119,8 @@ def _filter_ids(parameters: Mapping[str, str], name: str) -> list[frozenset[str]
     return [frozenset(ids)] if ids else []
 
 
-def _filters(parameters: Mapping[str, str], prefix: str) -> list[essie.Expression]:
-    filters: list[essie.Expression] = []
+def _filters(parameters: Mapping[str, str], prefix: str) -> list[Expression]:
+    filters: list[Expression] = []
     if advanced := parameters.get(f"{prefix}.advanced", "").strip():
         filters.append(_parse(advanced, BASIC_SEARCH, "advanced filter"))
     if statuses := _listed(parameters.get(f"{prefix}.overallStatus", "")):
@@ -127,7 +129,7 @@ def _filters(parameters: Mapping[str, str], prefix: str) -> list[essie.Expressio
         for status in statuses:
             if status not in allowed:
                 raise ApiError(400, f"Invalid value in parameter `overallStatus`: `{status}`")
-        filters.append(essie.Or(tuple(essie.Equals(node, status) for status in statuses)))
+        filters.append(Or(tuple(Equals(node, status) for status in statuses)))
     return filters
 
 
@@ -147,9 +149,9 @@ def _sort_keys(text: str) -> tuple[SortKey, ...]:
         nodes = resolve(name)
         if len(nodes) != 1:
             raise ApiError(400, f"Unknown piece name of field path: {name}")
-        if nodes[0].base_type not in essie.SORTABLE_TYPES:
+        if nodes[0].base_type not in SORTABLE_TYPES:
             raise ApiError(400, f"Unsupported sort field type: {nodes[0].type}")
-        default = "desc" if essie.is_date(nodes[0]) else "asc"
+        default = "desc" if is_date(nodes[0]) else "asc"
         keys.append(SortKey(nodes[0], (direction or default) == "desc"))
     return tuple(keys)
 
@@ -187,13 +189,13 @@ class StudyIndex:
         found: Sequence[int] = (
             self._order if wanted.nct_ids is None else self._known(wanted.nct_ids)
         )
-        parts = essie.conjuncts(wanted.expression)
+        parts = conjuncts(wanted.expression)
         by_date = [part for part in parts if part.paths() == {LAST_UPDATE}]
-        others = [part for part in parts if part not in by_date and part != essie.Everything()]
+        others = [part for part in parts if part not in by_date and part != Everything()]
         if by_date:
-            found = self._posted(found, essie.And(tuple(by_date)))
+            found = self._posted(found, And(tuple(by_date)))
         if others:
-            rest = essie.And(tuple(others))
+            rest = And(tuple(others))
             found = [index for index in found if rest.matches(self._study(index))]
         return sorted(found, key=self._sort_key(wanted.sort)) if wanted.sort else found
 
@@ -206,7 +208,7 @@ class StudyIndex:
     def _dates(self) -> list[str]:
         return [self.source.last_update_post_date(index) for index in range(len(self.source))]
 
-    def _posted(self, candidates: Iterable[int], expression: essie.Expression) -> list[int]:
+    def _posted(self, candidates: Iterable[int], expression: Expression) -> list[int]:
         dates = self._dates
         check_results = {day: expression.matches(_posted_on(day)) for day in set(dates)}
         return [index for index in candidates if check_results[dates[index]]]
@@ -231,7 +233,7 @@ def _posted_on(day: str) -> object:
 
 
 def _rank(study: object, key: SortKey) -> tuple[float, float]:
-    measure = essie.measure_of(key.node)
+    measure = measure_of(key.node)
     found = [at for at in map(measure, values(study, key.node.path)) if at is not None]
     if not found:
         return (1, 0)

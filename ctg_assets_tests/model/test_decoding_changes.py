@@ -16,7 +16,8 @@ from ctg_assets.model.changes.field_changes import field_changes
 from ctg_assets.model.changes.typed_events import typed_events
 from ctg_assets.simulator import generate
 from ctg_assets.simulator.draws import Draw
-from ctg_assets.simulator.edits import Desk, edit_at_random
+from ctg_assets.simulator.edits.catalog import edit_at_random
+from ctg_assets.simulator.edits.desk import Desk
 from ctg_assets_tests.model.edits import edited
 from ctg_assets_tests.model.wild import wild_study
 

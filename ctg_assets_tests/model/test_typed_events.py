@@ -18,7 +18,8 @@ from ctg_assets.model.changes.partial_dates import days_moved, first_and_last_da
 from ctg_assets.model.changes.typed_events import EventType, TypedEvent, typed_events
 from ctg_assets.simulator import generate
 from ctg_assets.simulator.draws import Draw
-from ctg_assets.simulator.edits import EDITS, Desk
+from ctg_assets.simulator.edits.catalog import EDITS
+from ctg_assets.simulator.edits.desk import Desk
 from ctg_assets.simulator.identity import FIRST_DATA_DAY
 from ctg_assets_tests.model.edits import edited
 from ctg_assets_tests.model.wild import wild_study

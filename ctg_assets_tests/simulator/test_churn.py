@@ -12,15 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctg_assets.model.identity import identify
-from ctg_assets.simulator.churn import (
-    TAKEN_BACK,
-    Act,
-    Churn,
-    ChurnError,
-    ChurnRates,
-    Round,
-    first_timestamp,
-)
+from ctg_assets.simulator.churn import Churn, Round, first_timestamp
+from ctg_assets.simulator.churn_acts import TAKEN_BACK, Act, ChurnError, ChurnRates
 from ctg_assets.simulator.churn_log import (
     ActKind,
     ActRecord,

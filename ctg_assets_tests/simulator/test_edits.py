@@ -12,14 +12,9 @@ from hypothesis import strategies as st
 
 from ctg_assets.simulator import identity
 from ctg_assets.simulator.draws import Draw
-from ctg_assets.simulator.edits import (
-    EDITS,
-    Desk,
-    EditError,
-    edit_at_random,
-    edit_by_name,
-    post_update,
-)
+from ctg_assets.simulator.edits.catalog import EDITS, EditError, edit_at_random, edit_by_name
+from ctg_assets.simulator.edits.desk import Desk
+from ctg_assets.simulator.edits.posting import post_update
 from ctg_assets.simulator.generate import study
 from ctg_assets_tests.simulator import in_memory
 
