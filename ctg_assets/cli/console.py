@@ -26,7 +26,7 @@ from rich.text import Text
 
 from ctg_assets.extract.extractions import ExtractionPlan
 from ctg_assets.feed.service import SinkStatus
-from ctg_assets.history.store import HistoryEntry, UndoRecord
+from ctg_assets.history.entries import HistoryEntry, UndoRecord
 from ctg_assets.history.undo import Consequences
 from ctg_assets.lake import Lake
 from ctg_assets.printable import printable, printable_lines

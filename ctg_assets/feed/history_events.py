@@ -12,7 +12,8 @@ import polars as pl
 
 from ctg_assets.feed.errors import SourceError
 from ctg_assets.feed.events import UNDONE, ChangeEvent, TypedEvent, UndoneChange
-from ctg_assets.history.store import ChangeKind, HistoryEntry, HistoryStore, UndoRecord
+from ctg_assets.history.entries import ChangeKind, HistoryEntry, UndoRecord
+from ctg_assets.history.store import HistoryStore
 from ctg_assets.model.changes.typed_events import EventType
 from ctg_assets.storage.files import StorageError
 

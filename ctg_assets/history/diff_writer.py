@@ -10,15 +10,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ctg_assets.history.store import (
+from ctg_assets.history.contents import SCATTERED_AT_A_TIME, Contents
+from ctg_assets.history.schemas import (
     FIELD_CHANGES_FILE,
     FIELD_CHANGES_SCHEMA,
-    SCATTERED_AT_A_TIME,
     TYPED_EVENTS_FILE,
     TYPED_EVENTS_SCHEMA,
-    Contents,
-    HistoryStore,
 )
+from ctg_assets.history.store import HistoryStore
 from ctg_assets.model.changes.decoding import decode_differing
 from ctg_assets.model.changes.field_changes import FieldChange, field_changes
 from ctg_assets.model.changes.typed_events import TypedEvent, typed_events

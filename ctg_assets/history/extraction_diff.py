@@ -11,7 +11,8 @@ import polars as pl
 
 from ctg_assets.extract import credible_times
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
-from ctg_assets.history.store import PERIODS_SCHEMA, ChangeKind
+from ctg_assets.history.entries import ChangeKind
+from ctg_assets.history.schemas import PERIODS_SCHEMA
 from ctg_assets.history.timeline import (
     SHORTEST,
     Absence,

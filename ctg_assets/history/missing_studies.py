@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import msgspec
 
 from ctg_assets.extract.crawl import IDS_PER_REQUEST
+from ctg_assets.history.entries import ChangeKind
 from ctg_assets.history.extraction_diff import MissingReason
 from ctg_assets.history.recording import ExplainMissing
-from ctg_assets.history.store import ChangeKind
 from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.registry.client import PageRequest, RegistryClient
 from ctg_assets.registry.configured import open_registry

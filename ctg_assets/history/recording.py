@@ -26,9 +26,10 @@ from ctg_assets.extract.extractions import (
 )
 from ctg_assets.extract.shards import ShardStore
 from ctg_assets.history.diff_writer import write_differences
+from ctg_assets.history.entries import ChangeKind, HistoryEntry
 from ctg_assets.history.extraction_diff import ExtractionDiff, MissingReason, fate_in
 from ctg_assets.history.period_index import seen_rows
-from ctg_assets.history.store import (
+from ctg_assets.history.schemas import (
     CHANGES_FILE,
     CHANGES_SCHEMA,
     CONTENTS_SCHEMA,
@@ -40,10 +41,8 @@ from ctg_assets.history.store import (
     TOUCHED_FILE,
     TOUCHED_PERIODS_FILE,
     WANTED_FILE,
-    ChangeKind,
-    HistoryEntry,
-    HistoryStore,
 )
+from ctg_assets.history.store import HistoryStore
 from ctg_assets.history.timeline import Absence
 from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.storage.files import Storage

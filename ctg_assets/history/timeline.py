@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from ctg_assets.history.store import ChangeKind
+from ctg_assets.history.entries import ChangeKind
 
 SHORTEST = timedelta(microseconds=1)
 """Times are kept to the microsecond; two contents of one study cannot be observed at the same time."""

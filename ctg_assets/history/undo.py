@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionStore
+from ctg_assets.history.entries import ChangeKind, HistoryEntry, UndoRecord
 from ctg_assets.history.extraction_diff import ExtractionDiff, MissingReason
 from ctg_assets.history.period_index import index_after, seen_again
 from ctg_assets.history.recording import (
@@ -35,15 +36,8 @@ from ctg_assets.history.recording import (
     write_entry_files,
     write_fates,
 )
-from ctg_assets.history.store import (
-    CONTENTS_SCHEMA,
-    PERIODS_SCHEMA,
-    ChangeKind,
-    HistoryEntry,
-    HistoryStore,
-    IndexLostError,
-    UndoRecord,
-)
+from ctg_assets.history.schemas import CONTENTS_SCHEMA, PERIODS_SCHEMA
+from ctg_assets.history.store import HistoryStore, IndexLostError
 from ctg_assets.storage.files import Storage
 
 # Contents copied at a time; most are 16 kB.

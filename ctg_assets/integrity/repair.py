@@ -22,15 +22,10 @@ from ctg_assets.extract.extractions import (
 )
 from ctg_assets.extract.shards import ShardStore, first_missing_page
 from ctg_assets.history.diff_writer import write_differences
-from ctg_assets.history.store import (
-    CONTENTS_FILE,
-    CONTENTS_SCHEMA,
-    TOUCHED_FILE,
-    WANTED_FILE,
-    HistoryEntry,
-    HistoryStore,
-    history_path,
-)
+from ctg_assets.history.entries import HistoryEntry
+from ctg_assets.history.entry_files import history_path
+from ctg_assets.history.schemas import CONTENTS_FILE, CONTENTS_SCHEMA, TOUCHED_FILE, WANTED_FILE
+from ctg_assets.history.store import HistoryStore
 from ctg_assets.model.identity import identify
 from ctg_assets.model.nct_ids import UNIDENTIFIED, is_nct_id
 from ctg_assets.snapshot.store import SnapshotStore, snapshot_path

@@ -9,7 +9,9 @@ import polars as pl
 
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState, ExtractionStore
 from ctg_assets.extract.shards import ShardStore
-from ctg_assets.history.store import (
+from ctg_assets.history.entries import HistoryEntry, UndoRecord
+from ctg_assets.history.entry_files import history_path
+from ctg_assets.history.schemas import (
     CHANGES_FILE,
     CONTENTS_FILE,
     FIELD_CHANGES_FILE,
@@ -17,11 +19,8 @@ from ctg_assets.history.store import (
     TOUCHED_FILE,
     TYPED_EVENTS_FILE,
     WANTED_FILE,
-    HistoryEntry,
-    HistoryStore,
-    UndoRecord,
-    history_path,
 )
+from ctg_assets.history.store import HistoryStore
 from ctg_assets.snapshot.store import (
     EXTRAS_FILE,
     QUARANTINE_FILE,

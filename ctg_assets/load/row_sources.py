@@ -8,12 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from ctg_assets.history.store import (
-    CHANGES_FILE,
-    FIELD_CHANGES_FILE,
-    TYPED_EVENTS_FILE,
-    HistoryEntry,
-)
+from ctg_assets.history.entries import HistoryEntry
+from ctg_assets.history.schemas import CHANGES_FILE, FIELD_CHANGES_FILE, TYPED_EVENTS_FILE
 from ctg_assets.lake import Lake
 from ctg_assets.load.delta import RowBatch
 from ctg_assets.model.dependencies import row_digests

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pyarrow as pa
 
-from ctg_assets.history.store import HistoryEntry
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake
 from ctg_assets.load.as_of import current_at
 from ctg_assets.load.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes

@@ -8,9 +8,9 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.missing_studies import explain_missing
 from ctg_assets.history.recording import IncompleteExtractionError, Recorder
-from ctg_assets.history.store import HistoryEntry
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS, page_shards

@@ -8,8 +8,8 @@ import polars as pl
 
 from ctg_assets.extract.credible_times import spelled, why_impossible
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import Disappearance, Recorder
-from ctg_assets.history.store import HistoryEntry
 from ctg_assets.lake import Lake
 from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings

@@ -9,7 +9,7 @@ from enum import StrEnum
 from ctg_assets.extract.crawl import MOST_PAGES
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
 from ctg_assets.extract.shards import first_missing_page
-from ctg_assets.history.store import HistoryEntry
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake
 from ctg_assets.refresh.checks import recording_check_results, snapshot_check_results
 from ctg_assets.refresh.desired_state import WarehouseState

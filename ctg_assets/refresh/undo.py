@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ctg_assets.history.store import UndoRecord
+from ctg_assets.history.entries import UndoRecord
 from ctg_assets.history.undo import Author, Consequences, Scope, Undoer
 from ctg_assets.lake import Lake
 from ctg_assets.load.emptying import emptied

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.extract.extractions import is_import
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import ExplainMissing, Recorder
-from ctg_assets.history.store import HistoryEntry, HistoryStore
+from ctg_assets.history.store import HistoryStore
 from ctg_assets.model import json_text
 from ctg_assets.model.identity import identify, may_be_odd
 from ctg_assets.model.json_text import FOUND, why_refused

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator
 import polars as pl
 import pyarrow as pa
 
-from ctg_assets.history.store import SCATTERED_AT_A_TIME, Contents, HistoryStore
+from ctg_assets.history.contents import SCATTERED_AT_A_TIME, Contents
+from ctg_assets.history.store import HistoryStore
 from ctg_assets.snapshot.compaction import WANTED_COLUMNS, type_contents
 from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore, snapshot_schema
 from ctg_assets.storage.prefetch import Prefetch

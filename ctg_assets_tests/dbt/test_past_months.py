@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
 from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp
-from ctg_assets.history.store import HistoryEntry
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts.months import RebuiltMonth, observed_months, rebuild_months

@@ -11,8 +11,9 @@ from typing import Any
 import polars as pl
 
 from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import ExplainMissing, Recorder
-from ctg_assets.history.store import HistoryEntry, HistoryStore
+from ctg_assets.history.store import HistoryStore
 from ctg_assets.model.identity import identify
 from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import extraction

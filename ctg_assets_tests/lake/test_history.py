@@ -12,16 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctg_assets.history import store as history
-from ctg_assets.history.store import (
+from ctg_assets.history.schemas import (
     CHANGES_FILE,
     FIELD_CHANGES_FILE,
     FIELD_CHANGES_SCHEMA,
     PERIODS_SCHEMA,
     TYPED_EVENTS_FILE,
     TYPED_EVENTS_SCHEMA,
-    HistoryStore,
-    IndexLostError,
 )
+from ctg_assets.history.store import HistoryStore, IndexLostError
 from ctg_assets.storage.files import Storage, StorageError
 from ctg_assets_tests.lake.helpers import memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, hash_of

@@ -19,9 +19,10 @@ from polars.testing import assert_frame_equal
 from ctg_assets.extract import external_sort as sorted_rows
 from ctg_assets.extract.extractions import ExtractionMode
 from ctg_assets.history import diff_writer as differences
+from ctg_assets.history.entries import ChangeKind
 from ctg_assets.history.extraction_diff import MissingReason
 from ctg_assets.history.recording import Disappearance, IncompleteExtractionError
-from ctg_assets.history.store import CHANGES_SCHEMA, ChangeKind
+from ctg_assets.history.schemas import CHANGES_SCHEMA
 from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import kill_at_signal, memory_storage, study
 from ctg_assets_tests.lake.histories import Chronicler, Row, hash_of, on

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.history.store import ChangeKind
+from ctg_assets.history.entries import ChangeKind
 from ctg_assets.history.timeline import (
     Absence,
     Content,

@@ -11,8 +11,8 @@ import polars as pl
 from hypothesis import strategies as st
 
 from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.history.entries import ChangeKind, HistoryEntry
 from ctg_assets.history.extraction_diff import MissingReason
-from ctg_assets.history.store import ChangeKind, HistoryEntry
 from ctg_assets.history.undo import Author, Undoer
 from ctg_assets.storage.files import Storage
 from ctg_assets_tests.lake.helpers import study

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from ctg_assets.extract.extractions import ExtractionMode
-from ctg_assets.history.store import HistoryEntry
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.simulator.churn import Round
 from ctg_assets.simulator.churn_log import ActKind, ActRecord, hashes_after
 from ctg_assets.simulator.query import StudyIndex

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ctg_assets.history.store import HistoryEntry
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.load.staging import load_staging

@@ -34,8 +34,8 @@ from ctg_assets.extract.extractions import (
     parse_data_timestamp,
 )
 from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import Recorder
-from ctg_assets.history.store import HistoryEntry
 from ctg_assets.lake import open_lake
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.refresh import planner as next_step_module

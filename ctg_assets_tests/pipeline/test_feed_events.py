@@ -12,7 +12,7 @@ from ctg_assets.feed.errors import SourceError
 from ctg_assets.feed.events import ChangeEvent, Message
 from ctg_assets.feed.history_events import HistoryEvents, about_study
 from ctg_assets.history.recording import Recorder
-from ctg_assets.history.store import CHANGES_FILE
+from ctg_assets.history.schemas import CHANGES_FILE
 from ctg_assets.lake import Lake
 from ctg_assets.settings import Settings
 from ctg_assets_tests.lake.helpers import extraction, json_values

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp
-from ctg_assets.history.store import HistoryEntry
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.refresh.mode_policy import Choice, choose, choose_again
 from ctg_assets.settings import RefreshMode, Settings, load_settings
 

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from ctg_assets.extract.import_file import import_file
-from ctg_assets.history.store import HistoryEntry
+from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.as_of import load_as_of
 from ctg_assets.load.staging import load_staging
