@@ -12,37 +12,25 @@ import polars as pl
 from ctg_assets.extract import credible_times
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
 from ctg_assets.history.entries import ChangeKind
-from ctg_assets.history.schemas import PERIODS_SCHEMA
 from ctg_assets.history.timeline import (
     SHORTEST,
     Absence,
-    Content,
     Period,
     Transition,
     insert_observation,
     lasting,
 )
-from ctg_assets.model.nct_ids import are_nct_ids, is_nct_id
-
-_PERIODS: pl.Schema = pl.DataFrame(PERIODS_SCHEMA.empty_table()).schema
-
-_TRANSITIONS = pl.Schema(
-    {
-        "nct_id": pl.String(),
-        "kind": pl.String(),
-        "observed_at": pl.Datetime("us", "UTC"),
-        "old_content_hash": pl.String(),
-        "old_contents_entry": pl.Int32(),
-        "old_date": pl.Date(),
-        "new_content_hash": pl.String(),
-        "new_contents_entry": pl.Int32(),
-        "new_date": pl.Date(),
-        "merged_into": pl.String(),
-        "is_backfill": pl.Boolean(),
-    }
+from ctg_assets.history.timeline_rows import (
+    CONTENT,
+    PERIODS,
+    TRANSITIONS,
+    content_of,
+    period_rows,
+    periods_by_study,
+    shown,
+    transition_rows,
 )
-
-_CONTENT = ["content_hash", "last_update_post_date", "json_bytes", "extraction_id", "page"]
+from ctg_assets.model.nct_ids import are_nct_ids, is_nct_id
 
 
 @dataclass(frozen=True)
@@ -138,11 +126,11 @@ class ExtractionDiff:
             extraction_id=pl.lit(self.plan.extraction_id),
             contents_entry=pl.lit(self.sequence, pl.Int32),
         )
-        self.new_contents = written.select("nct_id", *_CONTENT, "contents_entry")
+        self.new_contents = written.select("nct_id", *CONTENT, "contents_entry")
 
     def observe(self) -> None:
         """Bring what was seen into the periods."""
-        known = self.periods.select("nct_id", *_CONTENT, "contents_entry").unique(
+        known = self.periods.select("nct_id", *CONTENT, "contents_entry").unique(
             ["nct_id", "content_hash"], keep="first", maintain_order=True
         )
         observed = self.seen.select(
@@ -181,7 +169,7 @@ class ExtractionDiff:
         observed = observed.with_columns(is_late=is_late)
         self._observe_now(observed.filter(~pl.col("is_late")))
         if observed["is_late"].any():
-            self._slot_in(observed.filter("is_late"))
+            self._insert_late(observed.filter("is_late"))
 
     def _placed(self, observed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         """What was seen, with `newer`: how many newer contents of its study were seen at the same time.
@@ -202,7 +190,7 @@ class ExtractionDiff:
         return placed.filter((pl.col("newer") == 0) | said.is_null())
 
     def _observe_now(self, observed: pl.DataFrame) -> None:
-        """ExtractionDiff later than all that is known of their studies, or of what is known to be so."""
+        """Bring in observations later than all that is known of their studies, or of what is known to be so."""
         at = pl.lit(self.observed_at).cast(pl.Datetime("us", "UTC"))
         is_new = pl.col("old_content_hash").is_null()
         is_back = pl.col("last_to").is_not_null()
@@ -253,21 +241,11 @@ class ExtractionDiff:
             )
         )
 
-    def _slot_in(self, observed: pl.DataFrame) -> None:
-        """ExtractionDiff of times about which something is known already, one by one."""
+    def _insert_late(self, observed: pl.DataFrame) -> None:
+        """Bring in observations of times about which something is known already, one by one."""
         ids = observed["nct_id"].unique()
-        of_study: dict[str, list[Period]] = {nct_id: [] for nct_id in ids.to_list()}
         known = self.periods.filter(pl.col("nct_id").is_in(ids.implode()))
-        for row in known.sort("nct_id", "valid_from").iter_rows(named=True):
-            of_study[row["nct_id"]].append(
-                Period(
-                    _content(row),
-                    row["valid_from"],
-                    row["valid_to"],
-                    row["ended_by"],
-                    row["last_observed_at"],
-                )
-            )
+        of_study = periods_by_study(ids.to_list(), known)
         before = {nct_id: list(periods) for nct_id, periods in of_study.items()}
         noted: dict[str, list[Transition]] = {nct_id: [] for nct_id in of_study}
         absences = [absence for absence, _ in self.absences]
@@ -283,7 +261,7 @@ class ExtractionDiff:
             at = self._observed_time(row["seen_date"]) - row["newer"] * SHORTEST
             of_study[nct_id], transitions = insert_observation(
                 of_study[nct_id],
-                _content(row),
+                content_of(row),
                 at,
                 self.walks,
                 absences if is_nct_id(nct_id) else of_contents,
@@ -292,24 +270,9 @@ class ExtractionDiff:
         changed = [
             nct_id
             for nct_id, periods in of_study.items()
-            if [_display(p) for p in periods] != [_display(p) for p in before[nct_id]]
+            if [shown(p) for p in periods] != [shown(p) for p in before[nct_id]]
         ]
-        rows = [
-            {
-                "nct_id": nct_id,
-                **_content_columns(period.content),
-                "valid_from": period.valid_from,
-                "valid_to": period.valid_to,
-                "ended_by": period.ended_by,
-                "last_observed_at": period.last_observed_at,
-            }
-            for nct_id, periods in of_study.items()
-            for period in periods
-        ]
-        frame = pl.DataFrame(
-            rows, schema={name: _PERIODS[name] for name in _PERIODS if name != "version_number"}
-        )
-        self._add_periods(frame, without=ids.to_list())
+        self._add_periods(period_rows(of_study), without=ids.to_list())
         self._touched.append(pl.Series("nct_id", changed, pl.String))
         left = [
             (nct_id, transition)
@@ -317,7 +280,7 @@ class ExtractionDiff:
             for transition in lasting(noted[nct_id], periods)
         ]
         known_until = {nct_id: self._known_until(periods) for nct_id, periods in before.items()}
-        self._note(_transition_rows(left, known_until))
+        self._note(transition_rows(left, known_until))
 
     def _observed_time(self, last_update: Any) -> datetime:
         if self.plan.dated_by_studies and last_update is not None:
@@ -351,7 +314,7 @@ class ExtractionDiff:
         ids = added["nct_id"].unique()
         concerned = pl.col("nct_id").is_in(ids.implode())
         added = added.with_columns(version_number=pl.lit(0, pl.Int32)).select(
-            pl.col(name).cast(dtype) for name, dtype in _PERIODS.items()
+            pl.col(name).cast(dtype) for name, dtype in PERIODS.items()
         )
         changed = pl.concat([kept.filter(concerned), added])
         first = pl.col("valid_from").min().over("nct_id", "content_hash")
@@ -396,13 +359,13 @@ class ExtractionDiff:
 
     def _note(self, transitions: pl.DataFrame) -> None:
         if transitions.height:
-            found = transitions.select(pl.col(name).cast(t) for name, t in _TRANSITIONS.items())
+            found = transitions.select(pl.col(name).cast(t) for name, t in TRANSITIONS.items())
             self._transitions.append(found)
             self._touched.append(found["nct_id"])
 
     def numbered_changes(self, first_seq: int, recorded_at: datetime) -> pl.DataFrame:
         """All changes, numbered by study and time, with the numbers of their versions."""
-        found = pl.concat([pl.DataFrame(schema=_TRANSITIONS), *self._transitions])
+        found = pl.concat([pl.DataFrame(schema=TRANSITIONS), *self._transitions])
         found = found.sort("nct_id", "observed_at", maintain_order=True)
         versions = self.periods.select("nct_id", "content_hash", "version_number").unique()
         for side in ("old", "new"):
@@ -419,44 +382,3 @@ class ExtractionDiff:
             extraction_id=pl.lit(self.plan.extraction_id),
             is_silent=is_update & pl.col("old_date").eq_missing(pl.col("new_date")),
         )
-
-
-def _content(row: Mapping[str, Any]) -> Content:
-    return Content(**{name: row[name] for name in (*_CONTENT, "contents_entry")})
-
-
-def _content_columns(content: Content) -> dict[str, Any]:
-    return {name: getattr(content, name) for name in (*_CONTENT, "contents_entry")}
-
-
-def _display(period: Period) -> tuple[Any, ...]:
-    """What readers see of a period: of a current one not when it was last observed."""
-    return (
-        period.content.content_hash,
-        period.valid_from,
-        period.valid_to,
-        period.ended_by,
-        None if period.valid_to is None else period.last_observed_at,
-    )
-
-
-def _transition_rows(
-    noted: Sequence[tuple[str, Transition]], known_until: Mapping[str, datetime]
-) -> pl.DataFrame:
-    rows = [
-        {
-            "nct_id": nct_id,
-            "kind": str(each.kind),
-            "observed_at": each.observed_at,
-            "old_content_hash": each.old.content_hash if each.old else None,
-            "old_contents_entry": each.old.contents_entry if each.old else None,
-            "old_date": each.old.last_update_post_date if each.old else None,
-            "new_content_hash": each.new.content_hash if each.new else None,
-            "new_contents_entry": each.new.contents_entry if each.new else None,
-            "new_date": each.new.last_update_post_date if each.new else None,
-            "merged_into": None,
-            "is_backfill": each.observed_at <= known_until[nct_id],
-        }
-        for nct_id, each in noted
-    ]
-    return pl.DataFrame(rows, schema=_TRANSITIONS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ctg_assets.history.entries import UndoRecord
-from ctg_assets.history.undo import Author, Consequences, Scope, Undoer
+from ctg_assets.history.replay import Scope
+from ctg_assets.history.undo import Author, Consequences, Undoer
 from ctg_assets.lake import Lake
 from ctg_assets.load.emptying import emptied
 from ctg_assets.postgres.server import open_postgres
