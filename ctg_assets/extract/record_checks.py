@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ctg_assets.extract.bulk_file import BulkFileError, Record
+from ctg_assets.extract.json_objects import BulkFileError
+from ctg_assets.extract.record_stream import Record
 
 _STUDY = "protocolSection"
 _EXPECTED = 'expected a study of the registry\'s API version 2, {"protocolSection": {"identificationModule": …'

@@ -20,8 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.extract import bulk_file
-from ctg_assets.extract.bulk_file import BulkFileError, LeftOut, read_records, read_studies
+from ctg_assets.extract import bulk_file, json_objects
+from ctg_assets.extract.bulk_file import LeftOut, read_records, read_studies
+from ctg_assets.extract.json_objects import BulkFileError
 from ctg_assets_tests.lake.helpers import json_values
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.soak import times
@@ -94,7 +95,7 @@ def read(content: bytes, block_bytes: int | None = None) -> list[bytes]:
     """The studies of a file of this content, read in blocks of this size."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         if block_bytes is not None:
-            patch.setattr(bulk_file, "_BLOCK_BYTES", block_bytes)
+            patch.setattr(json_objects, "_BLOCK_BYTES", block_bytes)
         path = Path(folder) / "studies of ünknown kind"
         path.write_bytes(content)
         return list(read_studies(path))
@@ -159,7 +160,7 @@ def test_a_study_longer_than_a_block() -> None:
 
 def test_files_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first studies are there before the rest of the file has been read."""
-    monkeypatch.setattr(bulk_file, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(json_objects, "_BLOCK_BYTES", 64)
     path = tmp_path / "x.json"
     path.write_bytes(b"[" + (A + b",") * 1000 + b"here it breaks")
     studies = read_studies(path)
@@ -532,7 +533,7 @@ def test_a_cut_file_names_the_study_and_the_line() -> None:
 
 def test_an_object_that_never_ends_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by the largest object that is believed in."""
-    monkeypatch.setattr(bulk_file, "_LARGEST_OBJECT", 100)
+    monkeypatch.setattr(json_objects, "_LARGEST_OBJECT", 100)
     with pytest.raises(BulkFileError, match="line 1 is not closed after 100 bytes"):
         read(b'{"a":[' + A * 100, 16)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ctg_assets.extract import bulk_file
-from ctg_assets.extract.bulk_file import BulkFileError
+from ctg_assets.extract import json_objects
 from ctg_assets.extract.crawl import Crawler
 from ctg_assets.extract.credible_times import ImpossibleTimeError
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
 from ctg_assets.extract.import_file import import_file
+from ctg_assets.extract.json_objects import BulkFileError
 from ctg_assets.extract.shards import ShardInfo
 from ctg_assets.history.recording import Recorder
 from ctg_assets.lake import Lake
@@ -275,7 +275,7 @@ def test_a_wrong_file_is_refused_early(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a large file in which no study comes first, only the beginning is read."""
-    monkeypatch.setattr(bulk_file, "_BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(json_objects, "_BLOCK_BYTES", 1 << 16)
     content = b"\n".join(_strangers("a wrapped study", 150)) + b"\nnever read"
     with pytest.raises(BulkFileError, match="of 100 records read, none is a study"):
         import_file(lake, _file(tmp_path, content), page_size=7)
