@@ -29,8 +29,8 @@ from ctg_assets.model import json_text
 from ctg_assets.model.identity import identify, may_be_odd
 from ctg_assets.model.json_text import FOUND, why_refused
 from ctg_assets.model.nct_ids import EXPECTED, are_nct_ids, is_nct_id
-from ctg_assets.snapshot import parsing
-from ctg_assets.snapshot.parsing import Extra, parse_studies
+from ctg_assets.snapshot import misfits, parsing, unmodelled
+from ctg_assets.snapshot.parsing import parse_studies
 from ctg_assets.snapshot.store import (
     EXTRAS_FILE,
     EXTRAS_SCHEMA,
@@ -45,9 +45,13 @@ from ctg_assets.snapshot.store import (
     snapshot_path,
     snapshot_schema,
 )
+from ctg_assets.snapshot.unmodelled import Extra
 from ctg_assets.storage.files import Storage
 from ctg_assets.storage.prefetch import Prefetch
 from ctg_assets.storage.sealed_parquet import sealed_writer
+
+TYPING_CODE = (parsing, misfits, unmodelled, json_text)
+"""The modules by which studies are typed."""
 
 # Flattening takes some row groups at a time; one is about 70 MB of Arrow at the registry's average size.
 ROW_GROUP_ROWS = 4000
@@ -400,7 +404,7 @@ def model_fingerprint() -> str:
     So all parts of a snapshot are typed alike, and a content that is typed once more is as it was.
     """
     spelled = f"{snapshot_schema().to_string()}\n{EXTRAS_SCHEMA.to_string()}\n"
-    code = [Path(str(module.__file__)).read_bytes() for module in (parsing, json_text)]
+    code = [Path(str(module.__file__)).read_bytes() for module in TYPING_CODE]
     return hashlib.sha256(b"".join([spelled.encode(), *code])).hexdigest()
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
@@ -24,7 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from ctg_assets.model.fields import study_arrow_schema
-from ctg_assets.model.json_text import FOUND, IN_ITEMS, Path, excerpt, leaves, spelled, why_refused
+from ctg_assets.model.json_text import IN_ITEMS, Path, leaves, why_refused
+from ctg_assets.snapshot.misfits import EXACT_JSON, misfit_of, whole_number
+from ctg_assets.snapshot.unmodelled import Extra, extras_of, unknown_in_json, unknown_in_type
 
 _BLOCK_BYTES = 8 << 20
 
@@ -35,50 +35,12 @@ _ROW_NUMBER = re.compile(r"( in row \d+)$|^JSON parse error: ")
 _COLUMN = re.compile(r"^Column\((/[^)]*)\) ")
 
 
-def _exact(text: str) -> Decimal:
-    """A number as spelled; one whose exponent is beyond all bounds is none."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return Decimal("nan")
-
-
-# As spelled: a float holds whole numbers up to 2^53 only.
-_EXACT = msgspec.json.Decoder(float_hook=_exact)
-_SPELL = msgspec.json.Encoder(decimal_format="number")
-
-_LEAST, _MOST = -(2**63), 2**63 - 1
-_MOST_DIGITS = 18  # after the first
-
-# Beyond so many unknown fields looking for their names in a study takes longer than decoding it.
-_MOST_NAMES_SOUGHT = 50
-
-# One level of a document, with the text of what lies below.
-_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
-_ITEMS = msgspec.json.Decoder(list[msgspec.Raw] | None)
-
-
 @dataclass(frozen=True)
 class Rejection:
     """A study that cannot be typed: its index in the batch, and why."""
 
     index: int
     reason: str
-
-
-@dataclass(frozen=True)
-class Extra:
-    """A value that a study has outside the data model.
-
-    `index` is the study's in the batch; `path` the field's in the registry's spelling (`[]` after
-    lists); `positions` those of the items it lies in, from 1, outermost first; `json` the value's JSON
-    as sent.
-    """
-
-    index: int
-    path: str
-    positions: tuple[int, ...]
-    json: bytes
 
 
 @dataclass(frozen=True)
@@ -158,14 +120,14 @@ def _parse_batch(studies: list[bytes], *, identified: bool) -> ParsedStudies:
     schema = study_arrow_schema()
     if inferred is None:
         typed = _read(lines, "ignore")
-        unknown = {path for line in lines for path in _unknown_in_json(msgspec.json.decode(line))}
+        unknown = {path for line in lines for path in unknown_in_json(msgspec.json.decode(line))}
     else:
         # Casting a struct leaves out the fields that the target has not, and copies nothing.
         typed = inferred.select(schema.names).cast(schema)
         unknown = set(
-            _unknown_in_type(pa.struct(list(inferred.schema)), pa.struct(list(schema)), ())
+            unknown_in_type(pa.struct(list(inferred.schema)), pa.struct(list(schema)), ())
         )
-    extras = [replace(extra, index=sound[extra.index]) for extra in _extras(lines, unknown)]
+    extras = [replace(extra, index=sound[extra.index]) for extra in extras_of(lines, unknown)]
     return ParsedStudies(typed, sound, rejections, extras)
 
 
@@ -229,19 +191,11 @@ def _spelled_anew(line: bytes) -> bytes:
     kept, position = [], 0
     for leaf in leaves(line):
         if leaf.raw[:1] != b'"' and types.get(leaf.path) == pa.int64():
-            number = _whole_number(_EXACT.decode(leaf.raw))
+            number = whole_number(EXACT_JSON.decode(leaf.raw))
             if number is not None:
                 kept += [line[position : leaf.start], b"%d" % number]
                 position = leaf.end
     return b"".join([*kept, line[position:]])
-
-
-def _whole_number(value: Any) -> int | None:
-    """The 64-bit integer that a decoded value is, if it is one."""
-    if isinstance(value, Decimal) and (value.is_zero() or value.adjusted() <= _MOST_DIGITS):
-        value = int(value) if value == value.to_integral_value() else None
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_whole and _LEAST <= value <= _MOST else None
 
 
 def _find_mistyped(lines: list[bytes]) -> Iterator[tuple[int, str]]:
@@ -253,7 +207,7 @@ def _find_mistyped(lines: list[bytes]) -> Iterator[tuple[int, str]]:
             decode(line)
         except msgspec.ValidationError:
             if reason := _why_mistyped([line]):
-                yield index, _misfit(line) or reason
+                yield index, misfit_of(line) or reason
                 continue
         trusted.append(index)
     # The two parsers may differ in what they take for a number: log2(n) readings for each such line.
@@ -262,7 +216,7 @@ def _find_mistyped(lines: list[bytes]) -> Iterator[tuple[int, str]]:
         part = pending.pop()
         reason = _why_mistyped([lines[index] for index in part])
         if reason and len(part) == 1:
-            yield part[0], _misfit(lines[part[0]]) or reason
+            yield part[0], misfit_of(lines[part[0]]) or reason
         elif reason:
             middle = len(part) // 2
             pending += [part[middle:], part[:middle]]
@@ -282,53 +236,6 @@ def _why_mistyped(lines: list[bytes]) -> str | None:
 def _dotted(path: str) -> str:
     """A path as Arrow spells it, in the registry's spelling."""
     return path.replace("/[]", "[]").removeprefix("/").replace("/", ".")
-
-
-def _misfit(line: bytes) -> str | None:
-    """In which field a sound study does not fit the field tree, what belongs there, what is there."""
-    study = _EXACT.decode(line)
-    for path, expected, found in _misfits(study, pa.struct(list(study_arrow_schema())), ()):
-        return f"{spelled(path)}: expected {expected}{FOUND}{excerpt(_SPELL.encode(found))}"
-    return None
-
-
-def _misfits(value: Any, kind: pa.DataType, path: Path) -> Iterator[tuple[Path, str, Any]]:
-    if value is None:
-        return
-    if pa.types.is_list(kind):
-        if isinstance(value, list):
-            for item in value:
-                yield from _misfits(item, kind.value_type, (*path, IN_ITEMS))
-        else:
-            yield path, "a list", value
-    elif pa.types.is_struct(kind):
-        if isinstance(value, dict):
-            for each in kind:
-                yield from _misfits(value.get(each.name), each.type, (*path, each.name))
-        else:
-            yield path, "an object", value
-    elif not _FITS[kind](value):
-        yield path, _EXPECTED[kind], value
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        return False
-    return Decimal(value).is_finite() and abs(Decimal(value)) <= Decimal(sys.float_info.max)
-
-
-_FITS: Mapping[pa.DataType, Callable[[Any], bool]] = {
-    pa.string(): lambda value: isinstance(value, str),
-    pa.bool_(): lambda value: isinstance(value, bool),
-    pa.int64(): lambda value: _whole_number(value) is not None,
-    pa.float64(): _is_number,
-}
-_EXPECTED = {
-    pa.string(): "text",
-    pa.bool_(): "true or false",
-    pa.int64(): f"a whole number from {_LEAST} to {_MOST}",
-    pa.float64(): "a number of double precision",
-}
 
 
 @cache
@@ -364,89 +271,3 @@ def _read(lines: Sequence[bytes], unexpected_field_behavior: str) -> pa.Table:
             unexpected_field_behavior=unexpected_field_behavior,
         ),
     )
-
-
-def _unknown_in_type(found: pa.DataType, known: pa.DataType, path: Path) -> Iterator[Path]:
-    """The paths of fields that a type has and the known one has not."""
-    if pa.types.is_list(found):
-        yield from _unknown_in_type(found.value_type, known.value_type, (*path, IN_ITEMS))
-    elif pa.types.is_struct(found):
-        for each in found:
-            position = known.get_field_index(each.name)
-            if position < 0:
-                yield (*path, each.name)
-            else:
-                yield from _unknown_in_type(
-                    each.type, known.field(position).type, (*path, each.name)
-                )
-
-
-def _unknown_in_json(study: dict[str, Any]) -> Iterator[Path]:
-    """The paths of fields that a study has and the model has not."""
-    pending: list[tuple[Any, pa.DataType | pa.Schema, Path]] = [(study, study_arrow_schema(), ())]
-    while pending:
-        value, known, path = pending.pop()
-        if isinstance(value, list):
-            pending += [(item, known.value_type, (*path, IN_ITEMS)) for item in value]
-        elif isinstance(value, dict):
-            for key, below in value.items():
-                position = known.get_field_index(key)
-                if position < 0:
-                    yield (*path, key)
-                else:
-                    pending.append((below, known.field(position).type, (*path, key)))
-
-
-class _Sought:
-    """Paths of unknown fields that begin alike, as a tree: what lies at this one, and below it."""
-
-    def __init__(self) -> None:
-        self.name: str | None = None
-        self.below: dict[str | None, _Sought] = {}
-
-    def add(self, path: Path) -> None:
-        """Seek what is at a path, too."""
-        node = self
-        for step in path:
-            node = node.below.setdefault(step, _Sought())
-        node.name = _as_sent(path)
-
-    def found_in(self, value: bytes | msgspec.Raw, positions: tuple[int, ...]) -> Iterator[_Found]:
-        """What a value has of it; each of its levels is decoded once."""
-        if self.name is not None:
-            yield self.name, positions, bytes(value).strip()
-        elif IN_ITEMS in self.below:
-            inner = self.below[IN_ITEMS]
-            for position, item in enumerate(_ITEMS.decode(value) or (), start=1):
-                yield from inner.found_in(item, (*positions, position))
-        else:
-            members = _MEMBERS.decode(value) or {}
-            for key in self.below.keys() & members.keys():
-                yield from self.below[key].found_in(members[key], positions)
-
-
-def _as_sent(path: Path) -> str:
-    """A path in the registry's spelling, its keys as they are, however odd."""
-    steps = ("[]" if step is IN_ITEMS else f".{step}" for step in path)
-    return "".join(steps).removeprefix(".")
-
-
-_Found = tuple[str, tuple[int, ...], bytes]
-"""An unknown field's path as spelled, the positions of the items it lies in, its JSON."""
-
-
-def _extras(lines: Sequence[bytes], unknown: Collection[Path]) -> Iterator[Extra]:
-    """What the lines have at unknown paths, byte for byte."""
-    if not unknown:
-        return
-    sought = _Sought()
-    for path in unknown:
-        sought.add(path)
-    # Looking for the key spares nearly all lines the decoding; a key may also be spelled with escapes.
-    keys = {msgspec.json.encode(path[-1]) for path in unknown}
-    for index, line in enumerate(lines):
-        may_have = len(keys) > _MOST_NAMES_SOUGHT or b"\\u" in line or b"\\/" in line
-        if may_have or any(key in line for key in keys):
-            for name, positions, raw in sorted(sought.found_in(line, ())):
-                if raw != b"null":
-                    yield Extra(index, name, positions, raw)

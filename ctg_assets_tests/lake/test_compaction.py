@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -499,12 +501,22 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < 100, f"peaks of {peaks} MiB"
 
 
+@pytest.mark.parametrize("module", compaction.TYPING_CODE, ids=lambda module: module.__name__)
 def test_other_code_that_types_is_another_model(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: ModuleType
 ) -> None:
     """What was typed by other code may differ, so nothing is built on it."""
     before = model_fingerprint()
-    other = tmp_path / "parsing.py"
+    other = tmp_path / "other.py"
     other.write_text("# types in another way\n")
-    monkeypatch.setattr(parsing, "__file__", str(other))
+    monkeypatch.setattr(module, "__file__", str(other))
     assert model_fingerprint() != before
+
+
+def test_all_code_that_types_is_known() -> None:
+    """What parsing imports from its own room is digested with it."""
+    tree = ast.parse(Path(str(parsing.__file__)).read_text(encoding="utf-8"))
+    used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    own = {name for name in used if name is not None and name.startswith("ctg_assets.snapshot")}
+    assert own
+    assert own <= {module.__name__ for module in compaction.TYPING_CODE}

@@ -1,0 +1,121 @@
+"""What studies have outside the data model: which paths, and the values there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from ctg_assets.model.fields import study_arrow_schema
+from ctg_assets.model.json_text import IN_ITEMS, Path
+
+# Beyond so many unknown fields looking for their names in a study takes longer than decoding it.
+_MOST_NAMES_SOUGHT = 50
+
+# One level of a document, with the text of what lies below.
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw] | None)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A value that a study has outside the data model.
+
+    `index` is the study's in the batch; `path` the field's in the registry's spelling (`[]` after
+    lists); `positions` those of the items it lies in, from 1, outermost first; `json` the value's JSON
+    as sent.
+    """
+
+    index: int
+    path: str
+    positions: tuple[int, ...]
+    json: bytes
+
+
+def unknown_in_type(found: pa.DataType, known: pa.DataType, path: Path) -> Iterator[Path]:
+    """The paths of fields that a type has and the known one has not."""
+    if pa.types.is_list(found):
+        yield from unknown_in_type(found.value_type, known.value_type, (*path, IN_ITEMS))
+    elif pa.types.is_struct(found):
+        for each in found:
+            position = known.get_field_index(each.name)
+            if position < 0:
+                yield (*path, each.name)
+            else:
+                yield from unknown_in_type(
+                    each.type, known.field(position).type, (*path, each.name)
+                )
+
+
+def unknown_in_json(study: dict[str, Any]) -> Iterator[Path]:
+    """The paths of fields that a study has and the model has not."""
+    pending: list[tuple[Any, pa.DataType | pa.Schema, Path]] = [(study, study_arrow_schema(), ())]
+    while pending:
+        value, known, path = pending.pop()
+        if isinstance(value, list):
+            pending += [(item, known.value_type, (*path, IN_ITEMS)) for item in value]
+        elif isinstance(value, dict):
+            for key, below in value.items():
+                position = known.get_field_index(key)
+                if position < 0:
+                    yield (*path, key)
+                else:
+                    pending.append((below, known.field(position).type, (*path, key)))
+
+
+class _Sought:
+    """Paths of unknown fields that begin alike, as a tree: what lies at this one, and below it."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.below: dict[str | None, _Sought] = {}
+
+    def add(self, path: Path) -> None:
+        """Seek what is at a path, too."""
+        node = self
+        for step in path:
+            node = node.below.setdefault(step, _Sought())
+        node.name = _as_sent(path)
+
+    def found_in(self, value: bytes | msgspec.Raw, positions: tuple[int, ...]) -> Iterator[_Found]:
+        """What a value has of it; each of its levels is decoded once."""
+        if self.name is not None:
+            yield self.name, positions, bytes(value).strip()
+        elif IN_ITEMS in self.below:
+            inner = self.below[IN_ITEMS]
+            for position, item in enumerate(_ITEMS.decode(value) or (), start=1):
+                yield from inner.found_in(item, (*positions, position))
+        else:
+            members = _MEMBERS.decode(value) or {}
+            for key in self.below.keys() & members.keys():
+                yield from self.below[key].found_in(members[key], positions)
+
+
+def _as_sent(path: Path) -> str:
+    """A path in the registry's spelling, its keys as they are, however odd."""
+    steps = ("[]" if step is IN_ITEMS else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")
+
+
+_Found = tuple[str, tuple[int, ...], bytes]
+"""An unknown field's path as spelled, the positions of the items it lies in, its JSON."""
+
+
+def extras_of(lines: Sequence[bytes], unknown: Collection[Path]) -> Iterator[Extra]:
+    """What the lines have at unknown paths, byte for byte."""
+    if not unknown:
+        return
+    sought = _Sought()
+    for path in unknown:
+        sought.add(path)
+    # Looking for the key spares nearly all lines the decoding; a key may also be spelled with escapes.
+    keys = {msgspec.json.encode(path[-1]) for path in unknown}
+    for index, line in enumerate(lines):
+        may_have = len(keys) > _MOST_NAMES_SOUGHT or b"\\u" in line or b"\\/" in line
+        if may_have or any(key in line for key in keys):
+            for name, positions, raw in sorted(sought.found_in(line, ())):
+                if raw != b"null":
+                    yield Extra(index, name, positions, raw)
