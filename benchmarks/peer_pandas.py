@@ -17,16 +17,8 @@ from benchmarks.inputs import settings_of
 from benchmarks.outcome import Clock, Outcome
 from benchmarks.pages import pages
 from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.declaration import (
-    Constant,
-    Field,
-    Position,
-    Read,
-    Reading,
-    RowId,
-    Snapshot,
-    Source,
-)
+from ctg_assets.model.tables.column_values import Constant, Position, Read, Reading, RowId, Snapshot
+from ctg_assets.model.tables.declaration import Field, Source
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.server import open_postgres
 

@@ -17,18 +17,19 @@ from pathlib import Path
 
 from ctg_assets.model import flatten
 from ctg_assets.model.fields import nodes_by_path
-from ctg_assets.model.tables import declaration
-from ctg_assets.model.tables.declaration import (
+from ctg_assets.model.tables import column_values, declaration
+from ctg_assets.model.tables.column_values import (
     Aggregate,
     FirstFound,
     Lookup,
     Match,
-    Table,
     Value,
     tables_needed,
 )
+from ctg_assets.model.tables.declaration import Table
 
 _MODEL, _TABLES = "ctg_assets.model.", "ctg_assets.model.tables"
+_LANGUAGE = (declaration.__name__, column_values.__name__)
 
 # A part of a table that others may depend on: a column, or (None) which rows there are.
 _Part = tuple[str, str | None]
@@ -105,7 +106,7 @@ def row_code() -> list[str]:
     waiting, reached = [flatten.__name__], set[str]()
     while waiting:
         name = waiting.pop()
-        is_table = name.startswith(_TABLES) and name != declaration.__name__
+        is_table = name.startswith(_TABLES) and name not in _LANGUAGE
         if name in reached or is_table or not name.startswith(_MODEL):
             continue
         reached.add(name)

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow.compute as pc
 
 from ctg_assets.model import values
-from ctg_assets.model.tables.declaration import (
+from ctg_assets.model.tables.column_values import (
     Aggregate,
     FirstFound,
     Lookup,

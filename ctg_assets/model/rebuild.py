@@ -21,18 +21,16 @@ import pyarrow.compute as pc
 
 from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.declaration import (
-    STUDY_TABLE,
+from ctg_assets.model.tables.column_values import (
     OuterPosition,
     Parent,
     Position,
     Read,
     Reading,
     Snapshot,
-    Source,
     Value,
-    enclosing_lists,
 )
+from ctg_assets.model.tables.declaration import STUDY_TABLE, Source, enclosing_lists
 
 Study = dict[str, Any]
 

@@ -13,7 +13,7 @@ from ctg_assets.lake import open_lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.model.tables import Table
-from ctg_assets.model.tables.declaration import text
+from ctg_assets.model.tables.columns import text
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import load_settings
 from ctg_assets.snapshot.compaction import Compactor

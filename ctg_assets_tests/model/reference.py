@@ -13,13 +13,12 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from ctg_assets.model.tables.declaration import (
+from ctg_assets.model.tables.column_values import (
     Aggregate,
     Beside,
     Condition,
     Constant,
     Difference,
-    Field,
     First,
     FirstFound,
     Lookup,
@@ -32,12 +31,10 @@ from ctg_assets.model.tables.declaration import (
     Reading,
     RowId,
     Snapshot,
-    Source,
     Span,
-    Table,
     Total,
-    enclosing_lists,
 )
+from ctg_assets.model.tables.declaration import Field, Source, Table, enclosing_lists
 
 MINUTES_PER_UNIT = {
     "year": 525_960,

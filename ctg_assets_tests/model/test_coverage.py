@@ -12,7 +12,8 @@ import pytest
 from ctg_assets.model.fields import leaf_paths
 from ctg_assets.model.spec import Column
 from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.declaration import OuterPosition, Parent, Source, enclosing_lists
+from ctg_assets.model.tables.column_values import OuterPosition, Parent
+from ctg_assets.model.tables.declaration import Source, enclosing_lists
 from ctg_assets.model.tables.omissions import (
     AACT_COLUMNS_LEFT_OUT,
     AACT_TABLES_LEFT_OUT,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ctg_assets.model import values
 from ctg_assets.model.flatten import flatten, snapshot_columns
 from ctg_assets.model.tables import staging_tables
-from ctg_assets.model.tables.declaration import Read, Reading, enclosing_lists
+from ctg_assets.model.tables.column_values import Read, Reading
+from ctg_assets.model.tables.declaration import enclosing_lists
 from ctg_assets_tests.model import reference
 from ctg_assets_tests.model.flattened import measured, outcome_study, picked, results, rows_of
 from ctg_assets_tests.model.snapshots import Study, real_studies, snapshot

@@ -13,20 +13,9 @@ import ctg_assets
 from ctg_assets.model import dependencies
 from ctg_assets.model.dependencies import row_code, row_digests
 from ctg_assets.model.spec import ColumnType
-from ctg_assets.model.tables.declaration import (
-    Aggregate,
-    Field,
-    Lookup,
-    Read,
-    Source,
-    Table,
-    Total,
-    columns,
-    first_found,
-    lookup,
-    parent,
-    text,
-)
+from ctg_assets.model.tables.column_values import Aggregate, Lookup, Read, Total
+from ctg_assets.model.tables.columns import columns, first_found, lookup, parent, text
+from ctg_assets.model.tables.declaration import Field, Source, Table
 from ctg_assets_tests.model.models import changed_fields
 
 ARMS = "protocolSection.armsInterventionsModule.armGroups[]"

@@ -24,11 +24,8 @@ from ctg_assets.model.flatten import (
     snapshot_columns,
 )
 from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.consistency import check
-from ctg_assets.model.tables.declaration import (
-    Lookup,
-    RowFilter,
-    Source,
+from ctg_assets.model.tables.column_values import Lookup, tables_needed
+from ctg_assets.model.tables.columns import (
     any_row,
     columns,
     constant,
@@ -42,10 +39,11 @@ from ctg_assets.model.tables.declaration import (
     rows_counted,
     rows_summed,
     single_row,
-    tables_needed,
     text,
     title_match,
 )
+from ctg_assets.model.tables.consistency import check
+from ctg_assets.model.tables.declaration import RowFilter, Source
 from ctg_assets_tests.model import reference
 from ctg_assets_tests.model.snapshots import Study, real_studies, snapshot, snapshot_rows
 from ctg_assets_tests.model.wild import wild_study

@@ -18,13 +18,8 @@ from ctg_assets.model.fields import enum_values, leaf_paths, nodes_by_path
 from ctg_assets.model.flatten import flatten
 from ctg_assets.model.rebuild import RebuildError, rebuild, rebuilt_paths
 from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.declaration import (
-    Parent,
-    Read,
-    Reading,
-    Source,
-    enclosing_lists,
-)
+from ctg_assets.model.tables.column_values import Parent, Read, Reading
+from ctg_assets.model.tables.declaration import Source, enclosing_lists
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.simulator.generate import study_json
 from ctg_assets.snapshot.parsing import parse_studies

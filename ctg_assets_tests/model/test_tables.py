@@ -11,25 +11,22 @@ import pytest
 from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.spec import Column, ColumnType
 from ctg_assets.model.tables import DeclarationError, Table, staging_tables
-from ctg_assets.model.tables.consistency import check
-from ctg_assets.model.tables.declaration import (
+from ctg_assets.model.tables.column_values import (
     Aggregate,
     Beside,
     Condition,
     Difference,
-    Field,
     Lookup,
     Read,
     Reading,
-    RowFilter,
-    Source,
     Span,
     Total,
+)
+from ctg_assets.model.tables.columns import (
     boolean,
     constant,
     count,
     difference,
-    enclosing_lists,
     equals,
     first_found,
     integer,
@@ -45,6 +42,8 @@ from ctg_assets.model.tables.declaration import (
     text,
     title_match,
 )
+from ctg_assets.model.tables.consistency import check
+from ctg_assets.model.tables.declaration import Field, RowFilter, Source, enclosing_lists
 
 ALL_COLUMNS = [
     pytest.param(table, column, id=f"{table.name}.{column.name}")

@@ -11,7 +11,7 @@ import pytest
 
 from ctg_assets.lake import open_lake
 from ctg_assets.model.tables import Table
-from ctg_assets.model.tables.declaration import text
+from ctg_assets.model.tables.columns import text
 from ctg_assets.orchestration.refresh import run_stages
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.refresh.planner import Idle, Stage, Step

@@ -10,7 +10,7 @@ from ctg_assets.codegen import DBT_STAGING, DOCS, derived_files, stale_files
 from ctg_assets.model.documentation.values import enumerations
 from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.declaration import text
+from ctg_assets.model.tables.columns import text
 
 DICTIONARY = DOCS / "data_dictionary.md"
 DIAGRAMS = DOCS / "entity_relationships.md"

@@ -15,7 +15,8 @@ from ctg_assets.extract.extractions import ExtractionPlan
 from ctg_assets.lake import open_lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts.up_to_date import record_marts
-from ctg_assets.model.tables.declaration import Table, text
+from ctg_assets.model.tables.columns import text
+from ctg_assets.model.tables.declaration import Table
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.refresh.planner import Idle, Stage
 from ctg_assets.refresh.upcoming import next_extracted_step

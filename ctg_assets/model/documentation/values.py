@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ctg_assets.model.fields import enum_values, nodes_by_path
-from ctg_assets.model.tables.declaration import Constant, Field, First, Read, Reading, Table
+from ctg_assets.model.tables.column_values import Constant, First, Read, Reading
+from ctg_assets.model.tables.declaration import Field, Table
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctg_assets.model.spec import ColumnType
-from ctg_assets.model.tables.declaration import (
-    Field,
-    Read,
-    Reading,
-    Source,
-    Table,
-    columns,
-    constant,
-    integer,
-    number,
-    parent,
-    text,
-)
+from ctg_assets.model.tables.column_values import Read, Reading
+from ctg_assets.model.tables.columns import columns, constant, integer, number, parent, text
+from ctg_assets.model.tables.declaration import Field, Source, Table
 from ctg_assets.model.tables.result_groups import EVENT, group_of_section
 
 _EVENTS = "resultsSection.adverseEventsModule"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import (
-    Beside,
-    Field,
-    Lookup,
-    Source,
-    Table,
+from ctg_assets.model.tables.column_values import Beside, Lookup
+from ctg_assets.model.tables.columns import (
     boolean,
     columns,
     constant,
@@ -18,6 +14,7 @@ from ctg_assets.model.tables.declaration import (
     parent,
     text,
 )
+from ctg_assets.model.tables.declaration import Field, Source, Table
 from ctg_assets.model.tables.result_groups import BASELINE, group_of_section
 
 _BASELINE = "resultsSection.baselineCharacteristicsModule"

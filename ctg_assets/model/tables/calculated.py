@@ -6,13 +6,8 @@ of the calendar, and subjects are counted once in each group, not once for each 
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import (
-    Condition,
-    Difference,
-    Field,
-    Source,
-    Span,
-    Table,
+from ctg_assets.model.tables.column_values import Condition, Difference, Span
+from ctg_assets.model.tables.columns import (
     age_parts,
     any_row,
     boolean,
@@ -23,6 +18,7 @@ from ctg_assets.model.tables.declaration import (
     single_row,
     year,
 )
+from ctg_assets.model.tables.declaration import Field, Source, Table
 
 _ELIGIBILITY = "protocolSection.eligibilityModule"
 _STATUS = "protocolSection.statusModule"

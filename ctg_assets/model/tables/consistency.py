@@ -8,14 +8,12 @@ import pyarrow as pa
 
 from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.spec import ColumnType
-from ctg_assets.model.tables.declaration import (
+from ctg_assets.model.tables.column_values import (
     Aggregate,
     Beside,
     Condition,
     Constant,
-    DeclarationError,
     Difference,
-    Field,
     FirstFound,
     Lookup,
     Match,
@@ -23,12 +21,16 @@ from ctg_assets.model.tables.declaration import (
     Parent,
     Read,
     Reading,
-    Source,
-    Table,
     Total,
-    enclosing_lists,
     paths_read,
     tables_needed,
+)
+from ctg_assets.model.tables.declaration import (
+    DeclarationError,
+    Field,
+    Source,
+    Table,
+    enclosing_lists,
 )
 
 _NUMBER_PARTS = frozenset({None, "value", "qualifier", "status"})

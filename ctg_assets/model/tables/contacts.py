@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from ctg_assets.model.spec import ColumnType
-from ctg_assets.model.tables.declaration import (
-    SAME_AS_AACT,
-    Field,
-    RowFilter,
-    Source,
-    Table,
-    constant,
-    first,
-    parent,
-    part,
-    text,
-)
+from ctg_assets.model.tables.columns import constant, first, parent, part, text
+from ctg_assets.model.tables.declaration import SAME_AS_AACT, Field, RowFilter, Source, Table
 
 _CONTACTS = "protocolSection.contactsLocationsModule"
 _SITES = f"{_CONTACTS}.locations[]"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import Source, Table, constant, lower, text
+from ctg_assets.model.tables.columns import constant, lower, text
+from ctg_assets.model.tables.declaration import Source, Table
 
 
 def derived_tables() -> tuple[Table, ...]:

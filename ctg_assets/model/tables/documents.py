@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import (
-    Source,
-    Table,
+from ctg_assets.model.tables.columns import (
     boolean,
     columns,
     date_time,
@@ -14,6 +12,7 @@ from ctg_assets.model.tables.declaration import (
     last_day,
     text,
 )
+from ctg_assets.model.tables.declaration import Source, Table
 
 _SUBMISSIONS = "derivedSection.miscInfoModule.submissionTracking"
 _DOCUMENTS = "documentSection.largeDocumentModule"

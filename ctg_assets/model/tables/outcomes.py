@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ctg_assets.model.tables.declaration import (
-    Beside,
-    Field,
-    Source,
-    Table,
+from ctg_assets.model.tables.column_values import Beside
+from ctg_assets.model.tables.columns import (
     boolean,
     columns,
     constant,
@@ -23,6 +20,7 @@ from ctg_assets.model.tables.declaration import (
     partial_date,
     text,
 )
+from ctg_assets.model.tables.declaration import Field, Source, Table
 from ctg_assets.model.tables.result_groups import group_of_outcome
 
 _OUTCOMES = "resultsSection.outcomeMeasuresModule.outcomeMeasures[]"

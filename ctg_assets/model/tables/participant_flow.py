@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import (
-    Source,
-    Table,
-    columns,
-    number,
-    parent,
-    text,
-)
+from ctg_assets.model.tables.columns import columns, number, parent, text
+from ctg_assets.model.tables.declaration import Source, Table
 from ctg_assets.model.tables.result_groups import FLOW, group_of_section
 
 _FLOW = "resultsSection.participantFlowModule"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import (
-    Source,
-    Table,
+from ctg_assets.model.tables.columns import (
     age,
     boolean,
     columns,
@@ -17,6 +15,7 @@ from ctg_assets.model.tables.declaration import (
     parent,
     text,
 )
+from ctg_assets.model.tables.declaration import Source, Table
 
 _ARMS = "protocolSection.armsInterventionsModule"
 _CONDITIONS = "protocolSection.conditionsModule"

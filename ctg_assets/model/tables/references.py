@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import (
-    Source,
-    Table,
-    parent,
-    text,
-)
+from ctg_assets.model.tables.columns import parent, text
+from ctg_assets.model.tables.declaration import Source, Table
 
 _IPD = "protocolSection.ipdSharingStatementModule"
 _REFERENCES = "protocolSection.referencesModule"

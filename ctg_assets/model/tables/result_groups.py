@@ -7,16 +7,8 @@ within their section, and within their outcome.
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import (
-    Field,
-    Source,
-    Table,
-    constant,
-    lookup,
-    parent,
-    text,
-    title_match,
-)
+from ctg_assets.model.tables.columns import constant, lookup, parent, text, title_match
+from ctg_assets.model.tables.declaration import Field, Source, Table
 
 _RESULTS = "resultsSection"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ctg_assets.model.tables.adverse_events import adverse_event_tables
 from ctg_assets.model.tables.baseline import baseline_tables
-from ctg_assets.model.tables.declaration import Source, Table, boolean, text
+from ctg_assets.model.tables.columns import boolean, text
+from ctg_assets.model.tables.declaration import Source, Table
 from ctg_assets.model.tables.outcomes import outcome_tables, outcomes
 from ctg_assets.model.tables.participant_flow import participant_flow_tables
 from ctg_assets.model.tables.result_groups import result_groups

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.declaration import (
-    Condition,
-    Field,
-    Source,
-    Table,
+from ctg_assets.model.tables.column_values import Condition
+from ctg_assets.model.tables.columns import (
     age,
     boolean,
     columns,
@@ -20,6 +17,7 @@ from ctg_assets.model.tables.declaration import (
     snapshot,
     text,
 )
+from ctg_assets.model.tables.declaration import Field, Source, Table
 
 _ARMS = "protocolSection.armsInterventionsModule"
 _DESIGN = "protocolSection.designModule"
