@@ -16,9 +16,10 @@ from typing import Any
 from benchmarks.inputs import settings_of
 from benchmarks.outcome import Clock, Outcome
 from benchmarks.pages import pages
-from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.column_values import Constant, Position, Read, Reading, RowId, Snapshot
+from ctg_assets.model.tables import Table, readings, staging_tables
+from ctg_assets.model.tables.column_values import Constant, Position, RowId, Snapshot
 from ctg_assets.model.tables.declaration import Field, Source
+from ctg_assets.model.tables.readings import Read
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.server import open_postgres
 
@@ -142,7 +143,7 @@ def _read(found: Any, value: Read, path: str, base: str) -> Any:
     else:
         # A list below the row stays one, and is written as JSON.
         name = _below(path, base).partition("[]")[0]
-    if value.reading is Reading.PART:
+    if value.reading is readings.part:
         name = f"{name}.{value.argument}"
     if name not in found.columns:
         return None

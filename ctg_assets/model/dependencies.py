@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ctg_assets.model import flatten
 from ctg_assets.model.fields import nodes_by_path
-from ctg_assets.model.tables import column_values, declaration
+from ctg_assets.model.tables import column_values, declaration, readings
 from ctg_assets.model.tables.column_values import (
     Aggregate,
     FirstFound,
@@ -29,7 +29,7 @@ from ctg_assets.model.tables.column_values import (
 from ctg_assets.model.tables.declaration import Table
 
 _MODEL, _TABLES = "ctg_assets.model.", "ctg_assets.model.tables"
-_LANGUAGE = (declaration.__name__, column_values.__name__)
+_LANGUAGE = (declaration.__name__, column_values.__name__, readings.__name__)
 
 # A part of a table that others may depend on: a column, or (None) which rows there are.
 _Part = tuple[str, str | None]

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from ctg_assets.model.joins import Found, LookedUp, Resolver
-from ctg_assets.model.reading import DTYPES, SourceReader, repeated
+from ctg_assets.model.source_reader import DTYPES, SourceReader, repeated
 from ctg_assets.model.spec import ColumnType
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.model.tables.column_values import (
@@ -23,7 +23,6 @@ from ctg_assets.model.tables.column_values import (
     OuterPosition,
     Parent,
     Position,
-    Read,
     RowId,
     Snapshot,
     paths_beside,
@@ -31,6 +30,7 @@ from ctg_assets.model.tables.column_values import (
     tables_needed,
 )
 from ctg_assets.model.tables.declaration import Field
+from ctg_assets.model.tables.readings import Read
 from ctg_assets.model.unnest import FlattenError, Levels, Rows, gathered, row_numbers
 
 __all__ = ["FlattenError", "flatten", "flatten_both", "flatten_tables", "snapshot_columns"]

@@ -20,17 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.model.fields import nodes_by_path
-from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.column_values import (
-    OuterPosition,
-    Parent,
-    Position,
-    Read,
-    Reading,
-    Snapshot,
-    Value,
-)
+from ctg_assets.model.tables import Table, readings, staging_tables
+from ctg_assets.model.tables.column_values import OuterPosition, Parent, Position, Snapshot, Value
 from ctg_assets.model.tables.declaration import STUDY_TABLE, Source, enclosing_lists
+from ctg_assets.model.tables.readings import Read, Reading
 
 Study = dict[str, Any]
 
@@ -228,8 +221,8 @@ def _without_empty(value: Any) -> Any:
 
 # What was sent, by what a column of such a reading holds; others hold it as it was.
 _SENT: Mapping[Reading, Callable[[Any], Any]] = {
-    Reading.JOINED: lambda joined: joined.split("/"),
-    Reading.LAST_DAY: dt.date.isoformat,
+    readings.joined: lambda joined: joined.split("/"),
+    readings.last_day: dt.date.isoformat,
 }
 
 
@@ -267,7 +260,7 @@ def _chosen(
     if not whole:
         # The items of one list became rows of several tables, each of which has some of them.
         return own
-    as_sent = [one for one in whole if one[1][0].reading is Reading.AS_SENT]
+    as_sent = [one for one in whole if one[1][0].reading is readings.as_sent]
     return (as_sent or whole)[:1]
 
 
@@ -346,13 +339,13 @@ def _field_read(value: Value, source: Source) -> tuple[str | None, Reading, tupl
     """The field that a column reads always, if it reads one; how; and which part of it."""
     match value:
         case Snapshot("nct_id"):
-            return _NCT_ID, Reading.AS_SENT, ()
-        case Read(path, Reading.PART, part, None):
-            return source.resolve(path), Reading.PART, (str(part),)
+            return _NCT_ID, readings.as_sent, ()
+        case Read(path, readings.part, part, None):
+            return source.resolve(path), readings.part, (str(part),)
         case Read(path, reading, _, None):
             return source.resolve(path), reading, ()
         case _:
-            return None, Reading.AS_SENT, ()
+            return None, readings.as_sent, ()
 
 
 def _climbs(path: str, way: _Way) -> int | None:
@@ -376,15 +369,15 @@ def _whole(path: str, puts: Sequence[_Put]) -> list[_Put]:
     for put in puts:
         by_reading.setdefault(put.reading, []).append(put)
     node = nodes_by_path()[path]
-    if as_sent := by_reading.get(Reading.AS_SENT):
+    if as_sent := by_reading.get(readings.as_sent):
         return as_sent[:1]
-    parts = by_reading.get(Reading.PART, [])
+    parts = by_reading.get(readings.part, [])
     if parts and len(parts) == node.arrow_type().num_fields:
         return parts
-    if node.is_enum and Reading.JOINED in by_reading:
-        return by_reading[Reading.JOINED][:1]
-    if Reading.UNLESS_DAY in by_reading:
-        return [*by_reading.get(Reading.LAST_DAY, [])[:1], *by_reading[Reading.UNLESS_DAY][:1]]
+    if node.is_enum and readings.joined in by_reading:
+        return by_reading[readings.joined][:1]
+    if readings.unless_day in by_reading:
+        return [*by_reading.get(readings.last_day, [])[:1], *by_reading[readings.unless_day][:1]]
     return []
 
 

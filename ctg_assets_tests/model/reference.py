@@ -13,10 +13,9 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from ctg_assets.model.tables import readings
 from ctg_assets.model.tables.column_values import (
     Aggregate,
-    Beside,
-    Condition,
     Constant,
     Difference,
     First,
@@ -27,14 +26,13 @@ from ctg_assets.model.tables.column_values import (
     OuterPosition,
     Parent,
     Position,
-    Read,
-    Reading,
     RowId,
     Snapshot,
     Span,
     Total,
 )
 from ctg_assets.model.tables.declaration import Field, Source, Table, enclosing_lists
+from ctg_assets.model.tables.readings import Beside, Condition, Read, Reading
 
 MINUTES_PER_UNIT = {
     "year": 525_960,
@@ -337,10 +335,10 @@ class _Study:
                 return self._difference(difference, item)
             case Read() as read:
                 sent = item.value(read.path)
-                if read.reading is Reading.DOCUMENT_URL and sent is not None:
+                if read.reading is readings.document_url and sent is not None:
                     nct_id = self._study["nct_id"]
                     sent = f"https://ClinicalTrials.gov/ProvidedDocs/{nct_id[-2:]}/{nct_id}/{sent}"
-                if read.reading is Reading.OR_ELSE and sent is None:
+                if read.reading is readings.or_else and sent is None:
                     sent = read.argument
                 found = _read(read, sent)
                 if (  # a comma that may mean two things, among decimal commas
@@ -425,32 +423,32 @@ def _below(item: Any, path: str) -> Any:
 _PARTS = ("value", "qualifier", "status")
 
 _READINGS: dict[Reading, Callable[[Any, Any], Any]] = {
-    Reading.AS_SENT: lambda sent, _: sent,
-    Reading.LOWER: lambda sent, _: sent.lower(),
-    Reading.FIRST_DAY: lambda sent, _: partial_date(sent)[0],
-    Reading.LAST_DAY: lambda sent, _: partial_date(sent)[1],
-    Reading.UNLESS_DAY: lambda sent, _: None if partial_date(sent)[2] == "day" else sent,
-    Reading.PRECISION: lambda sent, _: partial_date(sent)[2],
-    Reading.YEARS: lambda sent, _: years(sent),
-    Reading.DAYS: lambda sent, _: days(sent),
-    Reading.AGE_NUMBER: lambda sent, _: age(sent)[0],
-    Reading.AGE_UNIT: lambda sent, _: age(sent)[1],
-    Reading.OR_ELSE: lambda sent, _: sent,
-    Reading.YEAR: lambda sent, _: getattr(partial_date(sent)[0], "year", None),
-    Reading.TIMESTAMP: lambda sent, _: timestamp(sent),
-    Reading.DAY_OF_TIMESTAMP: lambda sent, _: day_of_timestamp(sent),
-    Reading.NUMBER: lambda sent, part: number(sent)[_PARTS.index(part or "value")],
-    Reading.WHOLE_NUMBER: lambda sent, part: number(sent, whole=True)[
+    readings.as_sent: lambda sent, _: sent,
+    readings.lower: lambda sent, _: sent.lower(),
+    readings.first_day: lambda sent, _: partial_date(sent)[0],
+    readings.last_day: lambda sent, _: partial_date(sent)[1],
+    readings.unless_day: lambda sent, _: None if partial_date(sent)[2] == "day" else sent,
+    readings.precision: lambda sent, _: partial_date(sent)[2],
+    readings.years: lambda sent, _: years(sent),
+    readings.days: lambda sent, _: days(sent),
+    readings.age_number: lambda sent, _: age(sent)[0],
+    readings.age_unit: lambda sent, _: age(sent)[1],
+    readings.or_else: lambda sent, _: sent,
+    readings.year: lambda sent, _: getattr(partial_date(sent)[0], "year", None),
+    readings.timestamp: lambda sent, _: timestamp(sent),
+    readings.day_of_timestamp: lambda sent, _: day_of_timestamp(sent),
+    readings.number: lambda sent, part: number(sent)[_PARTS.index(part or "value")],
+    readings.whole_number: lambda sent, part: number(sent, whole=True)[
         _PARTS.index(part or "value")
     ],
-    Reading.KIND_OF_LABEL: lambda sent, _: label(sent)[0],
-    Reading.NAME_OF_LABEL: lambda sent, _: label(sent)[1],
-    Reading.DOCUMENT_URL: lambda sent, _: sent,
-    Reading.EQUALS: lambda sent, argument: sent == argument,
-    Reading.PART: lambda sent, argument: sent.get(argument),
-    Reading.JOINED: lambda sent, _: _joined([one for one in sent if one is not None]),
-    Reading.CONTAINS: lambda sent, argument: argument in sent,
-    Reading.COUNT: lambda sent, _: sum(1 for one in sent if one is not None),
+    readings.kind_of_label: lambda sent, _: label(sent)[0],
+    readings.name_of_label: lambda sent, _: label(sent)[1],
+    readings.document_url: lambda sent, _: sent,
+    readings.equals: lambda sent, argument: sent == argument,
+    readings.part: lambda sent, argument: sent.get(argument),
+    readings.joined: lambda sent, _: _joined([one for one in sent if one is not None]),
+    readings.contains: lambda sent, argument: argument in sent,
+    readings.count: lambda sent, _: sum(1 for one in sent if one is not None),
 }
 
 

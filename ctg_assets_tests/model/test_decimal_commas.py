@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ctg_assets.model import values
 from ctg_assets.model.flatten import flatten, snapshot_columns
-from ctg_assets.model.tables import staging_tables
-from ctg_assets.model.tables.column_values import Read, Reading
+from ctg_assets.model.tables import readings, staging_tables
 from ctg_assets.model.tables.declaration import enclosing_lists
+from ctg_assets.model.tables.readings import Read
 from ctg_assets_tests.model import reference
 from ctg_assets_tests.model.flattened import measured, outcome_study, picked, results, rows_of
 from ctg_assets_tests.model.snapshots import Study, real_studies, snapshot
@@ -225,7 +225,7 @@ def test_every_number_of_a_measure_is_read_in_the_light_of_all_others() -> None:
     for table in staging_tables():
         for source in table.sources:
             for item in table.fields:
-                if not (isinstance(item.value, Read) and item.value.reading is Reading.NUMBER):
+                if not (isinstance(item.value, Read) and item.value.reading is readings.number):
                     continue
                 path = source.resolve(item.value.path) or ""
                 for measure in _MEASURE_LISTS & set(enclosing_lists(path)):

@@ -13,9 +13,10 @@ import ctg_assets
 from ctg_assets.model import dependencies
 from ctg_assets.model.dependencies import row_code, row_digests
 from ctg_assets.model.spec import ColumnType
-from ctg_assets.model.tables.column_values import Aggregate, Lookup, Read, Total
+from ctg_assets.model.tables.column_values import Aggregate, Lookup, Total
 from ctg_assets.model.tables.columns import columns, first_found, lookup, parent, text
 from ctg_assets.model.tables.declaration import Field, Source, Table
+from ctg_assets.model.tables.readings import Read
 from ctg_assets_tests.model.models import changed_fields
 
 ARMS = "protocolSection.armsInterventionsModule.armGroups[]"

@@ -17,9 +17,10 @@ from ctg_assets.load.full import load_tables
 from ctg_assets.model.fields import enum_values, leaf_paths, nodes_by_path
 from ctg_assets.model.flatten import flatten
 from ctg_assets.model.rebuild import RebuildError, rebuild, rebuilt_paths
-from ctg_assets.model.tables import Table, staging_tables
-from ctg_assets.model.tables.column_values import Parent, Read, Reading
+from ctg_assets.model.tables import Table, readings, staging_tables
+from ctg_assets.model.tables.column_values import Parent
 from ctg_assets.model.tables.declaration import Source, enclosing_lists
+from ctg_assets.model.tables.readings import Read
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.simulator.generate import study_json
 from ctg_assets.snapshot.parsing import parse_studies
@@ -110,7 +111,7 @@ def _as_sent(table: Table, source: Source) -> dict[str, str]:
     found = {}
     for item in table.fields:
         match item.value:
-            case Read(relative, Reading.AS_SENT, _, None):
+            case Read(relative, readings.as_sent, _, None):
                 path = source.resolve(relative)
                 if path is not None:
                     found[item.name] = path
@@ -175,7 +176,7 @@ def test_values_joined_hold_no_separator() -> None:
         nodes_by_path()[path]
         for table in staging_tables()
         for item in table.fields
-        if isinstance(item.value, Read) and item.value.reading is Reading.JOINED
+        if isinstance(item.value, Read) and item.value.reading is readings.joined
         for path in table.source_paths(item.value.path)
     }
     assert joined

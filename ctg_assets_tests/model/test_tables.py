@@ -10,18 +10,8 @@ import pytest
 
 from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.spec import Column, ColumnType
-from ctg_assets.model.tables import DeclarationError, Table, staging_tables
-from ctg_assets.model.tables.column_values import (
-    Aggregate,
-    Beside,
-    Condition,
-    Difference,
-    Lookup,
-    Read,
-    Reading,
-    Span,
-    Total,
-)
+from ctg_assets.model.tables import DeclarationError, Table, readings, staging_tables
+from ctg_assets.model.tables.column_values import Aggregate, Difference, Lookup, Span, Total
 from ctg_assets.model.tables.columns import (
     boolean,
     constant,
@@ -44,6 +34,7 @@ from ctg_assets.model.tables.columns import (
 )
 from ctg_assets.model.tables.consistency import check
 from ctg_assets.model.tables.declaration import Field, RowFilter, Source, enclosing_lists
+from ctg_assets.model.tables.readings import Beside, Condition, Read
 
 ALL_COLUMNS = [
     pytest.param(table, column, id=f"{table.name}.{column.name}")
@@ -286,7 +277,7 @@ _WRONG: dict[str, tuple[Callable[[], tuple[Table, ...]], str]] = {
     ),
     "part of a number": (
         lambda: (
-            _table(Field("n", ColumnType.TEXT, "N.", Read("zip", Reading.NUMBER, "sign"), None)),
+            _table(Field("n", ColumnType.TEXT, "N.", Read("zip", readings.number, "sign"), None)),
         ),
         "no part 'sign' of a number",
     ),

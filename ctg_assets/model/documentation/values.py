@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ctg_assets.model.fields import enum_values, nodes_by_path
-from ctg_assets.model.tables.column_values import Constant, First, Read, Reading
+from ctg_assets.model.tables.column_values import Constant, First
 from ctg_assets.model.tables.declaration import Field, Table
+from ctg_assets.model.tables.readings import Read
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def vocabularies(table: Table) -> Mapping[str, tuple[str, ...]]:
 
 def _enumeration(table: Table, item: Field) -> Enumeration | None:
     read = item.value
-    if not isinstance(read, Read) or read.reading not in {Reading.AS_SENT, Reading.JOINED}:
+    if not isinstance(read, Read) or not read.reading.copies:
         return None
     known = {
         path: [entry.value for entry in enum_values().get(nodes_by_path()[path].base_type, ())]
@@ -63,7 +64,7 @@ def _enumeration(table: Table, item: Field) -> Enumeration | None:
     return Enumeration(
         values=values,
         paths=frozenset(path for path, values in known.items() if values),
-        joined=read.reading is Reading.JOINED,
+        joined=read.reading.of_list,
         repeated=read.path.startswith("^"),
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctg_assets.model.spec import ColumnType
-from ctg_assets.model.tables.column_values import Read, Reading
+from ctg_assets.model.tables import readings
 from ctg_assets.model.tables.columns import columns, constant, integer, number, parent, text
 from ctg_assets.model.tables.declaration import Field, Source, Table
+from ctg_assets.model.tables.readings import Read
 from ctg_assets.model.tables.result_groups import EVENT, group_of_section
 
 _EVENTS = "resultsSection.adverseEventsModule"
@@ -98,7 +99,7 @@ def _reported_events() -> Table:
                 "frequency_threshold",
                 ColumnType.DOUBLE,
                 f"{_THRESHOLD}.",
-                Read(f"^^.{_EVENTS}.frequencyThreshold", Reading.NUMBER),
+                Read(f"^^.{_EVENTS}.frequencyThreshold", readings.number),
             ),
             text("adverse_event_term", "^.term", "Term for the event."),
             text("organ_system", "^.organSystem", "Organ system that is affected."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.column_values import Beside, Lookup
+from ctg_assets.model.tables.column_values import Lookup
 from ctg_assets.model.tables.columns import (
     boolean,
     columns,
@@ -15,6 +15,7 @@ from ctg_assets.model.tables.columns import (
     text,
 )
 from ctg_assets.model.tables.declaration import Field, Source, Table
+from ctg_assets.model.tables.readings import Beside
 from ctg_assets.model.tables.result_groups import BASELINE, group_of_section
 
 _BASELINE = "resultsSection.baselineCharacteristicsModule"

@@ -6,7 +6,7 @@ of the calendar, and subjects are counted once in each group, not once for each 
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.column_values import Condition, Difference, Span
+from ctg_assets.model.tables.column_values import Difference, Span
 from ctg_assets.model.tables.columns import (
     age_parts,
     any_row,
@@ -19,6 +19,7 @@ from ctg_assets.model.tables.columns import (
     year,
 )
 from ctg_assets.model.tables.declaration import Field, Source, Table
+from ctg_assets.model.tables.readings import Condition
 
 _ELIGIBILITY = "protocolSection.eligibilityModule"
 _STATUS = "protocolSection.statusModule"

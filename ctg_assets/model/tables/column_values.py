@@ -6,66 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-
-class Reading(Enum):
-    """How a column's value is made from what the registry sent; a missing value always gives NULL."""
-
-    AS_SENT = "as sent"
-    LOWER = "lower case"
-    FIRST_DAY = "first day that a partial date covers"
-    LAST_DAY = "last day that a partial date covers"
-    UNLESS_DAY = "as sent, unless it is a day such as 2021-03-15"
-    PRECISION = "precision of a partial date: day, month or year"
-    YEARS = "an age or duration in years"
-    EQUALS = "whether the value equals the argument"
-    JOINED = "items of a list joined with '/'"
-    CONTAINS = "whether a list contains the argument"
-    COUNT = "number of items of a list"
-    PART = "the part of a composite leaf (GeoPoint) that the argument names"
-    DAYS = "an age or duration in days"
-    AGE_NUMBER = "the whole number of an age or duration"
-    AGE_UNIT = "the unit of an age or duration, lower case, singular"
-    OR_ELSE = "as sent, or the argument where nothing was sent"
-    YEAR = "the year of a partial date"
-    TIMESTAMP = "a day and time of no stated zone"
-    DAY_OF_TIMESTAMP = "the day of a day and time"
-    NUMBER = "the part of a number sent as text that the argument names"
-    WHOLE_NUMBER = "the part of a whole number sent as text that the argument names"
-    KIND_OF_LABEL = "the enumerated kind that stands before ': '"
-    NAME_OF_LABEL = "the name that stands after ': '"
-    DOCUMENT_URL = "the web address of a document by its file name"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Holds where the value at `path` is `value` (or, with `negated`, where it is not, NULL included)."""
-
-    path: str
-    value: str
-    negated: bool = False
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Values that were written together: at `paths` below the item that `item` (`^`, `^^` …) leads to."""
-
-    item: str
-    paths: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Read:
-    """A value read from the study at `path`, relative to the row; NULL where `when` does not hold.
-
-    A number may be read in the light of those `beside` it: where they have decimal commas, a comma
-    that may mean two things is not read as standing between thousands.
-    """
-
-    path: str
-    reading: Reading = Reading.AS_SENT
-    argument: str | int | None = None
-    when: Condition | None = None
-    beside: Beside | None = None
+from ctg_assets.model.tables.readings import Beside, Condition, Read
 
 
 @dataclass(frozen=True)

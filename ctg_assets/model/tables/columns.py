@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ctg_assets.model.spec import ColumnType
+from ctg_assets.model.tables import readings
 from ctg_assets.model.tables.column_values import (
     Aggregate,
-    Beside,
-    Condition,
     Constant,
     Difference,
     First,
@@ -18,12 +17,19 @@ from ctg_assets.model.tables.column_values import (
     MatchPart,
     OuterPosition,
     Parent,
-    Read,
-    Reading,
     Snapshot,
     Total,
 )
-from ctg_assets.model.tables.declaration import SAME_AS_AACT, Field
+from ctg_assets.model.tables.declaration import SAME_AS_AACT, DeclarationError, Field
+from ctg_assets.model.tables.readings import Beside, Condition, Read
+
+
+def _read(name: str, description: str, value: Read, aact: str | None = SAME_AS_AACT) -> Field:
+    """A column of the type that its reading has."""
+    if value.reading.type is None:
+        message = f"column {name!r}: reading {value.reading.name!r} has no type of its own"
+        raise DeclarationError(message)
+    return Field(name, value.reading.type, description, value, aact)
 
 
 def text(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
@@ -35,12 +41,12 @@ def or_else(
     name: str, path: str, default: str, description: str, aact: str | None = SAME_AS_AACT
 ) -> Field:
     """Text exactly as sent, or `default` where none was sent."""
-    return Field(name, ColumnType.TEXT, description, Read(path, Reading.OR_ELSE, default), aact)
+    return _read(name, description, Read(path, readings.or_else, default), aact)
 
 
 def lower(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
     """Text in lower case."""
-    return Field(name, ColumnType.TEXT, description, Read(path, Reading.LOWER), aact)
+    return _read(name, description, Read(path, readings.lower), aact)
 
 
 def boolean(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
@@ -57,14 +63,14 @@ def part(
     name: str, path: str, argument: str, description: str, aact: str | None = SAME_AS_AACT
 ) -> Field:
     """One number of a composite leaf: `lat` or `lon` of a GeoPoint."""
-    return Field(name, ColumnType.DOUBLE, description, Read(path, Reading.PART, argument), aact)
+    return _read(name, description, Read(path, readings.part, argument), aact)
 
 
 def equals(
     name: str, path: str, argument: int, description: str, aact: str | None = SAME_AS_AACT
 ) -> Field:
     """Whether a number equals `argument`; NULL where there is no number."""
-    return Field(name, ColumnType.BOOLEAN, description, Read(path, Reading.EQUALS, argument), aact)
+    return _read(name, description, Read(path, readings.equals, argument), aact)
 
 
 def full_date(
@@ -77,11 +83,10 @@ def full_date(
     """
     return (
         last_day(name, path, description, aact),
-        Field(
+        _read(
             f"{name}_as_sent",
-            ColumnType.TEXT,
             f"The text sent for {name} where it is not a day; NULL where it is.",
-            Read(path, Reading.UNLESS_DAY),
+            Read(path, readings.unless_day),
             None,
         ),
     )
@@ -89,7 +94,7 @@ def full_date(
 
 def last_day(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
     """The last day that a date covers, for one whose text is kept in another column."""
-    return Field(name, ColumnType.DATE, description, Read(path, Reading.LAST_DAY), aact)
+    return _read(name, description, Read(path, readings.last_day), aact)
 
 
 def partial_date(prefix: str, path: str, meaning: str, raw: str | None = None) -> tuple[Field, ...]:
@@ -105,18 +110,16 @@ def partial_date(prefix: str, path: str, meaning: str, raw: str | None = None) -
             f"{meaning}, as sent: a year, a month or a day.",
         ),
         last_day(f"{prefix}_date", path, f"{meaning}: the last day that the date sent covers."),
-        Field(
+        _read(
             f"{prefix}_date_first",
-            ColumnType.DATE,
             f"{meaning}: the first day that the date sent covers.",
-            Read(path, Reading.FIRST_DAY),
+            Read(path, readings.first_day),
             None,
         ),
-        Field(
+        _read(
             f"{prefix}_date_precision",
-            ColumnType.TEXT,
             f"{meaning}: whether it was given to the day, month or year.",
-            Read(path, Reading.PRECISION),
+            Read(path, readings.precision),
             None,
         ),
     )
@@ -145,7 +148,7 @@ def number(
     """
     kind = "whole number" if whole else "number"
     type_ = ColumnType.BIGINT if whole else ColumnType.DOUBLE
-    reading = Reading.WHOLE_NUMBER if whole else Reading.NUMBER
+    reading = readings.whole_number if whole else readings.number
     theirs = dict.fromkeys({raw, value, qualifier} - {None, *beyond_aact}, SAME_AS_AACT)
     sign = qualifier or f"{prefix}_qualifier"
     others = " or unparsed" if beside is None else ", unparsed or of an ambiguous comma"
@@ -182,18 +185,16 @@ def date_time(prefix: str, path: str, meaning: str) -> tuple[Field, ...]:
     """
     return (
         text(f"{prefix}_raw", path, f"{meaning}, as sent.", None),
-        Field(
+        _read(
             f"{prefix}_date",
-            ColumnType.DATE,
             f"{meaning}: the day.",
-            Read(path, Reading.DAY_OF_TIMESTAMP),
+            Read(path, readings.day_of_timestamp),
             None,
         ),
-        Field(
+        _read(
             f"{prefix}_timestamp",
-            ColumnType.LOCAL_TIMESTAMP,
             f"{meaning}: day and time, of no stated zone.",
-            Read(path, Reading.TIMESTAMP),
+            Read(path, readings.timestamp),
             None,
         ),
     )
@@ -201,7 +202,7 @@ def date_time(prefix: str, path: str, meaning: str) -> tuple[Field, ...]:
 
 def document_url(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
     """The web address of a document of the study, made from its file name as AACT makes it."""
-    return Field(name, ColumnType.TEXT, description, Read(path, Reading.DOCUMENT_URL), aact)
+    return _read(name, description, Read(path, readings.document_url), aact)
 
 
 def labelled(
@@ -209,50 +210,46 @@ def labelled(
 ) -> tuple[Field, ...]:
     """A label such as `Dietary Supplement: Zinc` in its parts: `DIETARY_SUPPLEMENT` and `Zinc`."""
     return (
-        Field(kind, ColumnType.TEXT, kind_description, Read(path, Reading.KIND_OF_LABEL), None),
-        Field(name, ColumnType.TEXT, name_description, Read(path, Reading.NAME_OF_LABEL), None),
+        _read(kind, kind_description, Read(path, readings.kind_of_label), None),
+        _read(name, name_description, Read(path, readings.name_of_label), None),
     )
 
 
 def age_parts(prefix: str, path: str, meaning: str) -> tuple[Field, ...]:
     """An age in AACT's parts: `<prefix>_num`, the whole number, and `<prefix>_unit`, such as `year`."""
     return (
-        Field(
+        _read(
             f"{prefix}_num",
-            ColumnType.INTEGER,
             f"{meaning}: the number, in the unit that {prefix}_unit names.",
-            Read(path, Reading.AGE_NUMBER),
+            Read(path, readings.age_number),
         ),
-        Field(
+        _read(
             f"{prefix}_unit",
-            ColumnType.TEXT,
             f"{meaning}: the unit in lower case and singular, such as year.",
-            Read(path, Reading.AGE_UNIT),
+            Read(path, readings.age_unit),
         ),
     )
 
 
 def year(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
     """The year of a partial date."""
-    return Field(name, ColumnType.INTEGER, description, Read(path, Reading.YEAR), aact)
+    return _read(name, description, Read(path, readings.year), aact)
 
 
 def age(name: str, path: str, meaning: str) -> tuple[Field, ...]:
     """An age or duration such as `18 Years` or `6 Months`: text, `<name>_years`, `<name>_days`."""
     return (
         text(name, path, f"{meaning}, as sent: a number and a unit."),
-        Field(
+        _read(
             f"{name}_years",
-            ColumnType.DOUBLE,
             f"{meaning}, in years (of 365.25 days or 12 months).",
-            Read(path, Reading.YEARS),
+            Read(path, readings.years),
             None,
         ),
-        Field(
+        _read(
             f"{name}_days",
-            ColumnType.DOUBLE,
             f"{meaning}, in days (a year has 365.25 days or 12 months).",
-            Read(path, Reading.DAYS),
+            Read(path, readings.days),
             None,
         ),
     )
@@ -260,16 +257,14 @@ def age(name: str, path: str, meaning: str) -> tuple[Field, ...]:
 
 def joined(name: str, path: str, description: str, aact: str | None = SAME_AS_AACT) -> Field:
     """The items of a list of text, joined with `/` in the order sent."""
-    return Field(name, ColumnType.TEXT, description, Read(path, Reading.JOINED), aact)
+    return _read(name, description, Read(path, readings.joined), aact)
 
 
 def contains(
     name: str, path: str, argument: str, description: str, aact: str | None = SAME_AS_AACT
 ) -> Field:
     """Whether a list of text contains `argument`; NULL where there is no list."""
-    return Field(
-        name, ColumnType.BOOLEAN, description, Read(path, Reading.CONTAINS, argument), aact
-    )
+    return _read(name, description, Read(path, readings.contains, argument), aact)
 
 
 def count(
@@ -280,7 +275,7 @@ def count(
     aact: str | None = SAME_AS_AACT,
 ) -> Field:
     """The number of items of a list; NULL where there is no list."""
-    return Field(name, ColumnType.INTEGER, description, Read(path, Reading.COUNT, when=when), aact)
+    return _read(name, description, Read(path, readings.count, when=when), aact)
 
 
 def constant(name: str, description: str, type: ColumnType = ColumnType.TEXT) -> Field:  # noqa: A002

@@ -8,10 +8,9 @@ import pyarrow as pa
 
 from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.spec import ColumnType
+from ctg_assets.model.tables import readings
 from ctg_assets.model.tables.column_values import (
     Aggregate,
-    Beside,
-    Condition,
     Constant,
     Difference,
     FirstFound,
@@ -19,8 +18,6 @@ from ctg_assets.model.tables.column_values import (
     Match,
     OuterPosition,
     Parent,
-    Read,
-    Reading,
     Total,
     paths_read,
     tables_needed,
@@ -32,10 +29,7 @@ from ctg_assets.model.tables.declaration import (
     Table,
     enclosing_lists,
 )
-
-_NUMBER_PARTS = frozenset({None, "value", "qualifier", "status"})
-
-_LIST_READINGS = frozenset({Reading.JOINED, Reading.CONTAINS, Reading.COUNT})
+from ctg_assets.model.tables.readings import Beside, Condition, Read
 
 
 def check(tables: tuple[Table, ...]) -> None:
@@ -168,8 +162,8 @@ def _check_comparison(source: Source, relative: str, what: str) -> None:
         message = f"{what}: source {source.path!r} has no {relative!r}"
         raise DeclarationError(message)
     # LOWER asks for just that.
-    field = Field(what, ColumnType.TEXT, "", Read(relative, Reading.LOWER))
-    _check_path(source, path, field, Read(relative, Reading.LOWER))
+    field = Field(what, ColumnType.TEXT, "", Read(relative, readings.lower))
+    _check_path(source, path, field, Read(relative, readings.lower))
 
 
 def _check_outer_position(table: Table, item: Field, relative: str) -> None:
@@ -192,33 +186,21 @@ def _check_path(source: Source, path: str, item: Field, value: Read) -> None:
     if own[: len(around)] != around:
         message = f"column {item.name!r}: {path!r} has many values for a row of {source.path!r}"
         raise DeclarationError(message)
-    if is_list != (value.reading in _LIST_READINGS):
-        message = f"column {item.name!r}: {path!r} cannot be read as {value.reading.value!r}"
+    if is_list != value.reading.of_list:
+        message = f"column {item.name!r}: {path!r} cannot be read as {value.reading.name!r}"
         raise DeclarationError(message)
     arrow = node.arrow_type()
     if node.is_list:
         arrow = arrow.value_type
-    if problem := _type_problem(value, arrow, item.type.arrow):
+    given = value.reading.type
+    if given not in {None, item.type}:
+        message = (
+            f"column {item.name!r} is {item.type.value}, but {value.reading.name!r} is another type"
+        )
+        raise DeclarationError(message)
+    if problem := value.reading.problem(arrow, item.type.arrow, value):
         message = f"column {item.name!r} is {item.type.value} but {path!r} {problem}"
         raise DeclarationError(message)
-
-
-def _type_problem(value: Read, sent: pa.DataType, wanted: pa.DataType) -> str | None:
-    """Why values of the Arrow type sent cannot be read so; None if they can."""
-    match value.reading:
-        case Reading.AS_SENT:
-            return None if sent == wanted else f"holds {sent}"
-        case Reading.EQUALS:
-            return None if pa.types.is_integer(sent) else "is not a whole number"
-        case Reading.PART:
-            names = [part.name for part in sent] if pa.types.is_struct(sent) else []
-            return None if value.argument in names else f"has no part {value.argument!r}"
-        case Reading.COUNT:
-            return None
-        case Reading.NUMBER | Reading.WHOLE_NUMBER if value.argument not in _NUMBER_PARTS:
-            return f"has no part {value.argument!r} of a number"
-        case _:
-            return None if sent == pa.string() else "is not text"
 
 
 def _check_parent(table: Table, value: Parent, target: Table) -> None:

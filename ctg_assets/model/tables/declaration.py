@@ -30,8 +30,6 @@ from ctg_assets.model.tables.column_values import (
     OuterPosition,
     Parent,
     Position,
-    Read,
-    Reading,
     RowId,
     Snapshot,
     Total,
@@ -39,6 +37,7 @@ from ctg_assets.model.tables.column_values import (
     paths_read,
     referenced_table,
 )
+from ctg_assets.model.tables.readings import Read
 
 SAME_AS_AACT = "="
 """Default of `aact=`: AACT has the column under the same table and name."""
@@ -234,12 +233,12 @@ class Table:
 
     def _nullable(self, value: Value) -> bool:
         match value:
-            case Read(path, Reading.AS_SENT | Reading.LOWER):
+            case Read(path, reading) if reading.is_total:
                 paths = [source.resolve(path) for source in self.sources]
                 certain = [one.certain_paths for one in self.sources]
                 answer = any(path not in known for path, known in zip(paths, certain, strict=True))
             case Read(reading=reading):
-                answer = reading is not Reading.OR_ELSE
+                answer = not reading.fills
             case OuterPosition(path):
                 answer = any(source.resolve(path) is None for source in self.sources)
             case Parent(optional=optional):

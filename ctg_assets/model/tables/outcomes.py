@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ctg_assets.model.tables.column_values import Beside
 from ctg_assets.model.tables.columns import (
     boolean,
     columns,
@@ -21,6 +20,7 @@ from ctg_assets.model.tables.columns import (
     text,
 )
 from ctg_assets.model.tables.declaration import Field, Source, Table
+from ctg_assets.model.tables.readings import Beside
 from ctg_assets.model.tables.result_groups import group_of_outcome
 
 _OUTCOMES = "resultsSection.outcomeMeasuresModule.outcomeMeasures[]"

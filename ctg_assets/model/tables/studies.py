@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ctg_assets.model.tables.column_values import Condition
 from ctg_assets.model.tables.columns import (
     age,
     boolean,
@@ -18,6 +17,7 @@ from ctg_assets.model.tables.columns import (
     text,
 )
 from ctg_assets.model.tables.declaration import Field, Source, Table
+from ctg_assets.model.tables.readings import Condition
 
 _ARMS = "protocolSection.armsInterventionsModule"
 _DESIGN = "protocolSection.designModule"

@@ -8,15 +8,10 @@ import polars as pl
 
 from ctg_assets.model import values
 from ctg_assets.model.spec import ColumnType
-from ctg_assets.model.tables.column_values import (
-    Beside,
-    Condition,
-    Difference,
-    Read,
-    Reading,
-    Span,
-)
+from ctg_assets.model.tables import readings
+from ctg_assets.model.tables.column_values import Difference, Span
 from ctg_assets.model.tables.declaration import Field
+from ctg_assets.model.tables.readings import Beside, Condition, Read
 from ctg_assets.model.unnest import Rows
 
 DTYPES: Mapping[ColumnType, pl.DataType] = {
@@ -28,24 +23,6 @@ DTYPES: Mapping[ColumnType, pl.DataType] = {
     ColumnType.DATE: pl.Date(),
     ColumnType.TIMESTAMP: pl.Datetime("us", "UTC"),
     ColumnType.LOCAL_TIMESTAMP: pl.Datetime("us"),
-}
-
-_EXPRESSIONS: Mapping[Reading, Callable[[pl.Expr], pl.Expr]] = {
-    Reading.LOWER: values.lower,
-    Reading.FIRST_DAY: values.first_day,
-    Reading.LAST_DAY: values.last_day,
-    Reading.UNLESS_DAY: values.unless_day,
-    Reading.PRECISION: values.precision,
-    Reading.YEARS: values.years,
-    Reading.DAYS: values.days,
-    Reading.AGE_NUMBER: values.age_number,
-    Reading.AGE_UNIT: values.age_unit,
-    Reading.YEAR: values.year,
-    Reading.TIMESTAMP: values.timestamp,
-    Reading.DAY_OF_TIMESTAMP: values.day_of_timestamp,
-    Reading.KIND_OF_LABEL: values.kind_of_label,
-    Reading.NAME_OF_LABEL: values.name_of_label,
-    Reading.JOINED: values.joined,
 }
 
 
@@ -65,7 +42,7 @@ class SourceReader:
             match item.value:
                 case Read() | Difference() if not len(self._rows):
                     found[item.name] = repeated(None, item.type, 0)
-                case Read(path, Reading.AS_SENT, when=None) if self._rows.source.resolve(path):
+                case Read(path, readings.as_sent, when=None) if self._rows.source.resolve(path):
                     found[item.name] = self._read_at(self._rows.source.resolve(path) or "")
                 case Read() | Difference():
                     expressions.append(self._expression(item).alias(item.name))
@@ -82,47 +59,37 @@ class SourceReader:
         assert isinstance(value, Read)  # noqa: S101 - read() passes no others
         path = self._rows.source.resolve(value.path)
         if path is None:
-            default = value.argument if value.reading is Reading.OR_ELSE else None
+            default = value.argument if value.reading.fills else None
             return self._input(
                 f"column {item.name}", lambda: repeated(default, item.type, len(self._rows))
             )
-        found = self._reading(value, path)
+        found = value.reading.compute(self, path, value)
         return found if value.when is None else pl.when(self._holds(value.when)).then(found)
 
-    def _reading(self, value: Read, path: str) -> pl.Expr:
-        argument = value.argument
-        match value.reading:
-            case Reading.COUNT:
-                found = self._input(f"count {path}", lambda: self._rows.count(path))
-            case Reading.PART:
-                found = self._at(f"{path}.{argument}")
-            case Reading.EQUALS:
-                found = self._at(path) == argument
-            case Reading.OR_ELSE:
-                found = self._at(path).fill_null(argument)
-            case Reading.CONTAINS:
-                found = values.contains(self._at(path), str(argument))
-            case Reading.NUMBER | Reading.WHOLE_NUMBER:
-                found = self._number(path, value)
-            case Reading.DOCUMENT_URL:
-                nct_id = self._input("nct_id", lambda: self._rows.snapshot("nct_id"))
-                found = values.document_url(nct_id, self._at(path))
-            case Reading.AS_SENT:
-                found = self._at(path)
-            case _:
-                found = _EXPRESSIONS[value.reading](self._at(path))
-        return found
+    # what readings ask for
 
-    def _number(self, path: str, value: Read) -> pl.Expr:
-        whole = value.reading is Reading.WHOLE_NUMBER
-        key = f"{value.reading.name} {path} {value.beside}"
+    def at(self, path: str) -> pl.Expr:
+        """The values at a full path."""
+        return self._input(path, lambda: self._rows.read(path))
+
+    def count(self, path: str) -> pl.Expr:
+        """The numbers of items that the lists at a path have."""
+        return self._input(f"count {path}", lambda: self._rows.count(path))
+
+    def nct_id(self) -> pl.Expr:
+        """The NCT ids of the studies."""
+        return self._input("nct_id", lambda: self._rows.snapshot("nct_id"))
+
+    def number(self, path: str, part: str, beside: Beside | None, *, whole: bool) -> pl.Expr:
+        """A part of the numbers at a path."""
+        key = f"{'whole ' if whole else ''}number {path} {beside}"
         if f"{key} value" not in self._inputs:
             text = self._read_at(path)
             numbers = values.numbers(text, whole=whole)
-            if value.beside is not None:
-                numbers = values.without_ambiguous(numbers, self._ambiguous(text, value.beside))
-            self._inputs |= {f"{key} {part}": column for part, column in numbers.items()}
-        return pl.col(f"{key} {value.argument or 'value'}")
+            if beside is not None:
+                numbers = values.without_ambiguous(numbers, self._ambiguous(text, beside))
+            self._inputs |= {f"{key} {name}": column for name, column in numbers.items()}
+        return pl.col(f"{key} {part}")
 
     def _ambiguous(self, text: pl.Series, beside: Beside) -> pl.Series:
         """The rows whose number has a comma that may mean two things, among decimal commas."""
@@ -135,7 +102,7 @@ class SourceReader:
 
     def _difference(self, value: Difference) -> pl.Expr:
         paths = [self._rows.source.resolve(path) or "" for path in (value.start, value.end)]
-        start, end = (values.last_day(self._at(path)) for path in paths)
+        start, end = (values.last_day(self.at(path)) for path in paths)
         days = (end - start).dt.total_days()
         found = days if value.span is Span.DAYS else values.months_between(start, end)
         unless = [self._holds(condition) for condition in value.unless]
@@ -145,14 +112,11 @@ class SourceReader:
         path = self._rows.source.resolve(condition.path)
         if path is None:
             return pl.lit(condition.negated)
-        equal = (self._at(path) == condition.value).fill_null(value=False)
+        equal = (self.at(path) == condition.value).fill_null(value=False)
         return ~equal if condition.negated else equal
 
-    def _at(self, path: str) -> pl.Expr:
-        return self._input(path, lambda: self._rows.read(path))
-
     def _read_at(self, path: str) -> pl.Series:
-        self._at(path)
+        self.at(path)
         return self._inputs[path]
 
     def _input(self, key: str, read: Callable[[], pl.Series]) -> pl.Expr:
