@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -42,29 +42,39 @@ Rows = Iterator[Mapping[str, pa.Table]]
 """Batches of rows by table, as the loader takes them."""
 
 
-@dataclass(frozen=True)
-class RowSource:
+class RowSource(Protocol):
     """Staging tables that are filled in one way.
 
-    `content` gives a text that changes when the snapshot's rows may, `depends_on` one for each table,
-    by name, that changes when the same content may give other rows. `batches` gives the rows of the
-    tables named, `changes` what changed in all of them since an ancestor of the snapshot: the rows of
-    studies that are not as they were then, with the old ones if tables are `compared`; of tables in
-    `appended` (by what number their new rows begin) those that were added since.
+    Where tables are `compared`, what changed comes with the rows that the studies had before.
     """
 
-    shapes: tuple[TableShape, ...]
-    content: Callable[[Ancestor], str]
-    depends_on: Callable[[SnapshotManifest], Mapping[str, str]]
-    batches: Callable[[Lake, SnapshotManifest, Collection[str]], Rows]
-    changes: Callable[[Lake, SnapshotManifest, str], Iterator[RowBatch]]
-    compared: bool = False
-    appended: Callable[[Lake, Ancestor], Mapping[str, int]] = lambda _lake, _ancestor: {}
+    @property
+    def shapes(self) -> tuple[TableShape, ...]:
+        """The tables, referenced ones first."""
+
+    @property
+    def compared(self) -> bool:
+        """Whether changes bring the old rows, too."""
+
+    def content(self, snapshot: Ancestor) -> str:
+        """A text that changes when the snapshot's rows may."""
+
+    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+        """By table, a text that changes when the same content may give other rows."""
+
+    def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+        """The rows of the tables named."""
+
+    def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
+        """What changed in all tables since an ancestor: the rows of studies that are not as they were then."""
+
+    def appended(self, lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
+        """Of tables that rows are only added to, by name, the number with which new ones since then begin."""
 
 
 def row_sources() -> tuple[RowSource, ...]:
     """All sources; a table comes after every table that it refers to."""
-    return (_flattened_studies(), _extras(), _history())
+    return (*_sources_of_studies(), HistoryOfStudies())
 
 
 def staging_shapes() -> tuple[TableShape, ...]:
@@ -74,36 +84,49 @@ def staging_shapes() -> tuple[TableShape, ...]:
 
 def study_shapes() -> tuple[TableShape, ...]:
     """The tables that say how studies are, not how they came to be; referenced ones first."""
-    return tuple(shape for source in (_flattened_studies(), _extras()) for shape in source.shapes)
+    return tuple(shape for source in _sources_of_studies() for shape in source.shapes)
 
 
-def _of_studies(ancestor: Ancestor) -> str:
-    return ancestor.content_fingerprint
+def _sources_of_studies() -> tuple[RowSource, ...]:
+    return (FlattenedStudies(), UnmodelledValues())
 
 
-def _flattened_studies() -> RowSource:
-    tables = staging_tables()
+class FlattenedStudies:
+    """The tables that are declared over the field tree, flattened from a snapshot's studies."""
 
-    def batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+    compared = True
+
+    def __init__(self) -> None:
+        self._tables = staging_tables()
+        self.shapes = tuple(table.shape for table in self._tables)
+
+    def content(self, snapshot: Ancestor) -> str:
+        """The studies' contents."""
+        return snapshot.content_fingerprint
+
+    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+        """The declarations, and the code that makes rows."""
+        del manifest
+        return row_digests(self._tables)
+
+    def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+        """The rows of all studies."""
         for studies in lake.snapshots.batches(
             manifest.snapshot_id, snapshot_columns(names), row_groups=ROW_GROUPS_AT_A_TIME
         ):
             yield flatten(studies, names)
 
-    def changes(lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
+    def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
+        """The rows of changed studies, as they are and as they were."""
         with Prefetch(_now_and_then(lake, manifest, since)) as pairs:
             for now, then in pairs:
                 new, old = flatten_both(now, then)
                 yield RowBatch(new=new, old=old)
 
-    return RowSource(
-        shapes=tuple(table.shape for table in tables),
-        content=_of_studies,
-        depends_on=lambda _: row_digests(tables),
-        batches=batches,
-        changes=changes,
-        compared=True,
-    )
+    def appended(self, lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
+        """None: all tables are by study."""
+        del lake, ancestor
+        return {}
 
 
 def _now_and_then(
@@ -124,19 +147,37 @@ def _now_and_then(
             yield then.slice(0, 0), then
 
 
-def _extras() -> RowSource:
-    def rows(lake: Lake, manifest: SnapshotManifest, since: str | None = None) -> Rows:
-        for values in lake.snapshots.extras(manifest.snapshot_id, since=since):
-            yield {EXTRAS.name: extras_rows(values)}
+class UnmodelledValues:
+    """The table of what studies have outside the data model."""
 
-    return RowSource(
-        shapes=(EXTRAS,),
-        content=_of_studies,
-        # What is outside the model depends on what is in it.
-        depends_on=lambda manifest: {EXTRAS.name: manifest.model_fingerprint},
-        batches=lambda lake, manifest, _: rows(lake, manifest),
-        changes=lambda lake, manifest, since: map(RowBatch, rows(lake, manifest, since)),
-    )
+    compared = False
+    shapes = (EXTRAS,)
+
+    def content(self, snapshot: Ancestor) -> str:
+        """The studies' contents."""
+        return snapshot.content_fingerprint
+
+    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+        """The model: what is outside of it depends on what is in it."""
+        return {EXTRAS.name: manifest.model_fingerprint}
+
+    def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+        """The values of all studies."""
+        del names
+        return self._rows(lake, manifest)
+
+    def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
+        """The values of changed studies, as they are."""
+        return map(RowBatch, self._rows(lake, manifest, since))
+
+    def appended(self, lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
+        """None: the table is by study."""
+        del lake, ancestor
+        return {}
+
+    def _rows(self, lake: Lake, manifest: SnapshotManifest, since: str | None = None) -> Rows:
+        for found in lake.snapshots.extras(manifest.snapshot_id, since=since):
+            yield {EXTRAS.name: extras_rows(found)}
 
 
 _FILES = {
@@ -147,14 +188,30 @@ _FILES = {
 """The tables to which each entry of the history adds rows, and whence."""
 
 
-def _history() -> RowSource:
-    def batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+class HistoryOfStudies:
+    """The tables of versions, changes and events, out of the history's entries."""
+
+    compared = False
+    shapes = HISTORY_TABLES
+
+    def content(self, snapshot: Ancestor) -> str:
+        """The last entry that changed anything."""
+        return f"history {snapshot.history_revision}"
+
+    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+        """Nothing: rows are as in the lake."""
+        del manifest
+        return {shape.name: "as in the lake" for shape in HISTORY_TABLES}
+
+    def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+        """All versions, and what all entries say."""
         if STUDY_VERSIONS.name in names:
             for rows in version_rows(lake.history.periods()):
                 yield {STUDY_VERSIONS.name: rows}
         yield from _added_rows(lake, _entries(lake, manifest, 0), names)
 
-    def changes(lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
+    def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
+        """The versions of the studies that later entries touched, and what these entries say."""
         entries = _entries(lake, manifest, manifest.lineage[since].history_sequence)
         touched = _touched(lake, entries)
         periods = lake.history.periods().filter(pl.col("nct_id").is_in(touched.implode()))
@@ -162,21 +219,13 @@ def _history() -> RowSource:
             yield RowBatch({STUDY_VERSIONS.name: rows})
         yield from map(RowBatch, _added_rows(lake, entries, _FILES))
 
-    def appended(lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
+    def appended(self, lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
+        """The first number of a change that came later."""
         later = lake.history.since(ancestor.history_sequence)
         # Where an undo had entries recorded once more, changes have kept their numbers.
         numbers = [first for entry in later for first, _ in entry.numbers]
         numbers += [entry.first_change_seq for entry in later]
         return dict.fromkeys(_FILES, min(numbers)) if later else {}
-
-    return RowSource(
-        shapes=HISTORY_TABLES,
-        content=lambda ancestor: f"history {ancestor.history_revision}",
-        depends_on=lambda _: {shape.name: "as in the lake" for shape in HISTORY_TABLES},
-        batches=batches,
-        changes=changes,
-        appended=appended,
-    )
 
 
 def _entries(lake: Lake, manifest: SnapshotManifest, after: int) -> list[HistoryEntry]:
