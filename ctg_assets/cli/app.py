@@ -65,7 +65,7 @@ from ctg_assets.integrity.repair_run import mend_lake
 from ctg_assets.integrity.verification import verify
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.as_of import load_as_of
-from ctg_assets.load.full import LoadProgress
+from ctg_assets.load.request import LoadProgress
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.marts.months import observed_months, rebuild_months, remove_months
 from ctg_assets.model.drift import drifts

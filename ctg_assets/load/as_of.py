@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.lake import Lake
-from ctg_assets.load.full import LoadProgress, LoadReport, load_tables
+from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes
 from ctg_assets.model.extras import EXTRAS, extras_rows
 from ctg_assets.model.flatten import flatten
@@ -72,19 +73,21 @@ def load_as_of(
     digest = hashlib.sha256("".join(contents["content_hash"]).encode()).hexdigest()
     identified = contents.filter(are_nct_ids(pl.col("nct_id")))
     return load_tables(
-        address,
-        shapes,
-        rows_of_contents(lake, contents),
-        schema=schema,
-        build=BuildRecord(
-            snapshot_id=f"as of {at:%Y-%m-%dT%H:%M:%S}",
-            content_fingerprint=digest,
-            model_fingerprint="",
-            data_timestamp=contents["valid_from"].max(),  # type: ignore[arg-type]
-            studies=identified.height,
-            tables={shape.name: digest for shape in shapes},
+        LoadRequest(
+            address,
+            shapes,
+            schema=schema,
+            build=BuildRecord(
+                snapshot_id=f"as of {at:%Y-%m-%dT%H:%M:%S}",
+                content_fingerprint=digest,
+                model_fingerprint="",
+                data_timestamp=contents["valid_from"].max(),  # type: ignore[arg-type]
+                studies=identified.height,
+                tables={shape.name: digest for shape in shapes},
+            ),
+            progress=progress,
         ),
-        progress=progress,
+        rows_of_contents(lake, contents),
     )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -24,20 +24,18 @@ import pyarrow as pa
 from psycopg import sql
 from psycopg.rows import class_row
 
-from ctg_assets.load.full import LoadProgress, LoadReport
 from ctg_assets.load.load_log import next_load_number, write_delta
 from ctg_assets.load.references import References
+from ctg_assets.load.request import ChangesSince, LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.row_diff import ChangedStudies, Difference, TableDelta
-from ctg_assets.model.spec import TableShape
 from ctg_assets.postgres.builds import (
     LOAD_INFO,
-    BuildRecord,
     LoadInfo,
     load_info_row,
     tables_there,
     write_builds,
 )
-from ctg_assets.postgres.connection import Connection, PostgresAddress, postgres_errors
+from ctg_assets.postgres.connection import Connection, postgres_errors
 from ctg_assets.postgres.copy_format import storable
 from ctg_assets.postgres.copying import conform
 from ctg_assets.postgres.dependents import find_foreign_keys_of_others, find_views
@@ -49,6 +47,8 @@ from ctg_assets.postgres.errors import (
 from ctg_assets.postgres.meta import ensure_meta
 from ctg_assets.postgres.sessions import LOCK_MILLISECONDS, session_alone
 from ctg_assets.postgres.target import Target
+
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -63,69 +63,53 @@ class RowBatch:
 
 
 def apply_delta(
-    address: PostgresAddress,
-    tables: Sequence[TableShape],
-    batches: Iterable[RowBatch],
-    *,
-    build: BuildRecord,
-    base_snapshot_id: str,
-    changed: Collection[str],
-    appended: Mapping[str, int] | None = None,
-    compared: Collection[str] = (),
-    progress: Callable[[LoadProgress], None] | None = None,
-    patience_seconds: float = 60.0,
+    request: LoadRequest, changes: ChangesSince, batches: Iterable[RowBatch]
 ) -> LoadReport:
-    """Replace the rows of `changed` studies (NCT ids) in all staging tables, in one transaction.
+    """Replace the rows of changed studies in all staging tables, in one transaction.
 
-    `tables` are all tables of the model, and so are those that `build.tables` names. The new rows of
-    `batches` are as for `load_tables`; a study without rows in them is gone afterwards. How the rows of a
-    study are found follows from the first column of a table's primary key: `nct_id`, or an `id` that
-    begins with the study's number. Tables in `appended` are not by study: of them, the rows whose first
-    key column is the number given or higher are replaced, so that repeating a delta adds nothing twice.
-
-    Of tables in `compared`, whose primary key has one column, batches bring the old rows of the changed
-    studies as well, the old and new ones of a study in the same batch. Only rows that differ are written.
+    The tables of the request are all tables of the model, and so are those that its build names. The
+    new rows of `batches` are as for `load_tables`; a study without rows in them is gone afterwards. How
+    the rows of a study are found follows from the first column of a table's primary key: `nct_id`, or an
+    `id` that begins with the study's number.
 
     Readers see the old or the new state and wait for neither. For others who keep writers out of the
-    tables, such as the making of an index, it waits up to `patience_seconds`.
+    tables, such as the making of an index, it waits up to a minute, unless the request says how long.
 
     Raises WholeLoadNeededError when `load_tables` has to be used instead: StaleBaseError unless the
-    tables were last loaded from `base_snapshot_id` and have the old rows, and else if they belong to
-    another model, somebody else's foreign keys refer to them, or this user may not switch off triggers. Raises LoadBusyError,
-    ServerUnavailableError or LoadRejectedError (rows that are not of the changed studies, bad rows, a
-    reference that does not hold). The old state then stays. What `batches` raises goes through.
+    tables were last loaded from the base and have the old rows, and else if they belong to another
+    model, somebody else's foreign keys refer to them, or this user may not switch off triggers. Raises
+    LoadBusyError, ServerUnavailableError or LoadRejectedError (rows that are not of the changed studies,
+    bad rows, a reference that does not hold). The old state then stays. What `batches` raises goes through.
     """
-    report = progress or (lambda _: None)
-    target = Target(address.schemas.staging, address.schemas)
+    address = request.address
+    patience = _PATIENCE_SECONDS if request.patience_seconds is None else request.patience_seconds
     with contextlib.ExitStack() as stack:
         stack.enter_context(postgres_errors(f"changing {address.public_url}"))
-        connection = stack.enter_context(session_alone(address, target))
+        connection = stack.enter_context(session_alone(address, request.target))
         ensure_meta(connection)
         delta = _Delta(
-            target=target,
+            request=request,
             tables={
                 shape.name: TableDelta(
                     shape,
-                    target.schema,
-                    first=(appended or {}).get(shape.name),
-                    compared=shape.name in compared,
+                    request.target.schema,
+                    first=changes.appended.get(shape.name),
+                    compared=shape.name in changes.compared,
                 )
-                for shape in tables
+                for shape in request.tables
             },
-            changed=ChangedStudies(changed),
-            build=build,
+            changed=ChangedStudies(changes.studies),
             connection=connection,
-            progress=report,
         )
         with connection.transaction():
-            milliseconds = max(1, round(patience_seconds * 1000))
+            milliseconds = max(1, round(patience * 1000))
             connection.execute(f"SET LOCAL lock_timeout = {milliseconds}")
-            delta.prepare(base_snapshot_id)
+            delta.prepare(changes.base_snapshot_id)
             delta.run(batches)
-            report(LoadProgress("commit", 0, 1))
+            request.tell(LoadProgress("commit", 0, 1))
             delta.clock.begin("commit")
         delta.clock.end()
-        report(LoadProgress("commit", 1, 1))
+        request.tell(LoadProgress("commit", 1, 1))
         return delta.report()
 
 
@@ -157,18 +141,20 @@ class _Clock:
 class _Delta:
     """One delta under way, in a transaction of the caller's."""
 
-    target: Target
+    request: LoadRequest
     tables: Mapping[str, TableDelta]
     changed: ChangedStudies
-    build: BuildRecord
     connection: Connection
-    progress: Callable[[LoadProgress], None]
     clock: _Clock = field(default_factory=_Clock)
     rows: dict[str, int] = field(default_factory=dict)
     deleted: Counter[str] = field(default_factory=Counter)
     inserted: Counter[str] = field(default_factory=Counter)
     copied_bytes: int = 0
     refreshed: list[str] = field(default_factory=list)
+
+    @property
+    def target(self) -> Target:
+        return self.request.target
 
     def report(self) -> LoadReport:
         return LoadReport(
@@ -196,8 +182,8 @@ class _Delta:
         self.connection.execute("SET LOCAL jit = off")
 
     def _require_tables(self) -> None:
-        if set(self.tables) != set(self.build.tables):
-            odd = sorted(set(self.tables) ^ set(self.build.tables))
+        if set(self.tables) != set(self.request.build.tables):
+            odd = sorted(set(self.tables) ^ set(self.request.build.tables))
             message = f"a delta is of all tables of the model; these are not in both lists: {odd}"
             raise LoadRejectedError(message)
         found = tables_there(self.connection, self.target.schema)
@@ -229,7 +215,7 @@ class _Delta:
         if found is None or found.load_number is None or not found.every_table:
             message = "the staging tables do not all come from one numbered load; load all tables"
             raise WholeLoadNeededError(message)
-        if found.model_fingerprint != self.build.model_fingerprint:
+        if found.model_fingerprint != self.request.build.model_fingerprint:
             message = "the staging tables were made by another data model; load all tables"
             raise WholeLoadNeededError(message)
         if found.snapshot_id != base_snapshot_id:
@@ -289,7 +275,7 @@ class _Delta:
                 self.clock.begin("compare")
                 differences = self._differences(batch, references)
                 looked_at += sum(rows.num_rows for rows in batch.new.values())
-                self.progress(LoadProgress("compare", looked_at))
+                self.request.tell(LoadProgress("compare", looked_at))
                 self._finish(replacing)
                 replacing = database.submit(self._replace, differences)
                 self.clock.begin("flatten")
@@ -307,7 +293,7 @@ class _Delta:
         self.clock.begin("replace")
         if replacing is not None:
             replacing.result()
-            self.progress(LoadProgress("replace", self.inserted.total()))
+            self.request.tell(LoadProgress("replace", self.inserted.total()))
 
     def _doing(self, what: str, table: TableDelta) -> contextlib.AbstractContextManager[None]:
         return postgres_errors(f"{what} {self.target.schema}.{table.name}")
@@ -349,7 +335,7 @@ class _Delta:
 
     def _record(self) -> None:
         number = next_load_number(self.connection)
-        row = load_info_row(self.build, every_table=True, number=number).to_pylist()[0]
+        row = load_info_row(self.request.build, every_table=True, number=number).to_pylist()[0]
         assignments = sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in row
         )
@@ -367,9 +353,9 @@ class _Delta:
         write_builds(
             self.connection,
             self.target.schema,
-            [(name, self.build.tables[name], rows) for name, rows in self.rows.items()],
+            [(name, self.request.build.tables[name], rows) for name, rows in self.rows.items()],
         )
-        write_delta(self.connection, number, self.build.snapshot_id, self.changed)
+        write_delta(self.connection, number, self.request.build.snapshot_id, self.changed)
 
     def _refresh_views(self) -> None:
         """Compute people's materialized views again, as the swap of whole tables does."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,17 +23,17 @@ import pyarrow as pa
 from psycopg import sql
 
 from ctg_assets.load.load_log import next_load_number, write_full_load
+from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.swap import Swap, name_until_swap
 from ctg_assets.model.spec import TableShape
 from ctg_assets.postgres import ddl
 from ctg_assets.postgres.builds import (
     LOAD_INFO,
-    BuildRecord,
     load_info_row,
     tables_there,
     write_builds,
 )
-from ctg_assets.postgres.connection import Connection, PostgresAddress, postgres_errors
+from ctg_assets.postgres.connection import Connection, postgres_errors
 from ctg_assets.postgres.copying import CopyWriter
 from ctg_assets.postgres.dependents import ForeignKeyOfOthers, find_foreign_keys_of_others
 from ctg_assets.postgres.errors import LoadRejectedError, WarehouseError
@@ -44,60 +44,21 @@ from ctg_assets.postgres.target import Target
 logger = logging.getLogger(__name__)
 
 _CLEANING_SECONDS = 10.0
+_PATIENCE_SECONDS = 600.0
 
 
-@dataclass(frozen=True)
-class LoadProgress:
-    """How far a load is: `phase` is copy (counted in rows), index (tables), check (keys) or swap.
-
-    Of a delta: compare (new rows), replace (rows inserted) or commit.
-    """
-
-    phase: str
-    done: int
-    total: int | None = None
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What a load did: rows per table now, seconds per phase, bytes sent, fate of dependent views.
-
-    Of a delta also how many rows of each table it deleted and inserted.
-    """
-
-    rows: Mapping[str, int]
-    seconds: Mapping[str, float]
-    copied_bytes: int
-    recreated_views: tuple[str, ...] = ()
-    left_out_views: tuple[str, ...] = ()
-    deleted_rows: Mapping[str, int] = field(default_factory=dict)
-    inserted_rows: Mapping[str, int] = field(default_factory=dict)
-
-
-def load_tables(
-    address: PostgresAddress,
-    tables: Sequence[TableShape],
-    batches: Iterable[Mapping[str, pa.Table]],
-    *,
-    build: BuildRecord,
-    schema: str | None = None,
-    rebuildable_schemas: Collection[str] = (),
-    progress: Callable[[LoadProgress], None] | None = None,
-    patience_seconds: float = 600.0,
-    connections: int = 2,
-) -> LoadReport:
-    """Replace `tables` of a schema, staging unless told, by the rows of `batches`, atomically.
+def load_tables(request: LoadRequest, batches: Iterable[Mapping[str, pa.Table]]) -> LoadReport:
+    """Replace the tables of a request by the rows of `batches`, atomically.
 
     Each batch maps table names to rows with the columns of the table's shape, in any order of columns;
-    tables may be missing from a batch. `build.tables` names every table of the model: those that are
-    not in `tables` stay, and once none of them is out of date, tables that earlier loads made and the
-    model has no more are dropped. Foreign keys hold at the end between all tables, replaced and kept.
-    Views on replaced tables are made again with owner, grants and comments; one that no longer fits is
-    an error, or, if it is ours and in one of `rebuildable_schemas` (whose views something builds after the
-    load), is left out and reported. Grants on the tables stay.
+    tables may be missing from a batch. Tables of the model that are not asked for stay, and once none of
+    them is out of date, tables that earlier loads made and the model has no more are dropped. Foreign
+    keys hold at the end between all tables, replaced and kept. Views on replaced tables are made again
+    with owner, grants and comments; one that no longer fits is an error, or, if it is ours and may be
+    rebuilt, is left out and reported. Grants on the tables stay.
 
     Readers see all of the old state or all of the new, and wait at most for the swap. It is retried
-    for `patience_seconds` while long transactions keep reading the old tables.
+    for ten minutes, unless the request says how long, while long transactions keep reading the old tables.
 
     A load of `staging` is recorded as a full one, after which marts are built from all rows. Any other
     schema is made if it is not there; what an earlier load into it made is replaced.
@@ -107,19 +68,15 @@ def load_tables(
     what has the name of a table, is somebody else's); the old state then stays. What `batches` raises goes
     through.
     """
-    target = Target(address.schemas.staging if schema is None else schema, address.schemas)
+    address = request.address
+    patience = _PATIENCE_SECONDS if request.patience_seconds is None else request.patience_seconds
     with contextlib.ExitStack() as stack:
         stack.enter_context(postgres_errors(f"loading {address.public_url}"))
-        control = stack.enter_context(session_alone(address, target))
         load = _Load(
-            target=target,
-            tables=tuple(tables),
-            build=build,
-            control=control,
-            workers=[stack.enter_context(session(address)) for _ in range(connections)],
-            progress=progress or (lambda _: None),
-            deadline=time.monotonic() + patience_seconds,
-            rebuildable_schemas=frozenset(rebuildable_schemas),
+            request=request,
+            control=stack.enter_context(session_alone(address, request.target)),
+            workers=[stack.enter_context(session(address)) for _ in range(request.connections)],
+            deadline=time.monotonic() + patience,
         )
         load.prepare()
         try:
@@ -133,14 +90,10 @@ def load_tables(
 class _Load:
     """One load under way; `control` holds the lock and makes the swap, `workers` do the long work."""
 
-    target: Target
-    tables: tuple[TableShape, ...]
-    build: BuildRecord
+    request: LoadRequest
     control: Connection
     workers: list[Connection]
-    progress: Callable[[LoadProgress], None]
     deadline: float
-    rebuildable_schemas: frozenset[str]
     retired: list[str] = field(default_factory=list)
     every_table: bool = True
     number: int | None = None
@@ -150,6 +103,14 @@ class _Load:
     external_foreign_keys: list[ForeignKeyOfOthers] = field(default_factory=list)
     recreated: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+
+    @property
+    def target(self) -> Target:
+        return self.request.target
+
+    @property
+    def tables(self) -> Sequence[TableShape]:
+        return self.request.tables
 
     @property
     def shapes(self) -> tuple[TableShape, ...]:
@@ -178,12 +139,12 @@ class _Load:
         }
         self.every_table = all(
             kept.get(name) == fingerprint
-            for name, fingerprint in self.build.tables.items()
+            for name, fingerprint in self.request.build.tables.items()
             if name not in loaded
         )
         if self.every_table:
             # Before, one that is out of date might still refer to them.
-            self.retired = sorted(kept.keys() - self.build.tables.keys())
+            self.retired = sorted(kept.keys() - self.request.build.tables.keys())
         self._require_referenced_tables(loaded)
 
     def _drop_leftovers(self) -> None:
@@ -257,8 +218,10 @@ class _Load:
                         raise LoadRejectedError(message)
                     sender.add(name, rows)
                     self.rows[name] += rows.num_rows
-                self.progress(LoadProgress("copy", sum(self.rows.values())))
-            info = load_info_row(self.build, every_table=self.every_table, number=self.number)
+                self.request.tell(LoadProgress("copy", sum(self.rows.values())))
+            info = load_info_row(
+                self.request.build, every_table=self.every_table, number=self.number
+            )
             sender.add(LOAD_INFO.name, info)
             sender.finish()
         for worker in self.workers:
@@ -289,7 +252,7 @@ class _Load:
             try:
                 for done, future in enumerate(as_completed(futures), start=1):
                     future.result()
-                    self.progress(LoadProgress(phase, done, len(tasks)))
+                    self.request.tell(LoadProgress(phase, done, len(tasks)))
             except BaseException:
                 for future in futures:
                     future.cancel()
@@ -348,9 +311,9 @@ class _Load:
     # swap
 
     def _swap(self) -> None:
-        self.progress(LoadProgress("swap", 0, 1))
+        self.request.tell(LoadProgress("swap", 0, 1))
         self.retry_on_lock("putting the new tables in place", self._swap_once)
-        self.progress(LoadProgress("swap", 1, 1))
+        self.request.tell(LoadProgress("swap", 1, 1))
 
     def _swap_once(self) -> None:
         swap = Swap(
@@ -358,7 +321,7 @@ class _Load:
             new=[shape.name for shape in self.shapes],
             retired=self.retired,
             external_foreign_keys=self.external_foreign_keys,
-            rebuildable_schemas=self.rebuildable_schemas,
+            rebuildable_schemas=self.request.rebuildable_schemas,
         )
         self.recreated, self.left_out = swap.run(self.control)
         self.control.execute(
@@ -368,12 +331,12 @@ class _Load:
             [self.target.schema, self.retired],
         )
         if self.number is not None:
-            write_full_load(self.control, self.number, self.build.snapshot_id)
+            write_full_load(self.control, self.number, self.request.build.snapshot_id)
         write_builds(
             self.control,
             self.target.schema,
             [
-                (shape.name, self.build.tables[shape.name], self.rows[shape.name])
+                (shape.name, self.request.build.tables[shape.name], self.rows[shape.name])
                 for shape in self.tables
             ],
         )

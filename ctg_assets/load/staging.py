@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from itertools import chain
 
 from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.lake import Lake
 from ctg_assets.load.delta import apply_delta
-from ctg_assets.load.full import LoadProgress, LoadReport, load_tables
+from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import ChangesSince, LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.row_sources import Rows, row_sources, staging_shapes
 from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.postgres.builds import (
@@ -50,20 +52,19 @@ def load_staging(
         studies=manifest.studies,
         tables=_fingerprints(itself(manifest), model),
     )
+    chosen = [shape for shape in staging_shapes() if tables is None or shape.name in tables]
+    request = LoadRequest(
+        address,
+        chosen,
+        build,
+        rebuildable_schemas={address.schemas.staging_views},
+        progress=progress,
+    )
     base = _base(address, manifest, model, build, tables)
-    report = None
-    if base is not None:
-        report = _load_changes(address, lake, manifest, build, base=base, progress=progress)
+    report = None if base is None else _load_changes(request, lake, manifest, base)
     if report is None:
-        chosen = [shape for shape in staging_shapes() if tables is None or shape.name in tables]
-        report = load_tables(
-            address,
-            chosen,
-            _batches(lake, manifest, {shape.name for shape in chosen}),
-            build=build,
-            rebuildable_schemas={address.schemas.staging_views},
-            progress=progress,
-        )
+        names = {shape.name for shape in chosen}
+        report = load_tables(request, _batches(lake, manifest, names))
     return report
 
 
@@ -94,40 +95,27 @@ def _base(
 
 
 def _load_changes(
-    address: PostgresAddress,
-    lake: Lake,
-    manifest: SnapshotManifest,
-    build: BuildRecord,
-    *,
-    base: str,
-    progress: Callable[[LoadProgress], None] | None,
+    request: LoadRequest, lake: Lake, manifest: SnapshotManifest, base: str
 ) -> LoadReport | None:
     """Replace the rows of studies that changed since the base; None if that cannot be done."""
     appended: dict[str, int] = {}
     for source in row_sources():
         appended |= source.appended(lake, manifest.lineage[base])
     changed = [n for n in lake.snapshots.replaced(manifest.snapshot_id, base) if is_nct_id(n)]
-    exchanges = chain.from_iterable(
-        source.changes(lake, manifest, base) for source in row_sources()
+    changes = ChangesSince(
+        base,
+        changed,
+        appended=appended,
+        compared=[
+            shape.name for source in row_sources() if source.compared for shape in source.shapes
+        ],
     )
+    # Studies change in all tables at once, whichever were asked for.
+    every_table = replace(request, tables=staging_shapes())
+    rows = chain.from_iterable(source.changes(lake, manifest, base) for source in row_sources())
     try:
-        with Prefetch(exchanges) as batches:
-            return apply_delta(
-                address,
-                staging_shapes(),
-                batches,
-                build=build,
-                base_snapshot_id=base,
-                changed=changed,
-                appended=appended,
-                compared=[
-                    shape.name
-                    for source in row_sources()
-                    if source.compared
-                    for shape in source.shapes
-                ],
-                progress=progress,
-            )
+        with Prefetch(rows) as batches:
+            return apply_delta(every_table, changes, batches)
     except WholeLoadNeededError as error:
         _log.warning("loading whole tables: %s", error)
         return None

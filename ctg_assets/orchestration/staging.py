@@ -8,7 +8,7 @@ import dagster as dg
 from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.history.recording import IncompleteExtractionError
 from ctg_assets.lake import open_lake
-from ctg_assets.load.full import LoadProgress, LoadReport
+from ctg_assets.load.request import LoadProgress, LoadReport
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.load.staging import load_staging, outdated_tables, tables_left_over
 from ctg_assets.model.spec import TableShape

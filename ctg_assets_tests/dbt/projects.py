@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 
 from ctg_assets.load.delta import RowBatch, apply_delta
 from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import ChangesSince, LoadRequest
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.model.flatten import flatten
@@ -111,10 +112,8 @@ def dbt_on(address: PostgresAddress, written: Path, *arguments: str) -> str:
 def load(address: PostgresAddress, studies: pa.Table, data_timestamp: datetime | None) -> None:
     """Replace the staging tables by those of these snapshot rows."""
     load_tables(
-        address,
-        staging_shapes(),
+        LoadRequest(address, staging_shapes(), build=_build(studies.num_rows, data_timestamp)),
         [flatten(studies)],
-        build=_build(studies.num_rows, data_timestamp),
     )
 
 
@@ -128,12 +127,9 @@ def load_changes(
 ) -> None:
     """Replace the rows of changed studies by those of these snapshot rows; `total` are there then."""
     apply_delta(
-        address,
-        staging_shapes(),
+        LoadRequest(address, staging_shapes(), build=_build(total, data_timestamp)),
+        ChangesSince(base_snapshot_id=_SNAPSHOT_ID, studies=changed),
         [RowBatch(flatten(studies))],
-        build=_build(total, data_timestamp),
-        base_snapshot_id=_SNAPSHOT_ID,
-        changed=changed,
     )
 
 

@@ -20,6 +20,7 @@ from ctg_assets.feed.positions import open_ledger, sink_states
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.as_of import load_as_of
 from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import LoadRequest
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts.building import prepare_build
 from ctg_assets.marts.months import rebuild_months
@@ -161,9 +162,9 @@ def test_a_schema_of_somebody_else_stops_the_load(owner: PostgresAddress, schema
     with pytest.raises(
         ForeignObjectError, match=f"schema {schema} is there .* left alone.*another"
     ):
-        load_tables(address, ALL, [batch(range(1, 4))], build=build(1))
+        load_tables(LoadRequest(address, ALL, build=build(1)), [batch(range(1, 4))])
     with pytest.raises(ForeignObjectError, match=f"schema {schema} is there"):
-        load_tables(address, ALL, [batch(range(1, 4))], build=build(1))
+        load_tables(LoadRequest(address, ALL, build=build(1)), [batch(range(1, 4))])
     # What only looks finds nothing of ours, and does not stumble.
     assert load_info(address) is None
     assert staging_builds(address) == {}
@@ -183,14 +184,16 @@ def test_as_of_leaves_schemas_of_somebody_else_alone(owner: PostgresAddress, sch
     before = contents(address, [schema])
     for _ in range(2):
         with pytest.raises(ForeignObjectError, match=f"schema {schema} is there.*choose another"):
-            load_tables(address, ALL, [batch(range(1, 4))], build=build(1), schema="june")
+            load_tables(
+                LoadRequest(address, ALL, build=build(1), schema="june"), [batch(range(1, 4))]
+            )
     assert contents(address, [schema]) == before
     # One that as-of has made is not taken for the one beside another.
     for name in ("july_next", "july_next"):
-        load_tables(address, ALL, [batch(range(1, 4))], build=build(1), schema=name)
+        load_tables(LoadRequest(address, ALL, build=build(1), schema=name), [batch(range(1, 4))])
     made = contents(address, ["july_next"])
     with pytest.raises(ForeignObjectError, match="july_next"):
-        load_tables(address, ALL, [batch(range(1, 4))], build=build(1), schema="july")
+        load_tables(LoadRequest(address, ALL, build=build(1), schema="july"), [batch(range(1, 4))])
     assert contents(address, ["july_next"]) == made
 
 

@@ -14,6 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import LoadRequest
 from ctg_assets.model.fields import enum_values, leaf_paths, nodes_by_path
 from ctg_assets.model.flatten import flatten
 from ctg_assets.model.rebuild import RebuildError, rebuild, rebuilt_paths
@@ -243,10 +244,8 @@ def test_studies_come_back_from_postgres(address: PostgresAddress) -> None:
     contents += [study_json(3, index) for index in range(40)]
     shapes = [table.shape for table in staging_tables()]
     load_tables(
-        address,
-        shapes,
+        LoadRequest(address, shapes, build=build(tables=[shape.name for shape in shapes])),
         [flatten(typed_rows(contents))],
-        build=build(tables=[shape.name for shape in shapes]),
     )
     rows = {}
     for shape in shapes:

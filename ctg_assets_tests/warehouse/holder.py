@@ -14,7 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from ctg_assets.load.delta import RowBatch, apply_delta
-from ctg_assets.load.full import LoadProgress, load_tables
+from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import ChangesSince, LoadProgress, LoadRequest
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests.warehouse.helpers import ALL, batch, build, nct_id, settings_for
 
@@ -44,16 +45,14 @@ def main() -> None:
 
         target = address if dbname is None else address.database(dbname)
         if not work.startswith("delta "):
-            load_tables(target, ALL, _batches(), build=build(2), progress=progress)
+            load_tables(LoadRequest(target, ALL, build=build(2), progress=progress), _batches())
             return
         apply_delta(
-            target,
-            ALL,
+            LoadRequest(target, ALL, build=build(2), progress=progress),
+            ChangesSince(
+                base_snapshot_id="snapshot-1", studies=[nct_id(study) for study in range(1, 400)]
+            ),
             map(RowBatch, _batches()),
-            build=build(2),
-            base_snapshot_id="snapshot-1",
-            changed=[nct_id(study) for study in range(1, 400)],
-            progress=progress,
         )
 
 

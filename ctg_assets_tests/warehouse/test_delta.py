@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctg_assets.load.delta import RowBatch, apply_delta
-from ctg_assets.load.full import LoadProgress, LoadReport, load_tables
+from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import ChangesSince, LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.row_diff import TableDelta
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
 from ctg_assets.postgres import sessions
@@ -50,7 +51,7 @@ from ctg_assets_tests.warehouse.helpers import (
 
 def load(address: PostgresAddress, studies: range = range(1, 4)) -> None:
     """Load whole tables as version 1."""
-    load_tables(address, ALL, [batch(studies)], build=build())
+    load_tables(LoadRequest(address, ALL, build=build()), [batch(studies)])
 
 
 def change(
@@ -62,16 +63,14 @@ def change(
     **options: Any,
 ) -> LoadReport:
     """Change some studies to the next version; rows are compared with `old` ones if those are given."""
-    if old is not None:
-        options["compared"] = [shape.name for shape in ALL]
     return apply_delta(
-        address,
-        ALL,
+        LoadRequest(address, ALL, build=build(version), **options),
+        ChangesSince(
+            base_snapshot_id=f"snapshot-{version - 1}",
+            studies=[nct_id(study) for study in changed],
+            compared=[] if old is None else [shape.name for shape in ALL],
+        ),
         [RowBatch(rows, old or {})],
-        build=build(version),
-        base_snapshot_id=f"snapshot-{version - 1}",
-        changed=[nct_id(study) for study in changed],
-        **options,
     )
 
 
@@ -155,7 +154,7 @@ def test_loads_are_numbered_and_name_what_they_changed(address: PostgresAddress)
         (nct_id(2), 2, 2_000_000_000, 2_999_999_999),
         (nct_id(4), 3, 4_000_000_000, 4_999_999_999),
     ]
-    load_tables(address, ALL, [batch(range(1, 3))], build=build(4))
+    load_tables(LoadRequest(address, ALL, build=build(4)), [batch(range(1, 3))])
     assert numbered(address)[3:] == [(4, "full", "snapshot-4")]
     assert query(address, "SELECT * FROM ctg_meta.changed_studies") == []
 
@@ -165,7 +164,7 @@ def test_a_load_of_some_tables_is_a_full_one(address: PostgresAddress) -> None:
     load(address)
     change(address, [1], batch(range(1, 2), version=2))
     rows = batch(range(1, 4), version=3)
-    load_tables(address, [KEYWORDS], [{"keywords": rows["keywords"]}], build=build(3))
+    load_tables(LoadRequest(address, [KEYWORDS], build=build(3)), [{"keywords": rows["keywords"]}])
     assert numbered(address)[2:] == [(3, "full", "snapshot-3")]
     assert query(address, "SELECT * FROM ctg_meta.changed_studies") == []
 
@@ -223,20 +222,18 @@ def test_values_of_every_type_are_compared(address: PostgresAddress) -> None:
     def write(version: int, given: Sequence[tuple[Any, ...]]) -> LoadReport:
         old, new = ({"everything": table(EVERY_TYPE, each)} for each in (keyed, given))
         return apply_delta(
-            address,
-            [EVERY_TYPE],
+            LoadRequest(address, [EVERY_TYPE], build=build(version, tables=["everything"])),
+            ChangesSince(
+                base_snapshot_id=f"snapshot-{version - 1}",
+                studies=[nct_id(1)],
+                compared=["everything"],
+            ),
             [RowBatch(new, old)],
-            build=build(version, tables=["everything"]),
-            base_snapshot_id=f"snapshot-{version - 1}",
-            changed=[nct_id(1)],
-            compared=["everything"],
         )
 
     load_tables(
-        address,
-        [EVERY_TYPE],
+        LoadRequest(address, [EVERY_TYPE], build=build(tables=["everything"])),
         [{"everything": table(EVERY_TYPE, keyed)}],
-        build=build(tables=["everything"]),
     )
     assert write(2, keyed).inserted_rows == {"everything": 0}
     assert write(3, shuffled).inserted_rows == {"everything": len(rows) - 1}
@@ -284,13 +281,11 @@ def test_old_rows_of_a_table_that_is_not_compared(address: PostgresAddress) -> N
     rows = batch(range(1, 2))
     with pytest.raises(LoadRejectedError, match=r"old rows for \['studies', 'keywords'\]"):
         apply_delta(
-            address,
-            ALL,
+            LoadRequest(address, ALL, build=build(2)),
+            ChangesSince(
+                base_snapshot_id="snapshot-1", studies=[nct_id(1)], compared=["conditions"]
+            ),
             [RowBatch(rows, rows)],
-            build=build(2),
-            base_snapshot_id="snapshot-1",
-            changed=[nct_id(1)],
-            compared=["conditions"],
         )
 
 
@@ -340,13 +335,15 @@ def change_history(
 ) -> None:
     """Apply a delta of the first study with these rows, beginning with change 3."""
     apply_delta(
-        address,
-        tables,
+        LoadRequest(
+            address, tables, build=build(2, tables=[shape.name for shape in tables], **builds)
+        ),
+        ChangesSince(
+            base_snapshot_id="snapshot-1",
+            studies=[nct_id(1)],
+            appended=appended or {"study_changes": 3, "field_changes": 3},
+        ),
         [RowBatch({shape.name: table(shape, rows.get(shape.name, [])) for shape in tables})],
-        build=build(2, tables=[shape.name for shape in tables], **builds),
-        base_snapshot_id="snapshot-1",
-        changed=[nct_id(1)],
-        appended=appended or {"study_changes": 3, "field_changes": 3},
     )
 
 
@@ -360,7 +357,7 @@ def load_history(address: PostgresAddress) -> None:
     }
     batches = [{shape.name: table(shape, rows[shape.name]) for shape in HISTORY}]
     names = [shape.name for shape in HISTORY]
-    load_tables(address, HISTORY, batches, build=build(tables=names))
+    load_tables(LoadRequest(address, HISTORY, build=build(tables=names)), batches)
 
 
 NEW_HISTORY: dict[str, list[tuple[Any, ...]]] = {
@@ -440,7 +437,9 @@ def _another_model(address: PostgresAddress) -> None:
 
 def _some_tables_only(address: PostgresAddress) -> None:
     rows = {"keywords": batch(range(1, 4))["keywords"]}
-    load_tables(address, [KEYWORDS], [rows], build=replace(build(3), snapshot_id="snapshot-1"))
+    load_tables(
+        LoadRequest(address, [KEYWORDS], build=replace(build(3), snapshot_id="snapshot-1")), [rows]
+    )
 
 
 def _a_release_without_numbers(address: PostgresAddress) -> None:
@@ -484,7 +483,7 @@ def test_a_whole_load_is_needed(
         change(address, [1], batch(range(1, 2), version=2))
     assert isinstance(raised.value, StaleBaseError) == (spoil is _not_the_base)
     assert query(address, "SELECT max(version) FROM staging.studies") == [(1,)]
-    load_tables(address, ALL, [batch(range(1, 4), version=2)], build=build(2))
+    load_tables(LoadRequest(address, ALL, build=build(2)), [batch(range(1, 4), version=2)])
     assert query(address, "SELECT max(version) FROM staging.studies") == [(2,)]
 
 
@@ -499,12 +498,9 @@ def test_a_list_of_tables_that_is_not_the_model(address: PostgresAddress) -> Non
     load(address)
     with pytest.raises(LoadRejectedError, match=r"not in both lists: \['keywords'\]"):
         apply_delta(
-            address,
-            [STUDIES, CONDITIONS],
+            LoadRequest(address, [STUDIES, CONDITIONS], build=build(2)),
+            ChangesSince(base_snapshot_id="snapshot-1", studies=[nct_id(1)]),
             [],
-            build=build(2),
-            base_snapshot_id="snapshot-1",
-            changed=[nct_id(1)],
         )
 
 
@@ -629,12 +625,9 @@ def test_what_batches_raise(address: PostgresAddress) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         apply_delta(
-            address,
-            ALL,
+            LoadRequest(address, ALL, build=build(2)),
+            ChangesSince(base_snapshot_id="snapshot-1", studies=[nct_id(1)]),
             batches(),
-            build=build(2),
-            base_snapshot_id="snapshot-1",
-            changed=[nct_id(1)],
         )
     assert content(address) == before
 
@@ -759,15 +752,14 @@ def test_only_changed_rows_are_read(address: PostgresAddress) -> None:
     """No table is read as a whole, and the block range index covers the new rows as well."""
     ordered = replace(CONDITIONS, indexes=(), ordered_columns=("nct_id",))
     tables = (STUDIES, ordered, KEYWORDS)
-    load_tables(address, tables, [batch(range(1, 2000))], build=build())
+    load_tables(LoadRequest(address, tables, build=build()), [batch(range(1, 2000))])
     before = scans_of_whole_tables(address)
     apply_delta(
-        address,
-        tables,
+        LoadRequest(address, tables, build=build(2)),
+        ChangesSince(
+            base_snapshot_id="snapshot-1", studies=[nct_id(study) for study in range(500, 1500)]
+        ),
         [RowBatch(batch(range(500, 1500), version=2))],
-        build=build(2),
-        base_snapshot_id="snapshot-1",
-        changed=[nct_id(study) for study in range(500, 1500)],
     )
     assert scans_of_whole_tables(address) == before
     left = "SELECT brin_summarize_new_values('staging.conditions_order_idx')"
@@ -804,7 +796,7 @@ def test_deltas_give_what_a_whole_load_gives(
 ) -> None:
     """After any deltas every table has the rows, and the record the counts, of a load from scratch."""
     studies: dict[int, tuple[int, list[int]]] = {study: (1, [2, 1]) for study in range(1, 5)}
-    load_tables(address, ALL, [_rows(studies)], build=build(1))
+    load_tables(LoadRequest(address, ALL, build=build(1)), [_rows(studies)])
     for version, contents in enumerate(rounds, start=2):
         kept = {study: of for study, of in studies.items() if study not in contents}
         old = {study: of for study, of in studies.items() if study in contents}
@@ -817,7 +809,7 @@ def test_deltas_give_what_a_whole_load_gives(
         studies = kept | new
         known = _rows(old) if knows_old else None
         report = change(address, list(contents), _rows(new), version, old=known)
-    load_tables(address, ALL, [_rows(studies)], build=build(9), schema="from_scratch")
+    load_tables(LoadRequest(address, ALL, build=build(9), schema="from_scratch"), [_rows(studies)])
     for shape in ALL:
         assert query(address, f"SELECT * FROM staging.{shape.name} ORDER BY 1") == query(
             address, f"SELECT * FROM from_scratch.{shape.name} ORDER BY 1"
@@ -861,12 +853,12 @@ def test_a_killed_server(data_dir: Path) -> None:
         load(address)
         with pytest.raises(ServerUnavailableError, match="Check the server and its address"):
             apply_delta(
-                address,
-                ALL,
+                LoadRequest(address, ALL, build=build(2)),
+                ChangesSince(
+                    base_snapshot_id="snapshot-1",
+                    studies=[nct_id(study) for study in range(1, 2000)],
+                ),
                 batches(),
-                build=build(2),
-                base_snapshot_id="snapshot-1",
-                changed=[nct_id(study) for study in range(1, 2000)],
             )
         with open_postgres(settings_for(data_dir)) as again:
             assert versions(again) == OLD

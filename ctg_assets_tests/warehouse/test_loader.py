@@ -13,7 +13,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from ctg_assets.load.full import LoadProgress, LoadReport, load_tables
+from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.postgres import copying as sending
@@ -51,7 +52,7 @@ NEW = [("conditions", 2, 10), ("studies", 2, 5)]
 def load(address: PostgresAddress, version: int = 1, **options: Any) -> LoadReport:
     """Load three studies as version 1, five as version 2."""
     rows = batch(range(1, 4 if version == 1 else 6), version)
-    return load_tables(address, ALL, [rows], build=build(version), **options)
+    return load_tables(LoadRequest(address, ALL, build=build(version), **options), [rows])
 
 
 def leftovers(address: PostgresAddress) -> list[tuple[Any, ...]]:
@@ -126,7 +127,7 @@ def test_batches_are_gathered_and_spread(
                 del rows["keywords"]
             yield rows
 
-    report = load_tables(address, ALL, batches(), build=build(), progress=seen.append)
+    report = load_tables(LoadRequest(address, ALL, build=build(), progress=seen.append), batches())
     assert report.rows == {"studies": 100, "conditions": 200, "keywords": 100}
     assert row_counts(address, "staging") == {**report.rows, "load_info": 1}
     assert query(address, "SELECT nct_id FROM staging.studies ORDER BY ctid") == [
@@ -143,7 +144,7 @@ def test_batches_are_gathered_and_spread(
 
 def test_no_rows_at_all(address: PostgresAddress) -> None:
     """Tables without rows exist after a load, with their keys."""
-    load_tables(address, ALL, [], build=build())
+    load_tables(LoadRequest(address, ALL, build=build()), [])
     assert row_counts(address, "staging") == {
         "studies": 0,
         "conditions": 0,
@@ -158,7 +159,7 @@ def test_the_whole_model_can_be_made(address: PostgresAddress) -> None:
     shapes = [declared.shape for declared in staging_tables()]
     for version in (1, 2):
         whole = build(version, tables=[shape.name for shape in shapes])
-        load_tables(address, shapes, [], build=whole)
+        load_tables(LoadRequest(address, shapes, build=whole), [])
     assert set(row_counts(address, "staging")) == {shape.name for shape in shapes} | {"load_info"}
     assert len(foreign_keys(address, "staging")) == sum(len(shape.foreign_keys) for shape in shapes)
 
@@ -272,7 +273,7 @@ def test_a_view_that_no_longer_fits(address: PostgresAddress) -> None:
     with pytest.raises(
         LoadRejectedError, match=r"view public\.named does not fit .* Change or drop"
     ):
-        load_tables(address, shapes, [], build=build(2))
+        load_tables(LoadRequest(address, shapes, build=build(2)), [])
     assert versions(address) == OLD
     assert query(address, "SELECT count(*) FROM public.named") == [(6,)]
     assert leftovers(address) == []
@@ -287,11 +288,13 @@ def test_a_view_that_is_built_after_the_load(address: PostgresAddress) -> None:
     query(address, "CREATE VIEW public.counted AS SELECT count(*) FROM staging.conditions")
     shapes = [STUDIES, _without_names(CONDITIONS), KEYWORDS]
     with pytest.raises(LoadRejectedError, match=r"view built\.named does not fit"):
-        load_tables(address, shapes, [], build=build(2), rebuildable_schemas=["built"])
+        load_tables(LoadRequest(address, shapes, build=build(2), rebuildable_schemas=["built"]), [])
     assert query(address, "SELECT count(*) FROM built.named_too") == [(6,)]
     with connect(address) as connection:
         note_relations(connection, "built", ["named", "named_too"])
-    report = load_tables(address, shapes, [], build=build(2), rebuildable_schemas=["built"])
+    report = load_tables(
+        LoadRequest(address, shapes, build=build(2), rebuildable_schemas=["built"]), []
+    )
     assert report.left_out_views == ("built.named", "built.named_too")
     assert query(address, "SELECT * FROM public.counted") == [(0,)]
 
@@ -342,15 +345,20 @@ def test_a_subset_of_tables(address: PostgresAddress) -> None:
     load(address)
     before = foreign_keys(address, "staging")
     rows = batch(range(1, 6), version=2)
-    load_tables(address, [CONDITIONS], [{"conditions": table_of_old_studies()}], build=build(2))
+    load_tables(
+        LoadRequest(address, [CONDITIONS], build=build(2)), [{"conditions": table_of_old_studies()}]
+    )
     assert foreign_keys(address, "staging") == before
-    load_tables(address, [STUDIES], [{"studies": rows["studies"]}], build=build(2))
+    load_tables(LoadRequest(address, [STUDIES], build=build(2)), [{"studies": rows["studies"]}])
     assert versions(address) == [("conditions", 2, 6), ("studies", 2, 5)]
     assert foreign_keys(address, "staging") == before
     info = load_info(address)
     assert info is not None
     assert not info.every_table
-    load_tables(address, [KEYWORDS], [{"keywords": batch(range(1, 4))["keywords"]}], build=build(2))
+    load_tables(
+        LoadRequest(address, [KEYWORDS], build=build(2)),
+        [{"keywords": batch(range(1, 4))["keywords"]}],
+    )
     info = load_info(address)
     assert info is not None
     assert info.every_table
@@ -370,7 +378,8 @@ def test_a_subset_that_kept_tables_contradict(address: PostgresAddress) -> None:
         match=r"(?s)conditions stays and refers to rows that the new studies lacks; load the two tog",
     ):
         load_tables(
-            address, [STUDIES], [{"studies": batch(range(1, 3))["studies"]}], build=build(2)
+            LoadRequest(address, [STUDIES], build=build(2)),
+            [{"studies": batch(range(1, 3))["studies"]}],
         )
     assert versions(address) == OLD
     assert foreign_keys(address, "staging") == before
@@ -382,7 +391,7 @@ def test_a_subset_that_contradicts_kept_tables(address: PostgresAddress) -> None
     load(address)
     rows = {"conditions": batch(range(1, 9), version=2)["conditions"]}
     with pytest.raises(LoadRejectedError, match=r"studies was not loaded and lacks those rows"):
-        load_tables(address, [CONDITIONS], [rows], build=build(2))
+        load_tables(LoadRequest(address, [CONDITIONS], build=build(2)), [rows])
     assert versions(address) == OLD
 
 
@@ -391,7 +400,7 @@ def test_a_subset_without_what_it_refers_to(address: PostgresAddress) -> None:
     with pytest.raises(
         LoadRejectedError, match="conditions refers to studies, which is not loaded"
     ):
-        load_tables(address, [CONDITIONS], [], build=build())
+        load_tables(LoadRequest(address, [CONDITIONS], build=build()), [])
 
 
 def test_references_from_elsewhere(address: PostgresAddress) -> None:
@@ -417,10 +426,8 @@ def test_tables_that_left_the_model(address: PostgresAddress) -> None:
     load(address)
     query(address, "CREATE TABLE staging.by_somebody ()")
     load_tables(
-        address,
-        [STUDIES],
+        LoadRequest(address, [STUDIES], build=build(2, tables=["studies"])),
         [{"studies": batch(range(9))["studies"]}],
-        build=build(2, tables=["studies"]),
     )
     assert set(row_counts(address, "staging")) == {"studies", "load_info", "by_somebody"}
     assert [done.name for done in builds(address, "staging")] == ["studies"]
@@ -430,7 +437,7 @@ def test_tables_that_left_the_model_go_without_a_load(address: PostgresAddress) 
     """When nothing but a table too many is wrong, it is dropped and the others are not touched."""
     load(address)
     before = query(address, "SELECT oid FROM pg_class WHERE relname IN ('studies', 'conditions')")
-    load_tables(address, [], [], build=build(1, tables=["studies", "conditions"]))
+    load_tables(LoadRequest(address, [], build=build(1, tables=["studies", "conditions"])), [])
     assert set(row_counts(address, "staging")) == {"studies", "conditions", "load_info"}
     after = query(address, "SELECT oid FROM pg_class WHERE relname IN ('studies', 'conditions')")
     assert after == before
@@ -440,9 +447,13 @@ def test_tables_that_left_the_model_stay_while_others_are_old(address: PostgresA
     """A table that is out of date may still refer to one that left the model, so both stay."""
     load(address)
     left = build(2, tables=["studies", "keywords"])
-    load_tables(address, [STUDIES], [{"studies": batch(range(1, 5))["studies"]}], build=left)
+    load_tables(
+        LoadRequest(address, [STUDIES], build=left), [{"studies": batch(range(1, 5))["studies"]}]
+    )
     assert {"conditions", "keywords"} <= row_counts(address, "staging").keys()
-    load_tables(address, [STUDIES, KEYWORDS_OF_NOTHING], [batch_of_the_rest()], build=left)
+    load_tables(
+        LoadRequest(address, [STUDIES, KEYWORDS_OF_NOTHING], build=left), [batch_of_the_rest()]
+    )
     assert row_counts(address, "staging").keys() == {"studies", "keywords", "load_info"}
 
 
@@ -461,7 +472,9 @@ def test_a_table_that_somebody_dropped_is_out_of_date(address: PostgresAddress) 
     assert staging_builds(address).keys() == {"studies", "conditions", "keywords"}
     query(address, "DROP TABLE staging.keywords")
     assert staging_builds(address).keys() == {"studies", "conditions"}
-    load_tables(address, [STUDIES], [{"studies": batch(range(1, 4))["studies"]}], build=build())
+    load_tables(
+        LoadRequest(address, [STUDIES], build=build()), [{"studies": batch(range(1, 4))["studies"]}]
+    )
     info = load_info(address)
     assert info is not None
     assert not info.every_table
@@ -510,7 +523,7 @@ def test_bad_rows(address: PostgresAddress, case: str) -> None:
     load(address)
     message, rows = _bad_batches()[case]
     with pytest.raises(LoadRejectedError, match=f"(?s){message}"):
-        load_tables(address, ALL, [rows()], build=build(2))
+        load_tables(LoadRequest(address, ALL, build=build(2)), [rows()])
     assert versions(address) == OLD
     assert leftovers(address) == []
     load(address, 2)
@@ -526,7 +539,7 @@ def test_what_batches_raise(address: PostgresAddress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_tables(address, ALL, batches(), build=build(2))
+        load_tables(LoadRequest(address, ALL, build=build(2)), batches())
     assert versions(address) == OLD
     assert leftovers(address) == []
 
@@ -542,7 +555,7 @@ def test_two_loads_at_once(address: PostgresAddress, monkeypatch: pytest.MonkeyP
             load(address)
         yield batch(range(1, 6), version=2)
 
-    load_tables(address, ALL, batches(), build=build(2))
+    load_tables(LoadRequest(address, ALL, build=build(2)), batches())
     assert versions(address) == NEW
 
 
@@ -574,7 +587,7 @@ def test_a_killed_server(data_dir: Path) -> None:
     with open_postgres(settings_for(data_dir)) as address:
         load(address)
         with pytest.raises(ServerUnavailableError, match="Check the server and its address"):
-            load_tables(address, ALL, batches(), build=build(2))
+            load_tables(LoadRequest(address, ALL, build=build(2)), batches())
         with pytest.raises(ServerUnavailableError, match="connecting to"):
             load(address, 2)
         with open_postgres(settings_for(data_dir)) as again:

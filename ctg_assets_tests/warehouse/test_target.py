@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import LoadRequest
 from ctg_assets.postgres.builds import load_info, staging_builds
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.errors import LoadRejectedError, PermanentWarehouseError
@@ -28,7 +29,7 @@ AS_OF = "As of 2024"
 def load_as_of(address: PostgresAddress, version: int = 2, schema: str = AS_OF) -> None:
     """Load as many studies as the version says into another schema."""
     rows = [batch(range(1, version + 1), version)]
-    load_tables(address, ALL, rows, build=build(version), schema=schema)
+    load_tables(LoadRequest(address, ALL, build=build(version), schema=schema), rows)
 
 
 def made(address: PostgresAddress, schema: str) -> list[str]:
@@ -51,7 +52,7 @@ def made(address: PostgresAddress, schema: str) -> list[str]:
 
 def test_another_schema_has_the_same_tables(address: PostgresAddress) -> None:
     """It has all that staging has, and staging and its records stay as they are."""
-    load_tables(address, ALL, [batch(range(1, 4))], build=build(1))
+    load_tables(LoadRequest(address, ALL, build=build(1)), [batch(range(1, 4))])
     records = "SELECT * FROM ctg_meta.loads"
     before = (versions(address), query(address, records), load_info(address))
     load_as_of(address)
@@ -80,11 +81,8 @@ def test_a_schema_of_an_earlier_load_is_replaced(address: PostgresAddress) -> No
     query(address, f'GRANT SELECT ON "{AS_OF}".studies TO PUBLIC')
     query(address, f'CREATE VIEW public.seen AS SELECT version FROM "{AS_OF}".studies')
     load_tables(
-        address,
-        [STUDIES],
+        LoadRequest(address, [STUDIES], build=build(3, tables=["studies"]), schema=AS_OF),
         [{"studies": batch(range(1, 4), 3)["studies"]}],
-        build=build(3, tables=["studies"]),
-        schema=AS_OF,
     )
     assert row_counts(address, AS_OF) == {"studies": 3, "load_info": 1}
     assert query(address, "SELECT DISTINCT version FROM public.seen") == [(3,)]
@@ -100,7 +98,7 @@ def test_a_failed_load_leaves_the_schema_as_it_was(address: PostgresAddress) -> 
     load_as_of(address)
     twice = table(STUDIES, [("NCT00000001", 1), ("NCT00000001", 1)])
     with pytest.raises(LoadRejectedError, match=r"keys of As of 2024\.studies"):
-        load_tables(address, ALL, [{"studies": twice}], build=build(3), schema=AS_OF)
+        load_tables(LoadRequest(address, ALL, build=build(3), schema=AS_OF), [{"studies": twice}])
     assert row_counts(address, AS_OF)["studies"] == 2
     assert query(address, "SELECT nspname FROM pg_namespace WHERE nspname LIKE '%next'") == []
 
@@ -151,6 +149,6 @@ def test_both_at_once(address: PostgresAddress) -> None:
         load_as_of(address)
         yield batch(range(1, 4), version=1)
 
-    load_tables(address, ALL, batches(), build=build(1))
+    load_tables(LoadRequest(address, ALL, build=build(1)), batches())
     assert row_counts(address, AS_OF)["studies"] == 2
     assert versions(address) == [("conditions", 1, 6), ("studies", 1, 3)]
