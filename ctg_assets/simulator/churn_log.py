@@ -7,7 +7,7 @@ tested by it would share its errors.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,6 @@ class ActRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     edits: tuple[str, ...] = ()
 
 
-_RECORDS = msgspec.json.Decoder(ActRecord)
-
-
 def content_hash(study: bytes) -> str:
     """SHA-256 of the study's canonical JSON (sorted keys, no white space) without its `versionHolder`.
 
@@ -73,32 +70,3 @@ class ChurnLog:
         lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
         with self._path.open("ab", buffering=0) as file:
             file.write(lines)
-
-
-def read_churn_log(path: Path) -> list[ActRecord]:
-    """All records of a log, in the order in which things happened."""
-    return _RECORDS.decode_lines(path.read_bytes())
-
-
-def hashes_after(
-    beginning: Mapping[str, str], records: Iterable[ActRecord], through: int | None = None
-) -> dict[str, str]:
-    """The content hash of each study after a round (None: after the last), by NCT id.
-
-    `beginning` are the hashes before the first round. Raises ValueError for records that do not follow from it.
-    """
-    hashes = dict(beginning)
-    for record in records:
-        if through is not None and record.round > through:
-            continue
-        if hashes.get(record.nct_id) != record.content_hash_before:
-            message = (
-                f"round {record.round}: {record.act} of {record.nct_id} begins with content "
-                f"{record.content_hash_before}, but the study's is {hashes.get(record.nct_id)}"
-            )
-            raise ValueError(message)
-        if record.content_hash_after is None:
-            del hashes[record.nct_id]
-        else:
-            hashes[record.nct_id] = record.content_hash_after
-    return hashes

@@ -17,7 +17,6 @@ from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import LoadRequest
 from ctg_assets.model.fields import enum_values, leaf_paths, nodes_by_path
 from ctg_assets.model.flatten import flatten
-from ctg_assets.model.rebuild import RebuildError, rebuild, rebuilt_paths
 from ctg_assets.model.tables import Table, readings, staging_tables
 from ctg_assets.model.tables.column_values import Parent
 from ctg_assets.model.tables.declaration import Source, enclosing_lists
@@ -25,6 +24,7 @@ from ctg_assets.model.tables.readings import Read
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.simulator.generate import study_json
 from ctg_assets.snapshot.parsing import parse_studies
+from ctg_assets_tests.model.rebuilding import RebuildError, rebuild, rebuilt_paths
 from ctg_assets_tests.model.snapshots import typed_rows
 from ctg_assets_tests.model.wild import Study, wild_study
 from ctg_assets_tests.shared_material import shared_path

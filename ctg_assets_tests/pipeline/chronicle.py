@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 from ctg_assets.extract.extractions import ExtractionMode
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.simulator.churn import Round
-from ctg_assets.simulator.churn_log import ActKind, ActRecord, hashes_after
+from ctg_assets.simulator.churn_log import ActKind, ActRecord
 from ctg_assets.simulator.query import StudyIndex
 from ctg_assets.simulator.source import StudySource
+from ctg_assets_tests.simulator.churn_logs import hashes_after
 from ctg_assets_tests.simulator.churning import content_hashes
 
 

@@ -14,15 +14,10 @@ from hypothesis import strategies as st
 from ctg_assets.model.identity import identify
 from ctg_assets.simulator.churn import Churn, Round, first_timestamp
 from ctg_assets.simulator.churn_acts import TAKEN_BACK, Act, ChurnError, ChurnRates
-from ctg_assets.simulator.churn_log import (
-    ActKind,
-    ActRecord,
-    content_hash,
-    hashes_after,
-    read_churn_log,
-)
+from ctg_assets.simulator.churn_log import ActKind, ActRecord, content_hash
 from ctg_assets.simulator.source import FileSource, GeneratedSource, StudySource
 from ctg_assets_tests.shared_material import shared_path
+from ctg_assets_tests.simulator.churn_logs import hashes_after, read_churn_log
 from ctg_assets_tests.simulator.churning import content_hashes, moving_registry
 from ctg_assets_tests.simulator.in_memory import InMemorySource, nct_id, numbered_studies, study
 from ctg_assets_tests.simulator.walking import nct_ids, pages

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
-from ctg_assets.simulator.churn_log import hashes_after, read_churn_log
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets_tests.simulator.churn_logs import hashes_after, read_churn_log
 from ctg_assets_tests.simulator.churning import content_hashes
 from ctg_assets_tests.simulator.walking import nct_ids, pages
 
