@@ -275,6 +275,10 @@ _WRONG: dict[str, tuple[Callable[[], tuple[Table, ...]], str]] = {
         lambda: (_table(outer_position("p", ".", "P.")),),
         "no list at '.' encloses",
     ),
+    "type of another reading": (
+        lambda: (_table(Field("d", ColumnType.TEXT, "D.", Read("zip", readings.last_day), None)),),
+        "column 'd' is text, but 'last_day' gives another type",
+    ),
     "part of a number": (
         lambda: (
             _table(Field("n", ColumnType.TEXT, "N.", Read("zip", readings.number, "sign"), None)),

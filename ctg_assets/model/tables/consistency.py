@@ -194,9 +194,7 @@ def _check_path(source: Source, path: str, item: Field, value: Read) -> None:
         arrow = arrow.value_type
     given = value.reading.type
     if given not in {None, item.type}:
-        message = (
-            f"column {item.name!r} is {item.type.value}, but {value.reading.name!r} is another type"
-        )
+        message = f"column {item.name!r} is {item.type.value}, but {value.reading.name!r} gives another type"
         raise DeclarationError(message)
     if problem := value.reading.problem(arrow, item.type.arrow, value):
         message = f"column {item.name!r} is {item.type.value} but {path!r} {problem}"
