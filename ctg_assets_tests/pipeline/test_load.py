@@ -290,7 +290,7 @@ def test_marts_are_wanted_anew_with_the_month_and_with_their_sql(
     september = wanted("2026-09-20T09:00:05")
     assert wanted("2026-09-30T09:00:05") == september
     assert wanted("2026-10-01T09:00:05") != september
-    monkeypatch.setattr("ctg_assets.load.staging.project_fingerprint", lambda: "other SQL")
+    monkeypatch.setattr("ctg_assets.marts.up_to_date.project_fingerprint", lambda: "other SQL")
     assert wanted("2026-09-20T09:00:05") != september
 
 
