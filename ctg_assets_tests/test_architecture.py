@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,22 @@ def test_no_room_knows_what_lies_above_it() -> None:
     assert [
         (room, known) for room, known in sorted(_arrows()) if ROOMS.index(known) > ROOMS.index(room)
     ] == []
+
+
+def _known_modules(name: str) -> Iterator[str]:
+    """The modules of the package that one imports, by their files."""
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ctg_assets"):
+            base = "/".join((node.module or "").split(".")[1:])
+            names = [f"{base}/{alias.name}".lstrip("/") for alias in node.names]
+            yield from (f"{known}.py" for known in (base, *names) if f"{known}.py" in MODULES)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Within a room, too, there is an order in which modules can be read."""
+    graph = {name: set(_known_modules(name)) for name in MODULES if name != "__init__.py"}
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("history/schemas.py") < order.index("history/store.py")
 
 
 def test_rooms_know_few_others() -> None:
