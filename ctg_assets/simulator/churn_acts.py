@@ -51,10 +51,10 @@ class Act:
     """Something to be done to one study in the next round.
 
     Without `nct_id` a suitable study is drawn; without `into` (of a merge) its survivor. `edits` are names of
-    `EDITS` in `edits/catalog.py` for an update, a silent edit, or a restore that is to come back changed; an update or a silent
-    edit without any draws some, and a silent edit may also be TAKEN_BACK. `study` is the whole content to take
-    instead, byte for byte as given and whatever date it bears; the NCT id follows from it. `silent` concerns
-    merges: the survivor gets its alias without a new posting date.
+    `EDITS` (`simulator/edits/catalog.py`) for an update, a silent edit, or a restore that is to come back
+    changed; an update or a silent edit without any draws some, and a silent edit may also be TAKEN_BACK.
+    `study` is the whole content to take instead, byte for byte as given and whatever date it bears; the NCT id
+    follows from it. `silent` concerns merges: the survivor gets its alias without a new posting date.
     """
 
     kind: ActKind
