@@ -9,6 +9,7 @@ import pty
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from importlib.resources import files
@@ -36,6 +37,9 @@ from ctg_assets_tests.shared_material import shared_path
 
 STUDIES = 25
 COMMANDS = ["refresh", "status", "simulate", "import-file", "psql", "db-url", "learn-model"]
+
+# Libraries that take long to load.
+HEAVY = ("dagster", "dbt", "httpx", "pika", "polars", "psycopg", "pyarrow")
 
 
 @contextlib.contextmanager
@@ -118,6 +122,18 @@ def test_refresh_names_its_modes() -> None:
 def test_version() -> None:
     """`--version` prints name and version."""
     assert CliRunner().invoke(app, ["--version"]).output == f"ctg-assets {__version__}\n"
+
+
+@pytest.mark.process
+def test_help_waits_for_no_library() -> None:
+    """Help comes without loading what only commands need when they run."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from ctg_assets.cli.app import app; "
+        "assert CliRunner().invoke(app, ['refresh', '--help']).exit_code == 0; "
+        f"print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_no_command_shows_help() -> None:

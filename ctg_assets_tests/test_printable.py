@@ -20,18 +20,10 @@ from typer.testing import CliRunner
 
 import ctg_assets
 from ctg_assets.cli.app import app
-from ctg_assets.cli.console import (
-    ConsoleHandler,
-    RefreshDisplay,
-    SafeConsole,
-    extraction_facts,
-    facts,
-    led,
-    rows_table,
-    sink_lines,
-    sinks_table,
-    warehouse_facts,
-)
+from ctg_assets.cli.console import ConsoleHandler, SafeConsole, facts, labelled, rows_table
+from ctg_assets.cli.feed import sink_lines, sinks_table
+from ctg_assets.cli.refresh_display import RefreshDisplay
+from ctg_assets.cli.status import extraction_facts, warehouse_facts
 from ctg_assets.extract.extractions import (
     ExtractionMode,
     ExtractionPlan,
@@ -159,7 +151,7 @@ DISPLAYS: dict[str, Callable[[SafeConsole, str], None]] = {
     "a line": lambda console, text: console.print(text),
     "a styled line": lambda console, text: console.print(text, style="red"),
     "rich's own text": lambda console, text: console.print(Text(text, "red")),
-    "led": lambda console, text: console.print(led(text, "red", text)),
+    "a labelled line": lambda console, text: console.print(labelled(text, "red", text)),
     "rows": lambda console, text: console.print(rows_table(text, {text: 1})),
     "facts": lambda console, text: console.print(facts([(text, text)])),
     "a database": lambda console, text: console.print(
@@ -261,9 +253,11 @@ def test_the_command_line_says_of_a_strange_file_what_is_wrong(
 
 
 def test_nothing_is_printed_in_another_way() -> None:
-    """Neither command line nor displays know rich's markup, or a console that is not the safe one."""
-    for name in ("cli.py", "console.py"):
-        tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+    """No module of the command line knows rich's markup, or a console that is not the safe one."""
+    modules = {path.name: path for path in (PACKAGE / "cli").rglob("*.py")}
+    assert "console.py" in modules
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         imported = {
             f"{node.module}.{alias.name}"
             for node in ast.walk(tree)

@@ -15,8 +15,10 @@ from ctg_assets.extract.extractions import ExtractionPlan
 from ctg_assets.model.drift import drifts
 from ctg_assets.model.published import PublishedModel
 from ctg_assets.registry.client import RegistryClient
+from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import RegistryError
 from ctg_assets.results import CheckResult, Listing
+from ctg_assets.settings import Settings
 from ctg_assets.storage.damage import DamagedFileError
 from ctg_assets.storage.files import Storage
 from ctg_assets.storage.records import read_record, write_record
@@ -86,6 +88,12 @@ def published_model_check(record: PublishedRecord) -> CheckResult:
 def ask_for_model(client: RegistryClient, retry_seconds: float | None = None) -> PublishedModel:
     """The registry's account of its data, by two requests; raises RegistryError."""
     return PublishedModel(tuple(client.metadata(retry_seconds)), tuple(client.enums(retry_seconds)))
+
+
+def ask_configured_registry(settings: Settings) -> PublishedModel:
+    """The account of its data of the registry that the settings name; raises RegistryError."""
+    with open_registry(settings) as client:
+        return ask_for_model(client)
 
 
 def read_published_model(metadata: Path, enums: Path) -> PublishedModel:

@@ -14,10 +14,13 @@ from ctg_assets.extract.extractions import (
     Supersession,
 )
 from ctg_assets.lake import Lake
+from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.postgres.builds import LoadInfo, load_info
 from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.postgres.inspection import row_counts
 from ctg_assets.postgres.server import open_postgres
+from ctg_assets.refresh.planner import Idle, Step
+from ctg_assets.refresh.upcoming import next_known_step
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.store import SnapshotManifest
 
@@ -37,7 +40,10 @@ class ExtractionStatus:
 
 @dataclass(frozen=True)
 class WarehouseStatus:
-    """The database: where it is and what it holds; `problem` says why if it cannot be read."""
+    """The database: where it is and what it holds; `problem` says why if it cannot be read.
+
+    Staging tables come in the order of their declarations, any others after them.
+    """
 
     address: str | None = None
     info: LoadInfo | None = None
@@ -58,6 +64,17 @@ def extraction_statuses(lake: Lake) -> list[ExtractionStatus]:
         )
         for plan in lake.extractions.plans()
     ]
+
+
+def planned_pages(lake: Lake) -> tuple[str, str] | None:
+    """The first and last partition key of the newest open crawl, else of the newest complete extraction.
+
+    None if no pages are planned.
+    """
+    crawls = lake.extractions.open_crawls()
+    plan = crawls[-1] if crawls else lake.extractions.latest(ExtractionState.COMPLETE)
+    keys = plan.page_keys() if plan is not None else []
+    return (keys[0], keys[-1]) if keys else None
 
 
 def odd_times(lake: Lake, now: datetime) -> list[str]:
@@ -104,8 +121,30 @@ def warehouse_status(settings: Settings) -> WarehouseStatus:
             return WarehouseStatus(
                 address=address.public_url,
                 info=load_info(address),
-                staging_rows=row_counts(address, address.schemas.staging, only_ours=True),
+                staging_rows=_as_declared(
+                    row_counts(address, address.schemas.staging, only_ours=True)
+                ),
                 marts_rows=row_counts(address, address.schemas.marts, only_ours=True),
             )
     except WarehouseError as error:
         return WarehouseStatus(problem=str(error))
+
+
+def warehouse_and_next_step(
+    settings: Settings, lake: Lake
+) -> tuple[WarehouseStatus, Step | Idle | None]:
+    """What the database holds, and what is to be done next as far as is known without the registry.
+
+    Never fails for the database: if it cannot be read, its status says so, and there is no next step.
+    """
+    try:
+        # Held, so that the embedded server starts once.
+        with open_postgres(settings):
+            return warehouse_status(settings), next_known_step(settings, lake)
+    except WarehouseError as error:
+        return WarehouseStatus(problem=str(error)), None
+
+
+def _as_declared(rows: dict[str, int]) -> dict[str, int]:
+    declared = [shape.name for shape in staging_shapes() if shape.name in rows]
+    return {name: rows[name] for name in dict.fromkeys([*declared, *rows])}

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ctg_assets.cli.console import warehouse_facts
+from ctg_assets.cli.status import warehouse_facts
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
 from ctg_assets.feed.config import FilterSettings
 from ctg_assets.feed.events import ChangeEvent

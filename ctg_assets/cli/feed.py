@@ -1,0 +1,167 @@
+"""`feed`: others are told of changes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ctg_assets.cli.console import MOST_LISTED, age, err, labelled, out
+from ctg_assets.cli.exit_codes import with_exit_code
+from ctg_assets.errors import ExitCode
+from ctg_assets.printable import printable
+from ctg_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from ctg_assets.feed.service import SinkStatus
+
+app = typer.Typer(
+    help="Tell others of changes: webhooks and queues of RabbitMQ, named in CTG_FEED_FILE.",
+    no_args_is_help=True,
+)
+
+
+@app.command("run")
+@with_exit_code
+def run(
+    sink: Annotated[list[str] | None, typer.Option(help="Only this sink; may be repeated.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Deliver what there is, and end.")] = False,
+) -> None:
+    """Deliver changes to the sinks, as they come, until Ctrl-C.
+
+    Each sink goes on where it was, and waits for no other. What a sink did not confirm is sent again.
+
+    Exit codes: 0 done or stopped, 1 something could not be delivered, 2 unusable settings or sinks, 4
+    another process delivers to the sink.
+    """
+    from ctg_assets.feed.errors import SinkBusyError
+    from ctg_assets.feed.service import deliver
+
+    settings = load_settings()
+    # pika tells every failure in a dozen lines, and ours says it in one.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    with _stopped_by_signals() as stop:
+        outcomes = deliver(settings, sink or (), once=once, stop=stop)
+    failed = [outcome for outcome in outcomes if outcome.problem is not None]
+    for outcome in failed:
+        err.print(labelled(outcome.sink, "red", f": {outcome.problem}"))
+    if once and failed:
+        busy = all(isinstance(outcome.problem, SinkBusyError) for outcome in failed)
+        raise typer.Exit(ExitCode.BUSY if busy else ExitCode.FAILED)
+
+
+@app.command("status")
+@with_exit_code
+def show_status() -> None:
+    """How far each sink is, what holds it up, and which events it did not take."""
+    from ctg_assets.feed.service import sink_statuses
+
+    statuses = sink_statuses(load_settings(), MOST_LISTED)
+    out.print(sinks_table(statuses))
+    for status in statuses:
+        for line in sink_lines(status):
+            out.print(line)
+
+
+@app.command("replay")
+@with_exit_code
+def replay(
+    sink: Annotated[str, typer.Argument(help="The sink's name.")],
+    from_seq: Annotated[
+        int | None, typer.Option(help="Send every change from this number on again.")
+    ] = None,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="Send the events again that it did not take.")
+    ] = False,
+) -> None:
+    """Have events sent again to a sink, by `feed run`, also by one that is running.
+
+    They carry the ids that they had, so that the receiver can drop what it has.
+    """
+    from ctg_assets.feed.service import replay_dead_letters, replay_from
+
+    if (from_seq is None) is not dead_letters:
+        message = "give either --from-seq or --dead-letters"
+        raise typer.BadParameter(message)
+    settings = load_settings()
+    if from_seq is None:
+        count = replay_dead_letters(settings, sink)
+        out.print(f"dead letters of {printable(sink)} that will be sent again: {count:,}")
+    else:
+        before = replay_from(settings, sink, from_seq)
+        out.print(
+            f"{printable(sink)} will be sent changes {from_seq:,} to {before:,} again, "
+            "those of them that it wants"
+        )
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def set_stop(_number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, set_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def sinks_table(statuses: Sequence[SinkStatus]) -> Table:
+    """A table of the feed's sinks and how far each is."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("sink")
+    table.add_column("type")
+    for name in ("at change", "behind", "delivered", "dead letters"):
+        table.add_column(name, justify="right")
+    table.add_column("moved")
+    for status in statuses:
+        kind = "not in the file" if status.settings is None else status.settings.type
+        if status.state is None or status.behind is None:
+            table.add_row(printable(status.name), kind, "", "", "", "", "never delivered to")
+        else:
+            state = status.state
+            numbers = (state.change_seq, status.behind, state.delivered, state.dead_letters)
+            shown = (f"{number:,}" for number in numbers)
+            table.add_row(printable(status.name), kind, *shown, age(state.moved_at))
+    return table
+
+
+def sink_lines(status: SinkStatus) -> Iterator[Text]:
+    """Troubles and dead letters of a sink, one a line."""
+    state = status.state
+    if state is None:
+        return
+    name = printable(status.name)
+    if not state.is_held:
+        yield Text(f"{name}: no process delivers to it; `ctg-assets feed run` does")
+    if state.last_error is not None and state.last_error_at is not None:
+        error = f"last error {age(state.last_error_at)}: {printable(state.last_error)}"
+        if state.failing_since is None:
+            yield Text(f"{name}: {error}")
+        else:
+            since = f" since {state.failing_since.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {error}"
+            yield Text.assemble(f"{name}: ", ("held up", "red"), since)
+    for letter in status.dead_letters:
+        again = ", to be sent again" if letter.replay_asked else ""
+        yield Text(
+            f"{name}: dead letter: change {letter.change_seq} of {printable(letter.nct_id)}, tried "
+            f"{letter.attempts} times, last {age(letter.last_failed_at)}{again}: "
+            f"{printable(letter.reason)}"
+        )
+    if state.dead_letters > len(status.dead_letters):
+        more = state.dead_letters - len(status.dead_letters)
+        yield Text(f"{name}: {more:,} more dead letters, in ctg_meta.feed_dead_letters")

@@ -1,0 +1,56 @@
+"""`verify`: every file of the lake is checked for damage."""
+
+from __future__ import annotations
+
+import typer
+
+from ctg_assets.cli.console import labelled, out
+from ctg_assets.cli.exit_codes import with_exit_code
+from ctg_assets.errors import ExitCode
+from ctg_assets.printable import printable
+from ctg_assets.settings import load_settings
+
+
+@with_exit_code
+def verify() -> None:
+    """Look at every file of the lake, offline, and say what is damaged and what can be done.
+
+    Page shards, history and snapshots carry digests, which are checked here in full (while a refresh
+    runs, of what it reads); then counts and references are held against each other. Nothing is
+    changed: [bold]refresh[/] mends what it meets, and what cannot be made again comes from a backup.
+
+    The database is not looked at. It can always be made again from the lake: stop what uses it, move
+    postgres in the data folder away, and run refresh.
+
+    Exit codes: 0 all is as it was written, 1 something is damaged or cannot be read, 2 unusable
+    settings.
+    """
+    from ctg_assets.integrity import verification
+    from ctg_assets.lake import open_lake
+
+    lake = open_lake(load_settings())
+    with out.status("listing the files of the lake") as live:
+
+        def show(done: int, total: int) -> None:
+            live.update(f"reading files of the lake: {done:,} of {total:,}")
+
+        found = verification.verify(lake.storage, show)
+    for finding in found.findings:
+        path = lake.storage.path(finding.relative)
+        out.print(labelled("damaged", "red", f": {path}: {finding.problem}"))
+        kind = finding.kind
+        out.print(f"  it is       {kind.what}")
+        out.print(f"  needed for  {kind.hangs}")
+        out.print(f"  remedy      {kind.remedy}")
+    if found.unchecked:
+        example = lake.storage.path(found.unchecked[0])
+        out.print(
+            f"{len(found.unchecked):,} files carry no digest, so that a changed value in them cannot "
+            f"be told (of an earlier release, or not ours), for example {printable(example)}"
+        )
+    out.print(
+        f"{found.files:,} files of the lake, {found.file_bytes / 1e6:,.1f} MB: "
+        f"{len(found.findings):,} damaged"
+    )
+    if found.findings:
+        raise typer.Exit(ExitCode.FAILED)

@@ -1,0 +1,197 @@
+"""`status`: what is there, how fresh it is, and what is unfinished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctg_assets.cli.console import (
+    MOST_LISTED,
+    age,
+    check_line,
+    err,
+    facts,
+    labelled,
+    out,
+    quiet_dagster,
+)
+from ctg_assets.cli.exit_codes import with_exit_code
+from ctg_assets.errors import ExitCode
+from ctg_assets.printable import printable
+from ctg_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ctg_assets.lake import Lake
+    from ctg_assets.refresh.status import ExtractionStatus, WarehouseStatus
+
+
+@with_exit_code
+def status(
+    page_range: Annotated[
+        bool,
+        typer.Option(
+            "--page-range",
+            help="Print only the partition range of the planned pages, for `dagster asset "
+            "materialize --select page_shards --partition-range`.",
+        ),
+    ] = False,
+) -> None:
+    """What is there, how fresh it is, and what is running or unfinished.
+
+    Does not ask the registry. Exit codes: 0 all could be told, 1 something cannot be read, 2 unusable
+    settings.
+    """
+    settings = load_settings()
+    if page_range:
+        _print_page_range(settings)
+    else:
+        _print_status(settings)
+
+
+def _print_status(settings: Settings) -> None:
+    from ctg_assets.lake import open_lake
+    from ctg_assets.refresh.planner import Step
+    from ctg_assets.refresh.status import extraction_statuses, odd_times, warehouse_and_next_step
+
+    lake = open_lake(settings)
+    out.print(facts([("data folder", str(settings.data_dir)), ("registry", settings.api_url)]))
+    _print_published_model(settings, lake)
+    extractions = extraction_statuses(lake)
+    if not extractions:
+        out.print("\nnothing has been extracted yet; `ctg-assets refresh` begins")
+    for extraction in extractions:
+        out.print()
+        out.print(facts(extraction_facts(extraction)))
+    for line in odd_times(lake, datetime.now(UTC)):
+        out.print(f"\na time that cannot be: {printable(line)}")
+    _print_snapshot(lake)
+    out.print()
+    warehouse, upcoming = warehouse_and_next_step(settings, lake)
+    out.print(facts(warehouse_facts(warehouse)))
+    out.print()
+    _print_runs()
+    if upcoming is None:
+        raise typer.Exit(ExitCode.FAILED)
+    if isinstance(upcoming, Step):
+        out.print(f"to be done: {printable(upcoming.reason)}")
+    elif upcoming.blocked:
+        out.print(labelled("held back", "yellow", f": {upcoming.reason}"))
+    else:
+        out.print("nothing is unfinished")
+
+
+def _print_published_model(settings: Settings, lake: Lake) -> None:
+    from ctg_assets.extract.published_model import published_model_check, recorded_model
+    from ctg_assets.model.drift import drifts
+
+    record = recorded_model(lake.storage, settings.api_url)
+    if record is None:
+        return
+    check_result = published_model_check(record)
+    out.print(facts([("its model", f"{check_result.description} (asked {age(record.asked_at)})")]))
+    found = drifts(record.model)
+    for drift in found[:MOST_LISTED]:
+        out.print(f"  {printable(drift)}")
+    if len(found) > MOST_LISTED:
+        out.print(f"  {len(found) - MOST_LISTED:,} more differences")
+
+
+def _print_snapshot(lake: Lake) -> None:
+    from ctg_assets.refresh.status import quarantine_reasons
+
+    manifest = lake.snapshots.latest()
+    if manifest is None:
+        return
+    parquet, json = manifest.file_bytes / 1e6, manifest.json_bytes / 1e6
+    shown = [
+        ("snapshot", lake.snapshots.studies_path(manifest.snapshot_id)),
+        ("data version", f"{manifest.data_timestamp} UTC"),
+        ("studies", f"{manifest.studies:,}"),
+        ("in quarantine", f"{manifest.quarantined:,}"),
+        ("size", f"{parquet:,.1f} MB of {json:,.1f} MB JSON"),
+    ]
+    out.print()
+    out.print(facts(shown))
+    quarantined = quarantine_reasons(lake, manifest)
+    for nct_id, reason in quarantined[:MOST_LISTED]:
+        out.print(f"  in quarantine: {printable(nct_id)}: {printable(reason)}")
+    if len(quarantined) > MOST_LISTED:
+        rest = len(quarantined) - MOST_LISTED
+        out.print(f"  in quarantine: {rest:,} more, in quarantine.parquet beside the snapshot")
+    for path, occurrences in manifest.unknown_fields.items():
+        out.print(f"  not in the model: {printable(path)} ({occurrences} times)")
+
+
+def _print_page_range(settings: Settings) -> None:
+    from ctg_assets.lake import open_lake
+    from ctg_assets.refresh.status import planned_pages
+
+    planned = planned_pages(open_lake(settings))
+    if planned is None:
+        err.print("no pages are planned; materialize extraction_plan first", style="red")
+        raise typer.Exit(ExitCode.FAILED)
+    print("...".join(planned))
+
+
+def _print_runs() -> None:
+    from ctg_assets.orchestration.instance import open_instance
+    from ctg_assets.orchestration.runs import failed_checks, unfinished_runs
+
+    with quiet_dagster(), open_instance() as instance:
+        failed = failed_checks(instance)
+        runs = unfinished_runs(instance)
+    for check in failed:
+        name = f"{check.asset}: {check.name}"
+        out.print(check_line(name, check.description, warning=check.is_warning))
+    for run in runs:
+        out.print(str(run))
+
+
+def extraction_facts(status: ExtractionStatus) -> list[tuple[str, str]]:
+    """An extraction: its plan, its state and how far it is."""
+    plan = status.plan
+    of_pages = "" if plan.planned_pages is None else f" of {plan.planned_pages}"
+    found = [
+        ("extraction", plan.extraction_id),
+        ("state", str(status.state)),
+        ("from", plan.source + (f" where {plan.query}" if plan.query else "")),
+        ("data version", f"{plan.data_timestamp} UTC"),
+        ("mode", str(plan.mode) + (f": {plan.reason}" if plan.reason else "")),
+        ("planned", f"{plan.planned_at:%Y-%m-%d %H:%M:%S} UTC ({age(plan.planned_at)})"),
+        ("pages", f"{status.pages}{of_pages}"),
+    ]
+    if status.completion is not None:
+        found.append(("studies", f"{status.completion.distinct_studies:,}"))
+    if status.supersession is not None:
+        found.append(("given up", status.supersession.reason))
+    return found
+
+
+def warehouse_facts(status: WarehouseStatus) -> list[tuple[str, str]]:
+    """What the database holds."""
+    if status.problem is not None:
+        return [("database", status.problem)]
+    found = [("database", status.address or "")]
+    if status.info is None:
+        # A load makes tables and fills them at once.
+        emptied = "empty; what they held was taken back (`ctg-assets history list`)"
+        found.append(("tables", emptied if status.staging_rows else "nothing has been loaded yet"))
+        return found
+    loaded, version = status.info.loaded_at, status.info.data_timestamp
+    return [
+        *found,
+        ("loaded", f"{loaded:%Y-%m-%d %H:%M:%S} UTC ({age(loaded)})"),
+        ("from snapshot", status.info.snapshot_id),
+        ("data version", "unknown" if version is None else f"{version:%Y-%m-%dT%H:%M:%S} UTC"),
+        ("staging", _rows_in_words(status.staging_rows)),
+        ("marts", _rows_in_words(status.marts_rows)),
+    ]
+
+
+def _rows_in_words(rows: Mapping[str, int] | None) -> str:
+    if not rows:
+        return "not built yet"
+    return f"{len(rows)} tables, {sum(rows.values()):,} rows"
