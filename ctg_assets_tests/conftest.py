@@ -16,7 +16,20 @@ from psycopg import sql
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests import kinds
-from ctg_assets_tests.warehouse.helpers import settings_for, spare_the_disk, temporary_folder
+from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds them here
+    any_storage,
+    client,
+    crawler,
+    data_dir,
+    empty_dir,
+    lake,
+    settings,
+    shared_simulator,
+    simulator,
+    stopped_cluster,
+    storage,
+)
+from ctg_assets_tests.support.postgres import settings_for, spare_the_disk, temporary_folder
 
 _taken: set[str] = set()
 

@@ -27,12 +27,12 @@ from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.model.row_counter import count_rows
-from ctg_assets_tests.pipeline.lakes import completed, planned
 from ctg_assets_tests.shared_material import shared_path
+from ctg_assets_tests.support.lakes import completed, planned
 
 FIRST, SECOND = "2026-11-10T09:00:05", "2026-11-12T09:00:05"
 STUDIES = 30
-# Of the recorded ones; the whole file goes to a database in pipeline/test_real_studies.py.
+# Of the recorded ones; the whole file goes to a database in whole_way/test_real_studies.py.
 _REAL = 150
 
 _HEAVY = ("dagster", "dbt", "polars", "pyarrow", "pydantic")

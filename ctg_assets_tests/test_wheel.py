@@ -20,7 +20,7 @@ from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import bytecode_folder
-from ctg_assets_tests.warehouse.helpers import temporary_folder
+from ctg_assets_tests.support.postgres import temporary_folder
 
 pytestmark = pytest.mark.process
 

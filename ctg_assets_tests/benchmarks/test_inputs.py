@@ -9,7 +9,7 @@ import msgspec
 
 from benchmarks.inputs import real, real_sample
 from benchmarks.pages import pages
-from ctg_assets_tests.pipeline.lakes import json_of
+from ctg_assets_tests.support.lakes import json_of
 
 
 def _ids(data_dir: Path) -> list[str]:

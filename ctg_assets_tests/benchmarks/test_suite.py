@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.suite import missing_modules
-from ctg_assets_tests.warehouse.helpers import temporary_folder
+from ctg_assets_tests.support.postgres import temporary_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 

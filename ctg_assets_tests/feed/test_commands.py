@@ -18,7 +18,7 @@ from ctg_assets.lake import Lake, open_lake
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import ENV_PREFIX, load_settings
 from ctg_assets_tests.feed.helpers import SECRET, SECRET_ENV, Receiver, Request, receiver
-from ctg_assets_tests.lake.helpers import extraction, study
+from ctg_assets_tests.support.made_lakes import extraction, study
 
 
 class Desk:

@@ -21,7 +21,7 @@ from ctg_assets.model.published import (
 )
 from ctg_assets.simulator import catalog
 from ctg_assets_tests.model.models import learned
-from ctg_assets_tests.pipeline.published import recorded_answers
+from ctg_assets_tests.support.published import recorded_answers
 
 ARMS = "protocolSection.armsInterventionsModule.armGroups"
 INTERVENTIONS = "protocolSection.armsInterventionsModule.interventions"

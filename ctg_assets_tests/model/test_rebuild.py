@@ -29,7 +29,7 @@ from ctg_assets_tests.model.snapshots import typed_rows
 from ctg_assets_tests.model.wild import Study, wild_study
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.soak import times
-from ctg_assets_tests.warehouse.helpers import build, query
+from ctg_assets_tests.support.postgres import build, query
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
 """Every table has as many rows as the registry's JSON has things to make rows of.
 
-The recorded real studies are counted where they are loaded, in `pipeline/test_real_studies.py`.
+The recorded real studies are counted where they are loaded, in `whole_way/test_real_studies.py`.
 """
 
 from __future__ import annotations

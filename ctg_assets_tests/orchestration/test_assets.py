@@ -22,7 +22,7 @@ from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets_tests.warehouse.helpers import temporary_folder
+from ctg_assets_tests.support.postgres import temporary_folder
 
 STUDIES, PAGE_SIZE, PAGES = 25, 10, 3
 

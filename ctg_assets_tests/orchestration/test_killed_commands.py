@@ -53,7 +53,7 @@ from ctg_assets_tests.orchestration.workplace import (
     workplace,
 )
 from ctg_assets_tests.soak import times
-from ctg_assets_tests.warehouse.helpers import query, temporary_folder
+from ctg_assets_tests.support.postgres import query, temporary_folder
 
 STUDIES = 25
 

@@ -21,7 +21,7 @@ from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.model.models import changed_tables
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
-from ctg_assets_tests.warehouse.helpers import query, temporary_folder
+from ctg_assets_tests.support.postgres import query, temporary_folder
 
 
 class Record:

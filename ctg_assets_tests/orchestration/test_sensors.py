@@ -35,7 +35,7 @@ from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
-from ctg_assets_tests.pipeline.lakes import completed, json_of, planned
+from ctg_assets_tests.support.lakes import completed, json_of, planned
 
 STUDIES, PAGE_SIZE, PAGES = 45, 10, 5
 

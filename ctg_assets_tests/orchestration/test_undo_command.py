@@ -14,8 +14,8 @@ from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.storage.data_folder import file_lock
-from ctg_assets_tests.lake.helpers import study
 from ctg_assets_tests.orchestration.workplace import Workplace, workplace
+from ctg_assets_tests.support.made_lakes import study
 
 pytestmark = pytest.mark.process
 

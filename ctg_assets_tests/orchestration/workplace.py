@@ -23,7 +23,7 @@ from ctg_assets.postgres.connection import connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
 from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
-from ctg_assets_tests.warehouse.helpers import temporary_folder
+from ctg_assets_tests.support.postgres import temporary_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE_SIZE = 10

@@ -23,9 +23,9 @@ from ctg_assets.registry.errors import (
     PermanentRegistryError,
     TransientRegistryError,
 )
-from ctg_assets_tests.pipeline.published import recorded_answers
 from ctg_assets_tests.registry.clock import FakeClock
 from ctg_assets_tests.shared_material import shared_path
+from ctg_assets_tests.support.published import recorded_answers
 
 API = "https://registry.example/api/v2"
 STUDY = b'{"protocolSection":{"identificationModule":{"nctId":"NCT00000001"}}}'

@@ -1,1 +1,0 @@
-"""Tests of the dbt project: what it declares, and what it makes of staging tables."""

@@ -1,0 +1,1 @@
+"""Tests of what brings studies in: plans, the crawl, shards, files."""

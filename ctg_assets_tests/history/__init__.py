@@ -1,0 +1,1 @@
+"""Tests of the history: entries, recording, timelines, undo."""

@@ -1,1 +1,0 @@
-"""Tests of the lake: files, shards, parsing, compaction, bulk files."""

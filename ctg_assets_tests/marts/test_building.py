@@ -1,0 +1,145 @@
+"""What a build of the marts leaves out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.marts.building import (
+    build_arguments,
+    prepare_build,
+    record_definitions,
+    target_folder,
+)
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.ownership import note_relations, note_schema
+from ctg_assets.postgres.schemas import Schemas
+from ctg_assets_tests.conftest import new_database
+from ctg_assets_tests.marts.projects import load, load_changes
+from ctg_assets_tests.model.snapshots import snapshot
+
+VIEWS = "config.materialized:view"
+
+
+@pytest.fixture
+def address(server: PostgresAddress) -> Iterator[PostgresAddress]:
+    """An empty database of the test's own, not of the module's."""
+    with new_database(server) as own:
+        yield own
+
+
+def left_out(address: PostgresAddress) -> list[str]:
+    """What the arguments exclude."""
+    arguments = build_arguments(address)
+    return arguments[arguments.index("--exclude") + 1].split() if "--exclude" in arguments else []
+
+
+def make_views(address: PostgresAddress) -> None:
+    """Views of the names that dbt makes."""
+    with connect(address) as connection:
+        connection.execute(
+            sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(Schemas().staging_views))
+        )
+        note_schema(connection, Schemas().staging_views, "staging_views")
+        for name in [*(shape.name for shape in staging_shapes()), "load_info"]:
+            connection.execute(
+                sql.SQL("CREATE VIEW {} AS SELECT FROM {}").format(
+                    sql.Identifier(Schemas().staging_views, f"stg_{name}"),
+                    sql.Identifier("staging", name),
+                )
+            )
+
+
+def test_everything_is_built_after_a_first_load(address: PostgresAddress) -> None:
+    """A database that dbt has not seen, and views that it did not record, are built with all tests."""
+    load(address, snapshot({}), None)
+    assert left_out(address) == []
+    make_views(address)
+    assert left_out(address) == []
+
+
+def test_views_are_left_out_while_they_are_all_there(address: PostgresAddress) -> None:
+    """Recorded views need no build, until one is missing."""
+    load(address, snapshot({}), None)
+    make_views(address)
+    record_definitions(address)
+    assert left_out(address) == [VIEWS]
+    with connect(address) as connection:
+        connection.execute("DROP VIEW staging_views.stg_keywords")
+    assert left_out(address) == []
+
+
+def test_tables_of_other_sql_are_replaced(address: PostgresAddress) -> None:
+    """Tables are made anew where they were never built, or from other SQL than the project has now."""
+    load(address, snapshot({}), None)
+    assert "--full-refresh" in build_arguments(address)
+    record_definitions(address)
+    assert "--full-refresh" not in build_arguments(address)
+    with connect(address) as connection:
+        connection.execute(
+            "UPDATE ctg_meta.builds SET fingerprint = 'other' WHERE stage = 'intermediate'"
+        )
+    assert "--full-refresh" in build_arguments(address)
+
+
+def test_notes_and_tables_of_former_releases_go(address: PostgresAddress) -> None:
+    """What an earlier release kept to follow changes is dropped; a table on which somebody has built stays."""
+    load(address, snapshot({}), None)
+    with connect(address) as connection:
+        for statement in (
+            "CREATE TABLE ctg_meta.mart_builds (relation text)",
+            (
+                "COMMENT ON TABLE ctg_meta.mart_builds IS 'The load that each mart stands for, and the one that"
+                " it was last built from as a whole.'"
+            ),
+            "CREATE TABLE ctg_meta.passed_tests (mine text)",
+            "CREATE SCHEMA intermediate",
+            "CREATE TABLE intermediate.int_site_spellings (name text)",
+            "CREATE TABLE intermediate.int_sponsor_spellings (name text)",
+            "CREATE VIEW public.names AS SELECT name FROM intermediate.int_sponsor_spellings",
+        ):
+            connection.execute(statement.encode())
+        note_schema(connection, "intermediate", "intermediate")
+        note_relations(connection, "intermediate", ["int_site_spellings", "int_sponsor_spellings"])
+    prepare_build(address)
+    there = (
+        "SELECT table_name FROM information_schema.tables WHERE table_name IN ('mart_builds',"
+        " 'passed_tests', 'int_site_spellings', 'int_sponsor_spellings') ORDER BY 1"
+    )
+    with connect(address) as connection:
+        assert connection.execute(there).fetchall() == [
+            ("int_sponsor_spellings",),
+            ("passed_tests",),
+        ]
+
+
+def test_constraints_spare_tests_after_a_load_of_changes(address: PostgresAddress) -> None:
+    """Only after a load of some studies are tests left out that constraints make needless."""
+    load(address, snapshot({}), None)
+    load_changes(address, snapshot({}), {"NCT00000001"}, None, total=1)
+    assert "test_name:unique" in left_out(address)
+    load(address, snapshot({}), None)
+    assert left_out(address) == []
+
+
+def test_each_database_has_its_folder(address: PostgresAddress, tmp_path: Path) -> None:
+    """Two databases share no notes of dbt's; the password is no part of their names."""
+    own = target_folder(tmp_path, address)
+    assert own == target_folder(tmp_path, replace(address, password="another"))
+    assert own != target_folder(tmp_path, address.database("another"))
+
+
+def test_notes_for_databases_do_not_pile_up(address: PostgresAddress, tmp_path: Path) -> None:
+    """However many databases were built, the notes for a few stay: those built last."""
+    used = []
+    for number in range(10):
+        used.append(target_folder(tmp_path, address.database(f"number{number}")))
+        (used[-1] / "partial_parse.msgpack").touch()
+        os.utime(used[-1], (number, number))
+    assert set(tmp_path.iterdir()) == set(used[-3:])

@@ -1,1 +1,0 @@
-"""Tests of the warehouse, all against a real embedded Postgres."""

@@ -1,0 +1,1 @@
+"""Tests from the registry to the tables, with odd studies, churn and recorded studies."""
