@@ -17,6 +17,7 @@ import pytest
 
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets_tests.orchestration.workplace import wait_until
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.lakes import shard_contents
 from ctg_assets_tests.support.processes import COMPLETE, CrawlProcess, Order, crawling
@@ -61,12 +62,15 @@ class _Scene:
     `pending` counts, by page, the kills that left it asked for and not there.
     """
 
+    simulator: RunningSimulator
     source: _WatchedSource
     order: Order
     pending: Counter[int] = field(default_factory=Counter)
 
     def kill_one(self, moment: _Moment, pages: int, delay: float = 0.0) -> None:
         """Resume the crawl, and kill it at that moment of the `pages`th page from there."""
+        # What the crawl that was killed last had asked for is still being answered, which reads studies.
+        wait_until("all requests answered", self._all_settled, _PATIENCE_SECONDS, pause=0.005)
         target = self.pages_there() + pages
         halt_at = target if moment is _Moment.BETWEEN else None
         hold = moment is _Moment.ANSWERING
@@ -92,6 +96,9 @@ class _Scene:
             assert there == target
         else:
             self.pending[there + 1] += 1
+
+    def _all_settled(self) -> bool:
+        return all(record.settled for record in self.simulator.requests)
 
     @contextmanager
     def _study_read(self, number: int, *, hold: bool) -> Iterator[threading.Event]:
@@ -149,7 +156,7 @@ def test_kills_cost_nothing_but_the_page_in_flight(tmp_path: Path) -> None:
     dice = random.Random(20261121)
     source = _WatchedSource(_STUDIES, seed=5)
     with running_simulator(source) as simulator:
-        scene = _Scene(source, Order(simulator.api_url, tmp_path / "killed", _PAGE_SIZE))
+        scene = _Scene(simulator, source, Order(simulator.api_url, tmp_path / "killed", _PAGE_SIZE))
         # The first study read is the one that is read to count them: there is no plan yet.
         scene.kill_one(_Moment.ANSWERING, pages=1)
         assert scene.order.open_lake().extractions.plans() == []
