@@ -51,7 +51,7 @@ from ctg_assets_tests.orchestration.workplace import (
     wait_until,
     workplace,
 )
-from ctg_assets_tests.soak import times
+from ctg_assets_tests.soak import SHARE, times
 from ctg_assets_tests.support.postgres import query, temporary_folder
 
 STUDIES = 25
@@ -429,9 +429,7 @@ def _progress(place: Workplace) -> tuple[int, ...]:
 
 @pytest.mark.soak
 @pytest.mark.process
-@pytest.mark.skipif(
-    not _KILLS, reason="kills at every file take a quarter of an hour: only in a soak"
-)
+@pytest.mark.skipif(SHARE < 1, reason="kills at every file take ten minutes: only in a whole soak")
 def test_commands_killed_at_every_file_end_loaded() -> None:
     """Each command, killed right before and right after each of its files becomes visible, gets done at last."""
     with (
