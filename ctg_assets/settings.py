@@ -37,7 +37,7 @@ _INTERNAL_PREFIXES = ("CTG_DBT_",)
 _TYPO_LIKENESS = 0.75
 
 # Values that may hold a password are kept out of messages.
-_SECRET = {"postgres_url"}
+_SECRET = {"postgres_url", "tcp_password"}
 
 
 class SettingsError(CtgAssetsError, ValueError):
@@ -81,14 +81,47 @@ _SCHEMAS = (
 _LONGEST_NAME = 63
 
 
-def _require_schema_name(value: str, others: Iterable[str]) -> None:
-    """Raise ValueError unless a schema may be called so, beside others of ours."""
+def _require_plain_name(value: str, what: str) -> None:
+    """Raise ValueError unless a name needs no quotes in SQL."""
     if not re.fullmatch(r"[a-z_][a-z0-9_]*", value) or len(value) > _LONGEST_NAME:
         message = (
-            "a schema is called by small letters, digits and _, not beginning with a digit, at most "
+            f"a {what} is called by small letters, digits and _, not beginning with a digit, at most "
             f"{_LONGEST_NAME} of them"
         )
         raise ValueError(message)
+
+
+def _database_name(value: str) -> str:
+    _require_plain_name(value, "database")
+    if value in {"postgres", "template0", "template1"}:
+        message = "this database is Postgres' own; choose another name, such as aact"
+        raise ValueError(message)
+    return value
+
+
+def _role_name(value: str) -> str:
+    if not value.isprintable() or len(value.encode()) > _LONGEST_NAME:
+        message = f"the name of a role is printable and has at most {_LONGEST_NAME} bytes"
+        raise ValueError(message)
+    if value.startswith("pg_") or value in {"postgres", "public", "none"}:
+        message = "this role is Postgres' own, or may write; name one that only reads"
+        raise ValueError(message)
+    return value
+
+
+_SHORTEST_PASSWORD = 8
+
+
+def _password(value: str) -> str:
+    if len(value) < _SHORTEST_PASSWORD or not value.isprintable():
+        message = f"a password has at least {_SHORTEST_PASSWORD} printable characters"
+        raise ValueError(message)
+    return value
+
+
+def _require_schema_name(value: str, others: Iterable[str]) -> None:
+    """Raise ValueError unless a schema may be called so, beside others of ours."""
+    _require_plain_name(value, "schema")
     if value.startswith("pg_") or value in {"public", "information_schema"}:
         message = "this schema is Postgres' own; name one that is nobody else's"
         raise ValueError(message)
@@ -137,6 +170,20 @@ class Settings(BaseSettings):
         repr=False,
         description="Postgres to load into, as postgresql://user:password@host:port/database; "
         "unset starts an embedded server in the data folder.",
+    )
+    database: Annotated[str, AfterValidator(_database_name)] = Field(
+        "ctg",
+        description="Database of the embedded server, which is renamed when this changes; aact lets "
+        "aact.ctgov.studies mean what it means to AACT's users.",
+    )
+    reader_role: Annotated[str, AfterValidator(_role_name)] = Field(
+        "ctg_reader",
+        description="Postgres role that may read all our tables and write none; made where our user may create roles.",
+    )
+    tcp_password: Annotated[str, AfterValidator(_password)] | None = Field(
+        None,
+        repr=False,
+        description="Password that ctg-assets db-url --tcp gives its role; unset makes one up and shows it once.",
     )
     staging_schema: str = Field(
         "staging",

@@ -14,6 +14,7 @@ from ctg_assets.postgres.connection import Connection
 from ctg_assets.postgres.dependents import (
     ForeignKeyOfOthers,
     View,
+    default_grants,
     find_views,
     keeping_statements,
 )
@@ -89,6 +90,8 @@ class Swap:
         for oid, name in old.items():
             if name in self.new:
                 _execute_all(connection, kept[oid])
+        first = sorted(set(self.new) - set(old.values()))
+        _execute_all(connection, default_grants(connection, self.target.schema, first))
         note_relations(connection, self.target.schema, self.new)
         made_again = self._recreate(connection, views, kept, own)
         for view in views:

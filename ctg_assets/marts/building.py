@@ -21,7 +21,12 @@ from ctg_assets.postgres.builds import LOAD_INFO, last_build, record_build
 from ctg_assets.postgres.connection import PostgresAddress, connect, postgres_errors
 from ctg_assets.postgres.inspection import view_names
 from ctg_assets.postgres.meta import ensure_meta
-from ctg_assets.postgres.ownership import drop_relation, owned_relations, require_no_strangers
+from ctg_assets.postgres.ownership import (
+    claim_schema,
+    drop_relation,
+    owned_relations,
+    require_no_strangers,
+)
 
 # Unit tests prove the SQL, not the data; the test suite runs them. Nobody reads the files that dbt
 # would write at the beginning and the end, 2 s of a build.
@@ -81,6 +86,10 @@ def prepare_build(address: PostgresAddress) -> None:
     with connect(address) as connection, postgres_errors(doing):
         ensure_meta(connection)
         require_no_strangers(connection, address.schemas.by_purpose())
+        # dbt would make them as well, but what it makes in them first could not be read by readers.
+        with connection.transaction():
+            for purpose in ("staging_views", "intermediate", "marts"):
+                claim_schema(connection, getattr(address.schemas, purpose), purpose)
         own = owned_relations(connection, address.schemas.intermediate)
         for name in own.keys() & _FORMER_MODELS:
             with suppress(psycopg.errors.DependentObjectsStillExist), connection.transaction():

@@ -28,11 +28,12 @@ import psutil
 from ctg_assets.postgres.connection import postgres_programs
 from ctg_assets.postgres.errors import ServerSetupError, ServerUnavailableError
 from ctg_assets.postgres.server_settings import (
-    PORT,
     SETTINGS_FILE,
     remove_old_logs,
+    write_rules,
     write_settings,
 )
+from ctg_assets.postgres.tcp import is_free, read_access, rules
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,9 @@ def create_cluster(cluster: Path) -> None:
     said = cluster.parent / "start.log"
     with said.open("w") as output:
         done = _run_as(
-            fresh.stat(), "initdb", "--username", SUPERUSER, "--auth", "trust",
+            fresh.stat(), "initdb", "--username", SUPERUSER,
+            # The socket is private; nobody comes in over TCP without a password, should it be opened by hand.
+            "--auth-local", "trust", "--auth-host", "scram-sha-256",
             # Sorts by code point, the same on every machine and in Python, yet knows the upper and
             # lower case of all letters, which plain C does not (ILIKE on a city with an umlaut).
             "--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin",
@@ -187,13 +190,16 @@ class Postmaster:
     """A live server process, as its `postmaster.pid` tells."""
 
     pid: int
+    port: int
     socket_folder: str
+    listen_address: str
+    """The first network address that it listens on; empty if there is none."""
     status: str
 
     @property
     def socket(self) -> Path:
         """The socket clients connect to."""
-        return Path(self.socket_folder) / f".s.PGSQL.{PORT}"
+        return Path(self.socket_folder) / f".s.PGSQL.{self.port}"
 
 
 def read_postmaster(cluster: Path) -> Postmaster | None:
@@ -208,7 +214,14 @@ def read_postmaster(cluster: Path) -> Postmaster | None:
     if not _is_postgres_in(pid, cluster):
         return None
     lines += [""] * (8 - len(lines))
-    return Postmaster(pid=pid, socket_folder=lines[4], status=lines[7] or "starting")
+    return Postmaster(
+        pid=pid,
+        # Until it is written nobody needs it.
+        port=int(lines[3] or 0),
+        socket_folder=lines[4],
+        listen_address=lines[5],
+        status=lines[7] or "starting",
+    )
 
 
 def _pid_file(cluster: Path) -> Path:
@@ -287,7 +300,17 @@ def start(cluster: Path) -> Postmaster:
     owner = cluster.stat()
     socket_folder = _make_socket_folder(cluster, owner.st_uid, owner.st_gid)
     _remove_traces(cluster, socket_folder)
-    write_settings(cluster, socket_folder)
+    access = read_access(cluster.parent)
+    if access is not None and not is_free(access.host, access.port):
+        # Refreshes must not fail for it; whoever asks for TCP is told.
+        logger.warning(
+            "Postgres starts without TCP: another program has port %d at %s",
+            access.port,
+            access.host,
+        )
+        access = None
+    write_settings(cluster, socket_folder, access)
+    write_rules(cluster, rules(access))
     remove_old_logs(cluster / "log")
     said = cluster.parent / "start.log"
     with said.open("w") as output:
@@ -320,6 +343,7 @@ _SOCKET_FOLDER_PREFIX = "ctg-assets-"
 # A socket path may have 107 bytes on Linux and 103 on macOS; data folders may be longer than that
 # and hold spaces or commas, which libpq takes for a list of hosts.
 _SOCKET_PATH_BYTES = 103
+_HIGHEST_PORT = 65535
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
 
 
@@ -332,7 +356,7 @@ def _make_socket_folder(cluster: Path, uid: int, gid: int) -> Path:
     name = f"{_SOCKET_FOLDER_PREFIX}{uid}-{digest}"
     for base in (Path(tempfile.gettempdir()).resolve(), Path("/tmp")):  # noqa: S108  see the checks below
         folder = base / name
-        socket = folder / f".s.PGSQL.{PORT}"
+        socket = folder / f".s.PGSQL.{_HIGHEST_PORT}"
         if len(os.fsencode(socket)) <= _SOCKET_PATH_BYTES and _PLAIN_PATH.fullmatch(str(folder)):
             break
     else:

@@ -23,11 +23,15 @@ from ctg_assets.postgres.errors import (
 )
 from ctg_assets.postgres.schemas import Schemas
 
+READER_ROLE = "ctg_reader"
+"""What the role that may read our tables is called, unless a setting says otherwise."""
+
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that knows what our schemas are called in its database."""
+    """A connection that knows what our schemas, and the role that reads them, are called in its database."""
 
     schemas: Schemas = Schemas()
+    reader_role: str = READER_ROLE
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class PostgresAddress:
     """One database on one server, in the pieces that psycopg, psycopg2 and dbt each ask for.
 
     `host` is a folder when the server listens on a Unix socket. `parameters` holds the other libpq
-    keywords of the URL it came from (`sslmode`, ...), `schemas` what our schemas are called there. The
-    password stays out of `repr`.
+    keywords of the URL it came from (`sslmode`, ...), `schemas` what our schemas are called there, and
+    `reader_role` who may read them. The password stays out of `repr`.
     """
 
     host: str
@@ -47,6 +51,7 @@ class PostgresAddress:
     parameters: Mapping[str, str] = field(default_factory=dict)
     embedded: bool = False
     schemas: Schemas = field(default_factory=Schemas)
+    reader_role: str = READER_ROLE
 
     @property
     def url(self) -> str:
@@ -101,11 +106,16 @@ def psql_path() -> Path:
 def connect(address: PostgresAddress, *, application_name: str = "ctg-assets") -> Connection:
     """Open an autocommit connection; use `with connection.transaction():` for more than one step.
 
+    Names without a schema mean schema `public`, whatever search path the database has been given.
+
     Raises ServerUnavailableError or ServerSetupError.
     """
     shown = address.public_url
     connection = connect_url(address.url, shown=shown, application_name=application_name)
     connection.schemas = address.schemas
+    connection.reader_role = address.reader_role
+    with postgres_errors(f"connecting to {shown}"):
+        connection.execute("SET search_path = public")
     return connection
 
 

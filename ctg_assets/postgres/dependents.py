@@ -170,6 +170,28 @@ def keeping_statements(
     return statements
 
 
+def default_grants(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:
+    """Statements that give tables moved into a schema what they would have got if they had been made there."""
+    rows: list[tuple[str]] = connection.execute(
+        """
+        SELECT format(
+            'GRANT %%s ON %%I.%%I TO %%s%%s', a.privilege_type, n.nspname, moved.name,
+            coalesce(quote_ident(g.rolname), 'PUBLIC'),
+            CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+        )
+        FROM pg_default_acl AS d
+        JOIN pg_namespace AS n ON n.oid = d.defaclnamespace
+        CROSS JOIN aclexplode(d.defaclacl) AS a
+        LEFT JOIN pg_roles AS g ON g.oid = a.grantee
+        CROSS JOIN unnest(%s::text[]) AS moved (name)
+        WHERE n.nspname = %s AND d.defaclobjtype = 'r' AND d.defaclrole = (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user)
+        AND a.grantee <> d.defaclrole
+        """,
+        [list(names), schema],
+    ).fetchall()
+    return [statement for (statement,) in rows]
+
+
 def find_foreign_keys_of_others(
     connection: Connection, schema: str, next_schema: str, tables: Sequence[str]
 ) -> list[ForeignKeyOfOthers]:

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from ctg_assets.postgres.connection import Connection
 from ctg_assets.postgres.errors import ForeignObjectError
+from ctg_assets.postgres.reader_role import grant_reading
 
 OWNED = "owned"
 """The table of these notes."""
@@ -270,12 +271,16 @@ def require_no_strangers(connection: Connection, purposes: Iterable[tuple[str, s
 def claim_schema(connection: Connection, schema: str, purpose: str) -> None:
     """Make a schema, in the caller's transaction, unless it is ours already; an empty one will do.
 
+    The role for readers gets its rights, but for a schema in which tables are only prepared.
+
     Raises ForeignObjectError when it is somebody else's.
     """
     require_no_strangers(connection, [(purpose, schema)])
     if not _is_there(connection, schema):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     note_schema(connection, schema, purpose)
+    if purpose != NEXT:
+        grant_reading(connection, schema)
 
 
 def note_schema(connection: Connection, schema: str, purpose: str) -> None:

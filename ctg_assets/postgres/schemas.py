@@ -8,6 +8,8 @@ from typing import LiteralString
 
 from psycopg import sql
 
+_SEARCHED = ("ctgov", "marts", "staging")
+
 
 @dataclass(frozen=True)
 class Schemas:
@@ -23,6 +25,15 @@ class Schemas:
         """Each purpose with its schema."""
         for field in fields(self):
             yield field.name, getattr(self, field.name)
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The schemas in which people's names without a schema are looked up, in this order.
+
+        AACT's tables come first, so that no other table of ours has the name that AACT's SQL means.
+        """
+        known = dict(self.by_purpose())
+        return (*(known[purpose] for purpose in _SEARCHED if purpose in known), "public")
 
     def sql(self, statement: LiteralString) -> sql.Composed:
         """A statement with `{staging}`, `{meta}` and so on replaced by the schemas."""

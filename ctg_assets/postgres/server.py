@@ -6,6 +6,7 @@ Layout of `<data_dir>/postgres`:
     holders.lock   held shared by everyone who uses the server. The kernel drops the lock of a dead
                    process, so nobody has to be pruned; whoever gets it file_lock was the last.
     start.log      what the last start said before the server's own log began
+    tcp.pgpass     who is let in over TCP, where, and with what password; there only when somebody asked for it
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo
 
 from ctg_assets.postgres.cluster import (
     POLL_SECONDS,
@@ -40,17 +41,37 @@ from ctg_assets.postgres.connection import (
     connect_url,
     postgres_errors,
 )
-from ctg_assets.postgres.errors import ServerSetupError, ServerUnavailableError
+from ctg_assets.postgres.databases import prepare_database
+from ctg_assets.postgres.errors import (
+    ServerSetupError,
+    ServerUnavailableError,
+    WarehouseError,
+)
+from ctg_assets.postgres.reader_role import ensure_reader, grant_reading_of_all
 from ctg_assets.postgres.schemas import Schemas
-from ctg_assets.postgres.server_settings import PORT
+from ctg_assets.postgres.server_settings import PORT, write_rules
+from ctg_assets.postgres.tcp import (
+    EVERYWHERE,
+    LOOPBACK,
+    TcpAccess,
+    TcpRequest,
+    access_file,
+    opened,
+    read_access,
+    require_free,
+    rules,
+    set_passwords,
+    withdraw_passwords,
+    write_access,
+)
 from ctg_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-DATABASE = "ctg"
 # The loader recreates security_invoker views, which came with 15.
 OLDEST_EXTERNAL_MAJOR = 15
 _LOCK_SECONDS = 660
+_ANSWER_SECONDS = 10
 
 
 @contextmanager
@@ -64,26 +85,106 @@ def open_postgres(settings: Settings) -> Iterator[PostgresAddress]:
     exits. Raises ServerSetupError when a person has to change something, else
     ServerUnavailableError.
     """
-    schemas = Schemas(
+    if settings.postgres_url is not None:
+        yield replace(
+            _external(settings.postgres_url),
+            schemas=_schemas(settings),
+            reader_role=settings.reader_role,
+        )
+        return
+    with _leased(_ServerLease(settings)) as address:
+        yield address
+
+
+def _schemas(settings: Settings) -> Schemas:
+    return Schemas(
         staging=settings.staging_schema,
         staging_views=settings.staging_views_schema,
         intermediate=settings.intermediate_schema,
         marts=settings.marts_schema,
         meta=settings.meta_schema,
     )
+
+
+# --- TCP into the embedded server -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OpenedTcp:
+    """What a client needs to connect over TCP.
+
+    `address` has the password, which is `is_new` if it was made up just now. `file` keeps it.
+    """
+
+    address: PostgresAddress
+    access: TcpAccess
+    file: Path
+    is_new: bool
+
+
+@contextmanager
+def open_tcp(settings: Settings, request: TcpRequest) -> Iterator[OpenedTcp]:
+    """As `open_postgres`, and let a role into the embedded server over TCP, now and whenever it runs.
+
+    Host, port and password stay until others are asked for, or `close_tcp` is called. A server that runs
+    and nobody uses is restarted if it has to be. Raises ServerSetupError when the port is taken or the server is
+    not embedded, and ServerUnavailableError when others use it and it would have to be restarted.
+    """
+    is_new = False
+
+    def change(before: TcpAccess | None) -> TcpAccess:
+        nonlocal is_new
+        access, is_new = opened(before, request)
+        return access
+
+    lease = _embedded_lease(settings)
+    with _leased(lease, change) as address:
+        access = read_access(lease.folder)
+        if access is None:
+            message = "TCP was closed again by another command just now; try again"
+            raise ServerUnavailableError(message)
+        reached = replace(
+            address,
+            host=LOOPBACK if access.host == EVERYWHERE else access.host,
+            user=request.role,
+            password=access.passwords[request.role],
+        )
+        _wait_for_answer(reached)
+        yield OpenedTcp(reached, access, access_file(lease.folder), is_new)
+
+
+def close_tcp(settings: Settings) -> bool:
+    """Let nobody into the embedded server over TCP any more, and end such sessions; whether it was open."""
+    lease = _embedded_lease(settings)
+    was_open = read_access(lease.folder) is not None
+    if was_open:
+        with _leased(lease, lambda _: None):
+            pass
+    return was_open
+
+
+def _embedded_lease(settings: Settings) -> _ServerLease:
     if settings.postgres_url is not None:
-        yield replace(_external(settings.postgres_url), schemas=schemas)
-        return
-    hold = _ServerLease(settings.data_dir.resolve() / "postgres")
-    address = replace(hold.acquire(), schemas=schemas)
-    # A caller that never leaves the block (a generator not closed, sys.exit in a thread) still
-    # must not leave the server behind.
-    atexit.register(hold.release)
-    try:
-        yield address
-    finally:
-        atexit.unregister(hold.release)
-        hold.release()
+        message = (
+            "CTG_POSTGRES_URL is set, so there is no embedded server to reach over TCP: clients connect to "
+            "that server as its administrator lets them. Unset it to use the embedded one."
+        )
+        raise ServerSetupError(message)
+    return _ServerLease(settings)
+
+
+def _wait_for_answer(address: PostgresAddress) -> None:
+    """Connect over TCP, again and again until the server has read its new rules."""
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while True:
+        try:
+            connect(address).close()
+        except WarehouseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 # --- a configured server --------------------------------------------------------------------------
@@ -134,35 +235,60 @@ def _external(url: str) -> PostgresAddress:
 
 # --- holding the embedded server ------------------------------------------------------------------
 
+ChangeAccess = Callable[[TcpAccess | None], TcpAccess | None]
+
+
+@contextmanager
+def _leased(lease: _ServerLease, change: ChangeAccess | None = None) -> Iterator[PostgresAddress]:
+    address = lease.acquire(change)
+    # A caller that never leaves the block (a generator not closed, sys.exit in a thread) still
+    # must not leave the server behind.
+    atexit.register(lease.release)
+    try:
+        yield address
+    finally:
+        atexit.unregister(lease.release)
+        lease.release()
+
 
 class _ServerLease:
     """One user's share in the embedded server of one folder; not to be used by two threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._cluster = folder / "data"
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.data_dir.resolve() / "postgres"
+        self._settings = settings
+        self._cluster = self.folder / "data"
         self._descriptor: int | None = None
 
-    def acquire(self) -> PostgresAddress:
+    def acquire(self, change: ChangeAccess | None = None) -> PostgresAddress:
+        """Take a share and start the server unless it runs; `change` is what TCP access becomes."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self._folder / "control.lock"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self.folder / "control.lock"):
                 create_cluster(self._cluster)
-                postmaster = self._running_postmaster()
+                alone = not self._others_hold()
+                before = access = read_access(self.folder)
+                if change is not None:
+                    access = self._change_access(change(before), alone=alone)
+                postmaster, is_started = self._running_postmaster()
                 address = PostgresAddress(
                     host=postmaster.socket_folder,
-                    port=PORT,
+                    port=postmaster.port,
                     user=SUPERUSER,
-                    dbname=DATABASE,
+                    dbname=self._settings.database,
                     embedded=True,
+                    schemas=_schemas(self._settings),
+                    reader_role=self._settings.reader_role,
                 )
-                self._descriptor = _open_lock(self._folder / "holders.lock")
+                self._descriptor = _open_lock(self.folder / "holders.lock")
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-                _create_database(address)
+                prepare_database(address, alone=alone)
+                if change is not None or is_started:
+                    self._let_in(address, before, access)
         except OSError as error:
             self.release()
             message = (
-                f"cannot keep Postgres in {self._folder}: {error}. Make that folder writable for "
+                f"cannot keep Postgres in {self.folder}: {error}. Make that folder writable for "
                 f"{user_name(os.geteuid())}, or set CTG_DATA_DIR to one that is, or CTG_POSTGRES_URL."
             )
             raise ServerSetupError(message) from error
@@ -171,6 +297,43 @@ class _ServerLease:
             raise
         return address
 
+    def _change_access(self, access: TcpAccess | None, *, alone: bool) -> TcpAccess | None:
+        """Keep the access for the next start, and see to it that this comes if it is needed."""
+        running = read_postmaster(self._cluster)
+        host, port = ("", 0) if running is None else (running.listen_address, running.port)
+        fits = not host if access is None else access.listens_as(host, port)
+        if not fits and running is not None:
+            if alone:
+                stop(running)
+            elif access is not None:
+                message = (
+                    f"Postgres has to be restarted to listen on {access.host} port {access.port}, and other "
+                    "ctg-assets processes use it (refresh, dev, psql, db-url). Nothing was changed. End "
+                    "them, or wait, then try again."
+                )
+                raise ServerUnavailableError(message)
+        if not fits and access is not None:
+            require_free(access)
+        write_access(self.folder, access)
+        return access
+
+    def _let_in(
+        self, address: PostgresAddress, before: TcpAccess | None, access: TcpAccess | None
+    ) -> None:
+        """Make passwords and rules of the server what the access says."""
+        if access is None and before is None:
+            return
+        with connect(address) as connection, postgres_errors("changing who is let in over TCP"):
+            if access is not None:
+                ensure_reader(connection)
+                set_passwords(connection, access)
+                grant_reading_of_all(connection)
+            elif before is not None:
+                withdraw_passwords(connection, before)
+            # A server that others use listens until it stops.
+            write_rules(self._cluster, rules(access, refuse=True))
+            connection.execute("SELECT pg_reload_conf()")
+
     def release(self) -> None:
         """Give the share back; the last one stops the server. Safe to call twice."""
         if self._descriptor is None:
@@ -178,18 +341,18 @@ class _ServerLease:
         # Closing, not unlocking: a forked child shares this lock and may still use the server.
         os.close(self._descriptor)
         self._descriptor = None
-        if not self._folder.exists():
+        if not self.folder.exists():
             # Somebody removed the data folder; the server notices within a minute and stops.
-            logger.warning("%s was removed while its Postgres was in use", self._folder)
+            logger.warning("%s was removed while its Postgres was in use", self.folder)
             return
-        with _locked(self._folder / "control.lock"):
+        with _locked(self.folder / "control.lock"):
             if not self._others_hold():
                 postmaster = read_postmaster(self._cluster)
                 if postmaster is not None:
                     stop(postmaster)
 
     def _others_hold(self) -> bool:
-        descriptor = _open_lock(self._folder / "holders.lock")
+        descriptor = _open_lock(self.folder / "holders.lock")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -198,12 +361,13 @@ class _ServerLease:
             os.close(descriptor)
         return False
 
-    def _running_postmaster(self) -> Postmaster:
+    def _running_postmaster(self) -> tuple[Postmaster, bool]:
+        """The server, and whether it was started just now."""
         deadline = time.monotonic() + START_SECONDS
         while (found := read_postmaster(self._cluster)) is not None:
             if found.status == "ready":
                 if found.socket.exists():
-                    return found
+                    return found, False
                 # A cleaner of temporary files took the socket; nobody can reach the server any more.
                 if self._others_hold():
                     message = (
@@ -219,7 +383,7 @@ class _ServerLease:
                 raise ServerUnavailableError(message)
             # Whoever started or stopped it was killed half way; it gets there by itself.
             time.sleep(POLL_SECONDS)
-        return start(self._cluster)
+        return start(self._cluster), True
 
     def _log(self) -> Path:
         return self._cluster / "log"
@@ -249,13 +413,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _create_database(address: PostgresAddress) -> None:
-    with (
-        connect(address.database("postgres")) as connection,
-        postgres_errors("creating a database"),
-    ):
-        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [address.dbname])
-        if known.fetchone() is None:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(address.dbname)))

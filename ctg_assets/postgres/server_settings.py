@@ -9,12 +9,17 @@ from pathlib import Path
 
 import psutil
 
-PORT = 5432  # only names the socket file: the server listens on no network address
+from ctg_assets.postgres.tcp import TcpAccess
+
+PORT = 5432  # only names the socket file, unless the server also listens on a network address
 SETTINGS_FILE = "ctg_assets.conf"
+_RULES_FILE = "ctg_assets_hba.conf"
 _DAYS_OF_LOGS = 6
 
 
-def _server_settings(socket_folder: Path) -> tuple[tuple[str, str, str], ...]:
+def _server_settings(
+    socket_folder: Path, access: TcpAccess | None
+) -> tuple[tuple[str, str, str], ...]:
     """Every server setting that differs from Postgres' default: name, value, reason.
 
     Durability is never traded: fsync, full_page_writes and synchronous_commit stay on. Overrides by
@@ -25,11 +30,16 @@ def _server_settings(socket_folder: Path) -> tuple[tuple[str, str, str], ...]:
     def share(part: int, least: int, most: int) -> str:
         return f"{min(max(memory // part, least), most)}MB"
 
+    listen_addresses = ("listen_addresses", "", "the socket in a private folder is the only way in")
+    port = ("port", str(PORT), "names the socket file; not to be taken from PGPORT")
+    if access is not None:
+        listen_addresses = ("listen_addresses", access.host, "asked for: ctg-assets db-url --tcp")
+        port = ("port", str(access.port), "of the same; names the socket file as well")
     return (
-        ("listen_addresses", "", "the socket in a private folder is the only way in"),
+        listen_addresses,
         ("unix_socket_directories", str(socket_folder), "short and plain, unlike data folders"),
         ("unix_socket_permissions", "0700", "trust authentication needs a private socket"),
-        ("port", str(PORT), "names the socket file; not to be taken from PGPORT"),
+        port,
         ("max_connections", "60", "two loaders, dbt threads, Dagster and some people"),
         (
             "max_locks_per_transaction",
@@ -66,14 +76,32 @@ def _server_settings(socket_folder: Path) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def write_settings(cluster: Path, socket_folder: Path) -> None:
+def write_settings(cluster: Path, socket_folder: Path, access: TcpAccess | None = None) -> None:
     """Write the settings for this machine into the cluster, owned as the cluster is."""
     lines = ["# Written at every start by ctg_assets; use ALTER SYSTEM to override."]
-    for name, value, reason in _server_settings(socket_folder):
+    for name, value, reason in _server_settings(socket_folder, access):
         lines += [f"# {reason}", f"{name} = '{value}'"]
-    file = cluster / SETTINGS_FILE
+    _write(cluster / SETTINGS_FILE, "\n".join(lines) + "\n")
+
+
+def write_rules(cluster: Path, text: str) -> None:
+    """Write who may connect over TCP, as lines of `pg_hba.conf`, in a file that is read before all its lines.
+
+    A server that runs takes them when it is told to reload.
+    """
+    _write(cluster / _RULES_FILE, text)
+    main = cluster / "pg_hba.conf"
+    include = f"include_if_exists {_RULES_FILE}"
+    lines = main.read_text(encoding="utf-8").splitlines()
+    if include not in lines:
+        # Before what initdb has written: the first line that fits decides.
+        _write(main, "\n".join([include, *lines]) + "\n")
+
+
+def _write(file: Path, text: str) -> None:
+    cluster = file.parent
     temporary = file.with_suffix(".new")
-    temporary.write_text("\n".join(lines) + "\n")
+    temporary.write_text(text, encoding="utf-8")
     owner = cluster.stat()
     if os.geteuid() != owner.st_uid:
         os.chown(temporary, owner.st_uid, owner.st_gid)
