@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from ctg_assets.orchestration.ctgov import build_ctgov_assets
 from ctg_assets.orchestration.extraction import (
     extraction_plan,
     page_shards,
@@ -36,6 +37,7 @@ def build_definitions(
             history,
             studies,
             build_staging_assets(),
+            build_ctgov_assets(),
             build_marts_assets(dbt_project(manifest_folder(settings.load()))),
         ],
         asset_checks=[pages_are_complete_and_consistent],

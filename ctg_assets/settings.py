@@ -74,6 +74,8 @@ _SCHEMAS = (
     "staging_views_schema",
     "intermediate_schema",
     "marts_schema",
+    "ctgov_schema",
+    "ctgov_2023_schema",
     "meta_schema",
 )
 
@@ -196,6 +198,18 @@ class Settings(BaseSettings):
         "intermediate", description="Postgres schema of what the marts are made from."
     )
     marts_schema: str = Field("marts", description="Postgres schema of the marts.")
+    aact: bool = Field(
+        True,
+        description="Whether AACT's tables (schemas ctgov and ctgov_2023) are kept beside ours; they take as "
+        "much disk as the flat tables.",
+    )
+    ctgov_schema: str = Field(
+        "ctgov", description="Postgres schema of AACT's tables, for SQL that was written for AACT."
+    )
+    ctgov_2023_schema: str = Field(
+        "ctgov_2023",
+        description="Postgres schema of AACT's tables with the labels of before June 2024.",
+    )
     meta_schema: str = Field(
         "ctg_meta", description="Postgres schema of our notes about the others."
     )

@@ -34,6 +34,7 @@ _DOING = {
     Stage.PAGES: "fetching pages",
     Stage.SNAPSHOT: "compacting",
     Stage.STAGING: "loading tables and building marts",
+    Stage.CTGOV: "making AACT's tables",
     Stage.LOAD_INFO: "noting the new data version",
     Stage.MARTS: "building marts",
 }

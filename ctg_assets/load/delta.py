@@ -38,14 +38,17 @@ from ctg_assets.postgres.builds import (
 from ctg_assets.postgres.connection import Connection, postgres_errors
 from ctg_assets.postgres.copy_format import storable
 from ctg_assets.postgres.copying import conform
-from ctg_assets.postgres.dependents import find_foreign_keys_of_others, find_views
+from ctg_assets.postgres.dependents import (
+    find_foreign_keys_of_others,
+    refresh_materialized_views,
+)
 from ctg_assets.postgres.errors import (
     LoadRejectedError,
     StaleBaseError,
     WholeLoadNeededError,
 )
 from ctg_assets.postgres.meta import ensure_meta
-from ctg_assets.postgres.sessions import LOCK_MILLISECONDS, session_alone
+from ctg_assets.postgres.sessions import session_alone
 from ctg_assets.postgres.target import Target
 
 _PATIENCE_SECONDS = 60.0
@@ -286,7 +289,9 @@ class _Delta:
                     table.summarize(self.connection)
         self._record()
         self._scan_by(seqscan=True, indexscan=True)
-        self._refresh_views()
+        self.refreshed = refresh_materialized_views(
+            self.connection, self.target.schema, [*self.tables, LOAD_INFO.name]
+        )
         self.clock.end()
 
     def _finish(self, replacing: Future[None] | None) -> None:
@@ -356,26 +361,3 @@ class _Delta:
             [(name, self.request.build.tables[name], rows) for name, rows in self.rows.items()],
         )
         write_delta(self.connection, number, self.request.build.snapshot_id, self.changed)
-
-    def _refresh_views(self) -> None:
-        """Compute people's materialized views again, as the swap of whole tables does."""
-        oids = [
-            oid
-            for (oid,) in self.connection.execute(
-                """
-                SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                WHERE n.nspname = %s AND c.relname = ANY(%s)
-                """,
-                [self.target.schema, [*self.tables, LOAD_INFO.name]],
-            ).fetchall()
-        ]
-        # Their readers do wait, so last of all, and not for long for those who are reading.
-        self.connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
-        for view in find_views(self.connection, oids):
-            if view.materialized and view.populated:
-                self.connection.execute(
-                    sql.SQL("REFRESH MATERIALIZED VIEW {}").format(
-                        sql.Identifier(view.schema, view.name)
-                    )
-                )
-                self.refreshed.append(f"{view.schema}.{view.name}")

@@ -13,12 +13,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
-from queue import SimpleQueue
 
-import psycopg
 import pyarrow as pa
 from psycopg import sql
 
@@ -38,7 +35,12 @@ from ctg_assets.postgres.copying import CopyWriter
 from ctg_assets.postgres.dependents import ForeignKeyOfOthers, find_foreign_keys_of_others
 from ctg_assets.postgres.errors import LoadRejectedError, WarehouseError
 from ctg_assets.postgres.meta import ensure_meta
-from ctg_assets.postgres.sessions import retry_on_lock, session, session_alone
+from ctg_assets.postgres.sessions import (
+    retry_on_lock,
+    run_in_parallel,
+    session,
+    session_alone,
+)
 from ctg_assets.postgres.target import Target
 
 logger = logging.getLogger(__name__)
@@ -236,31 +238,11 @@ class _Load:
         self._in_parallel("index", [_KeysOf(self.target, shape) for shape in largest_first])
 
     def _in_parallel(self, phase: str, tasks: Sequence[Callable[[Connection], None]]) -> None:
-        free: SimpleQueue[Connection] = SimpleQueue()
-        for worker in self.workers:
-            free.put(worker)
-
-        def run(task: Callable[[Connection], None]) -> None:
-            worker = free.get()
-            try:
-                task(worker)
-            finally:
-                free.put(worker)
-
-        with ThreadPoolExecutor(len(self.workers)) as threads:
-            futures = [threads.submit(run, task) for task in tasks]
-            try:
-                for done, future in enumerate(as_completed(futures), start=1):
-                    future.result()
-                    self.request.tell(LoadProgress(phase, done, len(tasks)))
-            except BaseException:
-                for future in futures:
-                    future.cancel()
-                for worker in self.workers:
-                    # The server may be gone, which is then what is being raised.
-                    with contextlib.suppress(psycopg.Error):
-                        worker.cancel_safe()
-                raise
+        run_in_parallel(
+            self.workers,
+            tasks,
+            lambda done: self.request.tell(LoadProgress(phase, done, len(tasks))),
+        )
 
     # check
 

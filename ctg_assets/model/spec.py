@@ -20,6 +20,10 @@ class ColumnType(Enum):
     TIMESTAMP = "timestamp"
     LOCAL_TIMESTAMP = "local timestamp"
     JSON = "json"
+    # Of AACT's tables only; in Arrow they are text, which is as exact.
+    VARCHAR = "varchar"
+    NUMERIC = "numeric"
+    COORDINATE = "numeric(10,6)"
 
     @property
     def arrow(self) -> pa.DataType:
@@ -37,6 +41,9 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
     ColumnType.LOCAL_TIMESTAMP: pa.timestamp("us"),
     ColumnType.JSON: pa.string(),
+    ColumnType.VARCHAR: pa.string(),
+    ColumnType.NUMERIC: pa.string(),
+    ColumnType.COORDINATE: pa.string(),
 }
 
 

@@ -12,19 +12,22 @@ from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.refresh.planner import Stage, Step
 
 STAGING_PREFIX = "staging"
+CTGOV_GROUP = "ctgov"
 
 _STAGING = dg.AssetSelection.key_prefixes(STAGING_PREFIX)
 _LOAD_INFO = dg.AssetSelection.assets(dg.AssetKey([STAGING_PREFIX, "load_info"]))
 _SNAPSHOT = dg.AssetSelection.assets("study_versions", "study_changes", "studies")
-_MARTS = _STAGING.downstream(include_self=False)
+_CTGOV = dg.AssetSelection.groups(CTGOV_GROUP)
+_MARTS = _STAGING.downstream(include_self=False) - _CTGOV
 
 # What each stage materializes; checks on these assets run with them.
 STAGE_SELECTIONS: Mapping[Stage, dg.AssetSelection] = {
     Stage.PLAN: dg.AssetSelection.assets(extraction_plan),
     Stage.PAGES: dg.AssetSelection.assets(page_shards),
     Stage.SNAPSHOT: _SNAPSHOT,
-    Stage.STAGING: _STAGING | _MARTS,
+    Stage.STAGING: _STAGING | _CTGOV | _MARTS,
     Stage.LOAD_INFO: _LOAD_INFO,
+    Stage.CTGOV: _CTGOV,
     Stage.MARTS: _MARTS,
 }
 
@@ -40,8 +43,8 @@ extract_pages = dg.define_asset_job(
 )
 build_warehouse = dg.define_asset_job(
     "build_warehouse",
-    selection=_SNAPSHOT | _STAGING | _MARTS,
-    description="Compact the newest complete extraction, load the tables, build the marts.",
+    selection=_SNAPSHOT | _STAGING | _CTGOV | _MARTS,
+    description="Compact the newest complete extraction, load the tables, make AACT's, build the marts.",
 )
 
 STAGE_JOBS = {
@@ -50,6 +53,7 @@ STAGE_JOBS = {
     Stage.SNAPSHOT: build_warehouse,
     Stage.STAGING: build_warehouse,
     Stage.LOAD_INFO: build_warehouse,
+    Stage.CTGOV: build_warehouse,
     Stage.MARTS: build_warehouse,
 }
 

@@ -6,6 +6,7 @@ the database was last seen to hold). Losing it loses nothing: the lake and the d
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 import msgspec
@@ -141,7 +142,7 @@ def _decide(memory: _Memory) -> Step | dg.SkipReason:
             memory.settings,
             memory.lake,
             warehouse=memory.warehouse,
-            goal=wanted_state,
+            goal=partial(wanted_state, memory.settings),
             registry_timestamp=memory.registry_timestamp,
         )
     except (TransientRegistryError, TransientWarehouseError) as error:

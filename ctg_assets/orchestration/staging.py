@@ -34,7 +34,8 @@ _ROWS_CHECK = "one_row_per_study_of_the_snapshot"
 _KEYS_CHECK = "foreign_keys_hold"
 
 
-def _column_schema(shape: TableShape) -> dg.TableSchema:
+def column_schema(shape: TableShape) -> dg.TableSchema:
+    """The columns of a table, as the UI shows them."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -60,7 +61,7 @@ def _spec(shape: TableShape) -> dg.AssetSpec:
         owners=OWNERS,
         skippable=True,
         metadata={
-            "dagster/column_schema": _column_schema(shape),
+            "dagster/column_schema": column_schema(shape),
             "dagster/table_name": f"{STAGING}.{shape.name}",
         },
     )
@@ -117,7 +118,7 @@ def build_staging_assets() -> dg.AssetsDefinition:
                 tables &= outdated
             report = None
             if tables or tables_left_over(address):
-                report = load_staging(address, lake, manifest, tables, _progress_log(context))
+                report = load_staging(address, lake, manifest, tables, progress_log(context))
                 context.log.info(f"loaded {sum(report.rows.values())} rows in {report.seconds}")
             elif LOAD_INFO.name in names and outdated:
                 listed = ", ".join(sorted(outdated))
@@ -162,7 +163,9 @@ def _broken_keys(address: PostgresAddress, shapes: Sequence[TableShape]) -> set[
     return declared - held
 
 
-def _progress_log(context: dg.AssetExecutionContext) -> Any:
+def progress_log(context: dg.AssetExecutionContext) -> Any:
+    """What writes the progress of a load into a run's log."""
+
     def log(progress: LoadProgress) -> None:
         of_total = "" if progress.total is None else f" of {progress.total}"
         context.log.debug(f"{progress.phase}: {progress.done}{of_total}")

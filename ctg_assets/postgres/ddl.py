@@ -22,6 +22,9 @@ _TYPES: dict[ColumnType, sql.SQL] = {
     ColumnType.LOCAL_TIMESTAMP: sql.SQL("timestamp without time zone"),
     # Not jsonb: that would lose the spelling of numbers, and cannot hold the escape \u0000.
     ColumnType.JSON: sql.SQL("json"),
+    ColumnType.VARCHAR: sql.SQL("character varying"),
+    ColumnType.NUMERIC: sql.SQL("numeric"),
+    ColumnType.COORDINATE: sql.SQL("numeric(10,6)"),
 }
 
 NAME_BYTES = 63  # Postgres cuts longer names, silently and not always to different ones
@@ -115,7 +118,8 @@ def _is_of_any_length(shape: TableShape, columns: tuple[str, ...]) -> bool:
     Raises ValueError when it is one of several: SP-GiST indexes, which take any length, have one column.
     """
     types = {column.name: column.type for column in shape.columns}
-    long = {name for name in columns if types[name] is ColumnType.TEXT} - _SHORT_TEXT
+    texts = {ColumnType.TEXT, ColumnType.VARCHAR}
+    long = {name for name in columns if types[name] in texts} - _SHORT_TEXT
     if long and len(columns) > 1:
         message = (
             f"the index of {shape.name} on {', '.join(columns)} has text of any length beside other "

@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from ctg_assets.postgres.connection import Connection
+from ctg_assets.postgres.sessions import LOCK_MILLISECONDS
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,34 @@ def find_views(connection: Connection, tables: Sequence[int]) -> list[View]:
             """,
             [list(tables)],
         ).fetchall()
+
+
+def refresh_materialized_views(
+    connection: Connection, schema: str, tables: Sequence[str]
+) -> list[str]:
+    """Compute people's materialized views on tables of a schema again, in the caller's transaction.
+
+    Their readers wait, so it comes last of all, and not for long for those who are reading. Returns the
+    views' names.
+    """
+    oids = [
+        oid
+        for (oid,) in connection.execute(
+            """
+            SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE n.nspname = %s AND c.relname = ANY(%s)
+            """,
+            [schema, list(tables)],
+        ).fetchall()
+    ]
+    connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
+    refreshed = []
+    for view in find_views(connection, oids):
+        if view.materialized and view.populated:
+            name = sql.Identifier(view.schema, view.name)
+            connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(name))
+            refreshed.append(f"{view.schema}.{view.name}")
+    return refreshed
 
 
 def keeping_statements(

@@ -43,6 +43,8 @@ _SETTINGS = {
     "staging_views": "CTG_STAGING_VIEWS_SCHEMA",
     "intermediate": "CTG_INTERMEDIATE_SCHEMA",
     "marts": "CTG_MARTS_SCHEMA",
+    "ctgov": "CTG_CTGOV_SCHEMA",
+    "ctgov_2023": "CTG_CTGOV_2023_SCHEMA",
     "meta": "CTG_META_SCHEMA",
 }
 

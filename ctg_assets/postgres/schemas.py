@@ -13,18 +13,25 @@ _SEARCHED = ("ctgov", "marts", "staging")
 
 @dataclass(frozen=True)
 class Schemas:
-    """The schema of each purpose, by name; the fields are called as in architecture.md."""
+    """The schema of each purpose, by name; the fields are called as in architecture.md.
+
+    A purpose without a schema is not wanted in this database.
+    """
 
     staging: str = "staging"
     staging_views: str = "staging_views"
     intermediate: str = "intermediate"
     marts: str = "marts"
+    ctgov: str | None = "ctgov"
+    ctgov_2023: str | None = "ctgov_2023"
     meta: str = "ctg_meta"
 
     def by_purpose(self) -> Iterator[tuple[str, str]]:
-        """Each purpose with its schema."""
+        """Each purpose that has a schema, with the schema."""
         for field in fields(self):
-            yield field.name, getattr(self, field.name)
+            schema = getattr(self, field.name)
+            if schema is not None:
+                yield field.name, schema
 
     @property
     def searched(self) -> tuple[str, ...]:

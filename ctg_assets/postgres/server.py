@@ -102,6 +102,8 @@ def _schemas(settings: Settings) -> Schemas:
         staging_views=settings.staging_views_schema,
         intermediate=settings.intermediate_schema,
         marts=settings.marts_schema,
+        ctgov=settings.ctgov_schema if settings.aact else None,
+        ctgov_2023=settings.ctgov_2023_schema if settings.aact else None,
         meta=settings.meta_schema,
     )
 

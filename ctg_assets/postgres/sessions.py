@@ -6,6 +6,8 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
 
 import psycopg
 
@@ -107,6 +109,42 @@ def retry_on_lock(
         # Spread out, so that a reader who comes at regular times is not met each time.
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  not a secret
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def run_in_parallel(
+    workers: Sequence[Connection],
+    tasks: Sequence[Callable[[Connection], None]],
+    tell: Callable[[int], None],
+) -> None:
+    """Run tasks, each over whichever of the connections is free; `tell` hears how many are done.
+
+    Raises what a task raises, after the others have been cancelled.
+    """
+    free: SimpleQueue[Connection] = SimpleQueue()
+    for worker in workers:
+        free.put(worker)
+
+    def run(task: Callable[[Connection], None]) -> None:
+        worker = free.get()
+        try:
+            task(worker)
+        finally:
+            free.put(worker)
+
+    with ThreadPoolExecutor(len(workers)) as threads:
+        futures = [threads.submit(run, task) for task in tasks]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                tell(done)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            for worker in workers:
+                # The server may be gone, which is then what is being raised.
+                with contextlib.suppress(psycopg.Error):
+                    worker.cancel_safe()
+            raise
 
 
 def lock_tables(connection: Connection, statement: psycopg.sql.Composed) -> None:

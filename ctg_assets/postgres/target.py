@@ -42,13 +42,20 @@ class Target:
         return "ctg_assets load" if self.is_staging else f"ctg_assets load into {self.schema}"
 
     @property
+    def is_ctgov(self) -> bool:
+        """Whether it is AACT's, with today's data."""
+        return self.schema == self.schemas.ctgov
+
+    @property
     def is_staging(self) -> bool:
         """Whether marts are built from it."""
         return self.schema == self.schemas.staging
 
     @property
     def _purpose(self) -> str:
-        return "staging" if self.is_staging else AS_OF
+        if self.is_staging:
+            return "staging"
+        return "ctgov" if self.is_ctgov else AS_OF
 
     def claim(self, connection: Connection, tables: Collection[str]) -> None:
         """Make the schema unless it is there and ours, and make sure that `tables` in it may be replaced.
@@ -56,7 +63,7 @@ class Target:
         Raises PermanentWarehouseError when its name has another purpose, and ForeignObjectError when
         it, one of the tables, or a schema that is needed later, is somebody else's.
         """
-        if not self.is_staging:
+        if self._purpose == AS_OF:
             self.require_free_name()
         with connection.transaction():
             # Before hours of work, not after.

@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 
+from ctg_assets.aact.state import ctgov_fingerprint, held_fingerprint
 from ctg_assets.extract.extractions import parse_data_timestamp, spell_timestamp
 from ctg_assets.load.staging import wanted_tables
 from ctg_assets.marts.up_to_date import last_marts_fingerprint, marts_fingerprint
@@ -19,13 +20,14 @@ class WarehouseState(msgspec.Struct, frozen=True):
     """What the database holds, or should hold; None where it was never loaded.
 
     `tables` has a fingerprint for each staging table, which depends on the studies' content and the
-    table's declaration; `marts_fingerprint` depends on those, the dbt project and the month.
-    `data_timestamp` is the registry's.
+    table's declaration; `ctgov_fingerprint` (of AACT's tables) depends on those and on AACT's definitions,
+    `marts_fingerprint` on those, the dbt project and the month. `data_timestamp` is the registry's.
     """
 
     tables: dict[str, str] = {}
     data_timestamp: str | None = None
     marts_fingerprint: str | None = None
+    ctgov_fingerprint: str | None = None
 
     @property
     def digest(self) -> str:
@@ -33,7 +35,7 @@ class WarehouseState(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
-def wanted_state(manifest: SnapshotManifest) -> WarehouseState:
+def wanted_state(settings: Settings, manifest: SnapshotManifest) -> WarehouseState:
     """What the database should hold once a snapshot has gone all the way."""
     tables = wanted_tables(manifest)
     # Spelled as it will be read back, whatever the registry's spelling.
@@ -42,6 +44,7 @@ def wanted_state(manifest: SnapshotManifest) -> WarehouseState:
         tables=tables,
         data_timestamp=timestamp,
         marts_fingerprint=marts_fingerprint(tables, timestamp),
+        ctgov_fingerprint=ctgov_fingerprint(tables, {}) if settings.aact else None,
     )
 
 
@@ -54,6 +57,7 @@ def warehouse_state(settings: Settings) -> WarehouseState:
         info = load_info(address)
         tables = staging_builds(address)
         marts = last_marts_fingerprint(address)
+        ctgov = held_fingerprint(address)
     if info is None:
         return WarehouseState()
     return WarehouseState(
@@ -62,4 +66,5 @@ def warehouse_state(settings: Settings) -> WarehouseState:
         if info.data_timestamp is None
         else spell_timestamp(info.data_timestamp),
         marts_fingerprint=marts,
+        ctgov_fingerprint=ctgov,
     )

@@ -36,6 +36,7 @@ class Stage(StrEnum):
     SNAPSHOT = "snapshot"
     STAGING = "staging"
     LOAD_INFO = "load_info"
+    CTGOV = "ctgov"
     MARTS = "marts"
 
 
@@ -337,6 +338,9 @@ def _after_staging(
     if state.data_timestamp != wanted.data_timestamp:
         reason = "the studies did not change, only the data version"
         return Step(Stage.LOAD_INFO, reason, latest)
+    if state.ctgov_fingerprint != wanted.ctgov_fingerprint:
+        reason = "AACT's tables are not made from the tables yet"
+        return Step(Stage.CTGOV, reason, latest)
     if state.marts_fingerprint != wanted.marts_fingerprint:
         return Step(Stage.MARTS, "the marts are not built from the tables yet", latest)
     return Idle("the marts are up to date")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ctg_assets.extract.crawl import PLANNING_PATIENCE_SECONDS, Crawler
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
 from ctg_assets.lake import Lake
@@ -28,7 +30,7 @@ def next_refresh_step(settings: Settings, lake: Lake) -> Step | Idle:
         settings,
         lake,
         warehouse=lambda _: warehouse_state(settings),
-        goal=wanted_state,
+        goal=partial(wanted_state, settings),
         registry_timestamp=registry_timestamp,
     )
 
@@ -46,7 +48,7 @@ def next_known_step(settings: Settings, lake: Lake) -> Step | Idle:
         settings,
         lake,
         warehouse=lambda _: warehouse_state(settings),
-        goal=wanted_state,
+        goal=partial(wanted_state, settings),
         registry_timestamp=lambda: known[-1] if known else "",
     )
 
@@ -57,7 +59,7 @@ def next_extracted_step(settings: Settings, lake: Lake) -> Step | Idle:
         settings,
         lake,
         warehouse=lambda _: warehouse_state(settings),
-        goal=wanted_state,
+        goal=partial(wanted_state, settings),
     )
 
 

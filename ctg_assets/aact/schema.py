@@ -1,0 +1,239 @@
+"""AACT's tables: how they look, and the query that makes their rows from staging."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from ctg_assets.aact.definitions import DEFINITIONS, JOINS, Definition
+from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
+
+STUDIES = "studies"
+
+_TYPES = {
+    "varchar": ColumnType.VARCHAR,
+    "text": ColumnType.TEXT,
+    "integer": ColumnType.INTEGER,
+    "bigint": ColumnType.BIGINT,
+    "boolean": ColumnType.BOOLEAN,
+    "date": ColumnType.DATE,
+    "timestamp": ColumnType.LOCAL_TIMESTAMP,
+    "numeric": ColumnType.NUMERIC,
+    "numeric(10,6)": ColumnType.COORDINATE,
+    "double precision": ColumnType.DOUBLE,
+    "json": ColumnType.JSON,
+}
+
+# Tables that no study has: AACT fills them from elsewhere.
+_DESCRIPTIONS = {
+    "search_results": "Studies that a saved search found.",
+    "study_searches": "Saved searches: a name and what the registry is asked.",
+    "study_records": "AACT's experiment with the JSON of studies; empty here, the lake has it.",
+    "mesh_terms": "MeSH terms with their places in the tree; empty unless NLM's file is given.",
+    "mesh_headings": "Headings of the MeSH tree; empty unless NLM's file is given.",
+    "search_terms": "Named search terms in groups.",
+    "search_term_results": "Studies that a search term found.",
+}
+
+_KEYS_OF_SEARCHES = {
+    "search_results": ForeignKey(("study_search_id",), "study_searches"),
+    "search_term_results": ForeignKey(("search_term_id",), "search_terms"),
+}
+
+# Not searched for by study.
+_WITHOUT_STUDY_KEY = {"study_records"}
+
+_RELATION = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class AactTable:
+    """A table of AACT and, where its rows are made from staging, the SELECT that makes them.
+
+    `{name}` in the query stands for staging table `name`, or for its rows of some studies. The columns
+    come in the table's order. `bounds` are the conditions under which a staging value fits into the
+    column's type, for columns that are narrower. `lineage` has for each column the staging tables and
+    columns that its values come from.
+    """
+
+    shape: TableShape
+    query: str | None
+    bounds: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.shape.name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The staging tables that the query reads, its own first."""
+        return tuple(dict.fromkeys(_RELATION.findall(self.query or "")))
+
+
+@cache
+def aact_tables() -> tuple[AactTable, ...]:
+    """All 53 tables; those that others refer to come before them."""
+    columns: dict[str, list[dict[str, str]]] = {}
+    with (resources.files("ctg_assets.aact") / "columns.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            columns.setdefault(row["table"], []).append(row)
+    staging = {shape.name: shape for shape in staging_shapes()}
+    tables = {name: _table(name, rows, staging.get(name)) for name, rows in columns.items()}
+    return tuple(_referenced_first(tables))
+
+
+def _referenced_first(tables: dict[str, AactTable]) -> Iterator[AactTable]:
+    done: set[str] = set()
+
+    def visit(table: AactTable) -> Iterator[AactTable]:
+        if table.name not in done:
+            done.add(table.name)
+            for key in table.shape.foreign_keys:
+                yield from visit(tables[key.table])
+            yield table
+
+    for table in tables.values():
+        yield from visit(table)
+
+
+def _table(name: str, rows: list[dict[str, str]], staging: TableShape | None) -> AactTable:
+    own = {} if staging is None else {column.aact: column for column in staging.columns}
+    if staging is not None:
+        own |= {f"{name}.id": column for column in staging.columns if column.name == "id"}
+    columns, expressions, bounds, lineage = [], [], {}, {}
+    for row in rows:
+        full_name = f"{name}.{row['column']}"
+        definition, source = DEFINITIONS.get(full_name), own.get(full_name)
+        type_ = _TYPES[row["type"]]
+        columns.append(
+            Column(
+                name=row["column"],
+                type=type_,
+                description=_description(full_name, definition, source),
+                nullable=not row["required"],
+                sources=() if source is None else source.sources,
+            )
+        )
+        expressions.append(_expression(type_, definition, source))
+        lineage[row["column"]] = _sources(name, definition, source)
+        if source is not None and definition is None and _is_narrower(type_, source.type):
+            bounds[row["column"]] = _bound(type_, f"s.{source.name}")
+    names = [column.name for column in columns]
+    shape = TableShape(
+        name=name,
+        description=_DESCRIPTIONS[name] if staging is None else staging.description,
+        columns=tuple(columns),
+        primary_key=("id",) if "id" in names else ("nct_id",),
+        foreign_keys=_foreign_keys(name, names, staging),
+        indexes=_indexes(name, rows, staging),
+    )
+    query = None if staging is None else _query(name, expressions)
+    return AactTable(shape, query, bounds, lineage)
+
+
+_COLUMN_READ = re.compile(r"\b(s|studies|events|reported|seen)\.(\w+)")
+# What the joins of definitions.py compute their columns from.
+_OF_JOINS = {
+    "events": (("reported_events", "subjects_affected"), ("reported_events", "event_type")),
+    "reported": (("outcomes", "nct_id"),),
+    "seen": (("study_versions", "valid_from"),),
+}
+
+
+def _sources(
+    table: str, definition: Definition | None, source: Column | None
+) -> tuple[tuple[str, str], ...]:
+    """The staging tables and columns that a column's values come from."""
+    if definition is None:
+        return () if source is None else ((table, source.name),)
+    found: dict[tuple[str, str], None] = {}
+    for alias, column in _COLUMN_READ.findall(definition.sql):
+        own = ((table if alias == "s" else STUDIES, column),)
+        found |= dict.fromkeys(_OF_JOINS.get(alias, own))
+    return tuple(found)
+
+
+def _description(full_name: str, definition: Definition | None, source: Column | None) -> str:
+    if definition is not None:
+        return definition.meaning
+    if source is not None:
+        return source.description
+    return {
+        "id": "Number of the row.",
+        "nct_id": "Registry number of the study (NCT and eight digits).",
+    }.get(full_name.rpartition(".")[2], "As in AACT.")
+
+
+def _foreign_keys(
+    name: str, names: list[str], staging: TableShape | None
+) -> tuple[ForeignKey, ...]:
+    if staging is not None:
+        return tuple(key for key in staging.foreign_keys if set(key.columns) <= set(names))
+    to_study = "nct_id" in names and name not in _WITHOUT_STUDY_KEY
+    keys = [ForeignKey(("nct_id",), STUDIES)] if to_study else []
+    if name in _KEYS_OF_SEARCHES:
+        keys.append(_KEYS_OF_SEARCHES[name])
+    return tuple(keys)
+
+
+def _indexes(
+    name: str, rows: list[dict[str, str]], staging: TableShape | None
+) -> tuple[tuple[str, ...], ...]:
+    """An index on the study everywhere, on parents, and on what queries filter by."""
+    wanted = [] if name == STUDIES else ["nct_id"]
+    if staging is not None:
+        wanted += [column for key in staging.foreign_keys for column in key.columns]
+    wanted += [row["column"] for row in rows if row["indexed"]]
+    there = {row["column"] for row in rows}
+    return tuple((column,) for column in dict.fromkeys(wanted) if column in there)
+
+
+def _query(name: str, expressions: list[str]) -> str:
+    return f"SELECT {', '.join(expressions)} FROM {{{name}}} AS s {JOINS.get(name, '')}"
+
+
+# What does not fit into AACT's narrower types is NULL, so that one odd number stops nothing; staging has it.
+_YES_NO = "CASE {0} WHEN true THEN 'Yes' WHEN false THEN 'No' END"
+
+
+def _is_narrower(type_: ColumnType, sent: ColumnType) -> bool:
+    return type_ is ColumnType.COORDINATE or (
+        type_ is ColumnType.INTEGER and sent is not ColumnType.INTEGER
+    )
+
+
+def _bound(type_: ColumnType, value: str) -> str:
+    """The condition under which a value fits into a narrower type; NULL for NULL."""
+    if type_ is ColumnType.COORDINATE:
+        return f"abs({value}) < 9999.5"
+    return f"{value} BETWEEN -2147483648 AND 2147483647"
+
+
+def _narrowed(type_: ColumnType, value: str) -> str:
+    name = "numeric(10,6)" if type_ is ColumnType.COORDINATE else "integer"
+    return f"CASE WHEN {_bound(type_, value)} THEN ({value})::{name} END"
+
+
+def _expression(type_: ColumnType, definition: Definition | None, source: Column | None) -> str:
+    """The value of a column, in the column's type."""
+    if definition is not None:
+        value = definition.sql.strip()
+        return _narrowed(type_, value) if definition.is_wide else value
+    if source is None:
+        return "NULL"
+    value = f"s.{source.name}"
+    if _is_narrower(type_, source.type):
+        return _narrowed(type_, value)
+    if type_ is ColumnType.NUMERIC:
+        # By way of text, which has the digits that were sent; a cast keeps only fifteen of them.
+        return f"{value}::text::numeric"
+    if type_ is ColumnType.VARCHAR and source.type is ColumnType.BOOLEAN:
+        return _YES_NO.format(value)
+    return value

@@ -1,0 +1,111 @@
+"""What AACT's tables were last made from, and whether that is what they should be made from now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import pyarrow as pa
+
+from ctg_assets.aact.old_labels import old_label_query
+from ctg_assets.aact.schema import aact_tables
+from ctg_assets.aact.views import COUNT_ESTIMATE, FUNCTIONS, view_queries
+from ctg_assets.load.staging import digest
+from ctg_assets.postgres.builds import builds, tables_there, write_builds
+from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
+from ctg_assets.postgres.ddl import definition
+from ctg_assets.postgres.meta import has_notes
+
+_ALL = "(all)"
+_NODE = "ctgov"
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """The load of staging that the tables stand for, and the newest one.
+
+    `may_follow` says that only studies that the loads between changed can differ: none of them was of
+    whole tables, and the tables were made as they would be made now.
+    """
+
+    load_number: int | None
+    newest: int
+    may_follow: bool
+
+
+@cache
+def aact_definition() -> str:
+    """A digest of all that decides how AACT's tables and views are made from staging."""
+    return digest(
+        *(definition(table.shape) for table in aact_tables()),
+        *(table.query or "" for table in aact_tables()),
+        *(old_label_query(table) for table in aact_tables()),
+        *(f"{name} {query}" for name, query in view_queries().items()),
+        *FUNCTIONS.values(),
+        COUNT_ESTIMATE,
+    )
+
+
+def content_fingerprint(rows: pa.Table) -> str:
+    """A digest of rows that do not come from staging."""
+    return digest(*(str(row) for row in rows.to_pylist()))
+
+
+def ctgov_fingerprint(tables: Mapping[str, str], others: Mapping[str, pa.Table]) -> str:
+    """What AACT's tables depend on: the staging tables by their fingerprints, other rows, and our SQL."""
+    return digest(
+        aact_definition(),
+        *(f"{name} {made}" for name, made in sorted(tables.items())),
+        *(f"{name} {content_fingerprint(rows)}" for name, rows in sorted(others.items())),
+    )
+
+
+def held_fingerprint(address: PostgresAddress) -> str | None:
+    """The fingerprint of what AACT's tables were last made from; None if one of them is not there."""
+    schema = address.schemas.ctgov
+    if schema is None:
+        return None
+    with connect(address) as connection, postgres_errors(f"reading the builds of {schema}"):
+        if not has_notes(connection, "builds"):
+            return None
+        there = tables_there(connection, schema)
+    if any(table.name not in there for table in aact_tables()):
+        return None
+    return next((made.fingerprint for made in builds(address, schema) if made.name == _ALL), None)
+
+
+def note_build(
+    connection: Connection, schema: str, fingerprint: str, load_number: int, rows: Mapping[str, int]
+) -> None:
+    """Note, in the caller's transaction, what the tables were just made from."""
+    made = [(name, aact_definition(), count) for name, count in rows.items()]
+    write_builds(connection, schema, [*made, (_ALL, fingerprint, None)])
+    connection.execute(
+        connection.schemas.sql(
+            """
+            INSERT INTO {meta}.watermarks (node, definition, load_number) VALUES (%s, %s, %s)
+            ON CONFLICT (node) DO UPDATE SET definition = excluded.definition,
+                load_number = excluded.load_number, noted_at = now()
+            """
+        ),
+        [_NODE, aact_definition(), load_number],
+    )
+
+
+def watermark(connection: Connection) -> Watermark:
+    """How far the tables are behind; the caller has made sure that staging was loaded."""
+    row = connection.execute(
+        connection.schemas.sql(
+            """
+            SELECT
+                (SELECT load_number FROM {meta}.watermarks WHERE node = %s AND definition = %s),
+                (SELECT max(load_number) FROM {meta}.loads),
+                (SELECT max(load_number) FROM {meta}.loads WHERE kind = 'full')
+            """
+        ),
+        [_NODE, aact_definition()],
+    ).fetchone()
+    held, newest, last_full = row or (None, None, None)
+    follows = held is not None and last_full is not None and held >= last_full
+    return Watermark(held, newest or 0, follows)
