@@ -41,6 +41,9 @@ for _name in ("COLUMNS", "LINES"):
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Making AACT's 53 tables costs each build half a second; tests of them, and of what users get, switch them on.
+os.environ["CTG_AACT"] = "false"
+
 # How long an example takes says more about what else the machine is doing than about us.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -1,7 +1,8 @@
-"""`as-of`: the flat tables as they stood at an earlier time."""
+"""`as-of`: the flat tables, or AACT's, as they stood at an earlier time."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,13 @@ from ctg_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from ctg_assets.load.request import LoadProgress
+
+
+class Like(StrEnum):
+    """Which tables are made."""
+
+    STAGING = "staging"
+    CTGOV = "ctgov"
 
 
 @with_exit_code
@@ -30,12 +38,16 @@ def as_of(
             help="The Postgres schema to fill; what an earlier as-of put there is replaced."
         ),
     ],
+    like: Annotated[
+        Like, typer.Option(help="Which tables: the flat ones of staging, or AACT's as in ctgov.")
+    ] = Like.STAGING,
 ) -> None:
-    """Load the flat tables as they stood at an observed time into a schema of their own.
+    """Load the flat tables, or AACT's, as they stood at an observed time into a schema of their own.
 
     Takes every study with the content that it had then; studies that were removed since are there
     again, and those that were not known are not. The live tables are not touched.
     """
+    from ctg_assets.aact.as_of import load_aact_as_of
     from ctg_assets.extract.credible_times import require_possible
     from ctg_assets.lake import open_lake
     from ctg_assets.load.as_of import load_as_of
@@ -50,9 +62,12 @@ def as_of(
             of_total = "" if progress.total is None else f" of {progress.total:,}"
             live.update(f"{progress.phase}: {progress.done:,}{of_total}")
 
-        report = load_as_of(address, lake, at, schema, show)
+        if like is Like.CTGOV:
+            rows = load_aact_as_of(address, lake, at, schema, show).rows
+        else:
+            rows = load_as_of(address, lake, at, schema, show).rows
     out.print(
-        f"{report.rows['studies']:,} studies as of {at:%Y-%m-%d %H:%M:%S} UTC in "
-        f"{len(report.rows)} tables of schema {printable(schema)}, "
-        f"{sum(report.rows.values()):,} rows"
+        f"{rows['studies']:,} studies as of {at:%Y-%m-%d %H:%M:%S} UTC in "
+        f"{len(rows)} tables of schema {printable(schema)}, "
+        f"{sum(rows.values()):,} rows"
     )

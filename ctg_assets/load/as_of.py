@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 
 import polars as pl
 import pyarrow as pa
@@ -16,7 +17,9 @@ from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes
 from ctg_assets.model.extras import EXTRAS, extras_rows
 from ctg_assets.model.flatten import flatten
+from ctg_assets.model.history_tables import STUDY_VERSIONS
 from ctg_assets.model.nct_ids import are_nct_ids
+from ctg_assets.model.spec import TableShape
 from ctg_assets.postgres.builds import BuildRecord
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.target import Target
@@ -60,8 +63,12 @@ def load_as_of(
     at: datetime,
     schema: str,
     progress: Callable[[LoadProgress], None] | None = None,
+    *,
+    with_periods: bool = False,
 ) -> LoadReport:
     """Load the tables as they stood at a time (aware) into a schema, in one swap.
+
+    `with_periods` adds study_versions, with nothing but when the contents seen until then began.
 
     What an earlier load of this kind put there is replaced; staging is not touched. Memory is bounded by
     a batch of studies. Raises NothingObservedError, PermanentWarehouseError for a schema with a purpose
@@ -69,7 +76,7 @@ def load_as_of(
     """
     Target(schema, address.schemas).require_free_name()
     contents = contents_at(lake, at)
-    shapes = study_shapes()
+    shapes = (*study_shapes(), PERIODS) if with_periods else study_shapes()
     digest = hashlib.sha256("".join(contents["content_hash"]).encode()).hexdigest()
     identified = contents.filter(are_nct_ids(pl.col("nct_id")))
     return load_tables(
@@ -87,8 +94,26 @@ def load_as_of(
             ),
             progress=progress,
         ),
-        rows_of_contents(lake, contents),
+        chain(
+            rows_of_contents(lake, contents),
+            [{PERIODS.name: _periods_until(lake, at)}] if with_periods else [],
+        ),
     )
+
+
+PERIODS = TableShape(
+    name="study_versions",
+    description="When each content of a study was first observed.",
+    columns=STUDY_VERSIONS.columns[:2],
+    primary_key=STUDY_VERSIONS.primary_key,
+)
+
+
+def _periods_until(lake: Lake, at: datetime) -> pa.Table:
+    periods = lake.history.periods().filter(
+        (pl.col("valid_from") <= _moment(at)) & are_nct_ids(pl.col("nct_id"))
+    )
+    return periods.select(PERIODS.arrow_schema.names).to_arrow().cast(PERIODS.arrow_schema)
 
 
 def rows_of_contents(

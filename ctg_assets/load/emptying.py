@@ -23,7 +23,7 @@ from ctg_assets.postgres.target import Target
 
 @contextmanager
 def emptied(address: PostgresAddress, *, patience_seconds: float = 600.0) -> Iterator[int]:
-    """Remove all rows of our tables (staging, intermediate, marts), all at once; yields how many tables.
+    """Remove all rows of our tables (staging, AACT's, intermediate, marts), all at once; yields how many tables.
 
     Nobody can load until the block ends. Tables of others in these schemas are left alone. Readers see all
     rows or none. It is retried for `patience_seconds` while long transactions keep reading.
@@ -57,7 +57,8 @@ def _own_tables(connection: Connection) -> list[tuple[int, sql.Identifier]]:
     schemas = connection.schemas
     own = {
         oid: sql.Identifier(schema, name)
-        for schema in (schemas.staging, schemas.intermediate, schemas.marts)
+        for schema in (schemas.staging, schemas.ctgov, schemas.intermediate, schemas.marts)
+        if schema is not None
         for name, oid in owned_relations(connection, schema).items()
     }
     found = connection.execute(

@@ -5,8 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from ctg_assets.aact.build import CtgovReport, CtgovRequest, build_ctgov
+from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.checks import check_row_counts, check_values_fit
+from ctg_assets.aact.request import CtgovReport, CtgovRequest
 from ctg_assets.aact.schema import AactTable, aact_tables
 from ctg_assets.aact.state import ctgov_fingerprint
 from ctg_assets.orchestration.check_results import check_result

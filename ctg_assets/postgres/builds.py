@@ -119,16 +119,16 @@ def write_builds(
 
 
 def forget_builds(connection: Connection) -> None:
-    """Note, in the caller's transaction, that neither staging nor the marts hold anything any more."""
+    """Note, in the caller's transaction, that neither staging nor what is made of it holds anything any more."""
     schemas = connection.schemas
     connection.execute(
         schemas.sql(
             """
             UPDATE {meta}.builds SET fingerprint = '', rows = 0, built_at = now()
-            WHERE stage IN (%s, %s)
+            WHERE stage IN (%s, %s, %s)
             """
         ),
-        [schemas.staging, schemas.marts],
+        [schemas.staging, schemas.ctgov, schemas.marts],
     )
 
 

@@ -79,7 +79,7 @@ def _no_database() -> Iterator[None]:
     """Nothing is to be loaded: what is loaded comes from the snapshot, and that is looked at."""
     with (
         patch.object(upcoming, "warehouse_state", lambda _: WarehouseState()),
-        patch.object(upcoming, "wanted_state", lambda _: WarehouseState()),
+        patch.object(upcoming, "wanted_state", lambda *_: WarehouseState()),
     ):
         yield
 

@@ -57,7 +57,7 @@ def test_the_database_holds_what_was_wanted(
     """After a load and a build of the marts the database's state is the one wanted of the snapshot."""
     assert warehouse_state(database) == WarehouseState()
     manifest = _snapshot(lake, database, _generated(40))
-    wanted = wanted_state(manifest)
+    wanted = wanted_state(database, manifest)
 
     report = load_staging(address, lake, manifest)
     assert report.rows.keys() == {shape.name for shape in staging_shapes()}
@@ -78,14 +78,14 @@ def test_other_studies_are_wanted_and_the_same_ones_are_not(
     load_staging(address, lake, first)
     state = warehouse_state(database)
 
-    same = wanted_state(_snapshot(lake, database, json_of(3, 2, 1), NEXT_DATA))
+    same = wanted_state(database, _snapshot(lake, database, json_of(3, 2, 1), NEXT_DATA))
     assert same.tables == state.tables
     assert (same.data_timestamp, state.data_timestamp) == (NEXT_DATA, FIRST_DATA)
 
     changed = _snapshot(lake, database, [*json_of(1, 2), *json_of(3, title="Changed")], NEXT_DATA)
-    assert not wanted_state(changed).tables.items() & state.tables.items()
+    assert not wanted_state(database, changed).tables.items() & state.tables.items()
     load_staging(address, lake, changed)
-    assert warehouse_state(database).tables == wanted_state(changed).tables
+    assert warehouse_state(database).tables == wanted_state(database, changed).tables
     titles = query(address, "SELECT brief_title FROM staging.studies ORDER BY nct_id")
     assert titles == [("A Study",), ("A Study",), ("Changed",)]
 
@@ -101,7 +101,7 @@ def test_some_tables_of_a_newer_snapshot_are_not_the_whole(
     )
     report = load_staging(address, lake, newer, tables=["studies"])
     assert report.rows == {"studies": 2}
-    held, wanted = warehouse_state(database).tables, wanted_state(newer).tables
+    held, wanted = warehouse_state(database).tables, wanted_state(database, newer).tables
     assert held.keys() == wanted.keys()
     assert (held.items() & wanted.items()) == {("studies", wanted["studies"])}
 
@@ -110,7 +110,7 @@ def test_some_tables_of_a_newer_snapshot_are_not_the_whole(
     assert warehouse_state(database).marts_fingerprint == marts
     load_staging(address, lake, newer)
     record_marts(address)
-    assert warehouse_state(database) == wanted_state(newer)
+    assert warehouse_state(database) == wanted_state(database, newer)
 
 
 def test_some_tables_of_the_same_snapshot_leave_the_whole_up_to_date(
@@ -120,7 +120,7 @@ def test_some_tables_of_the_same_snapshot_leave_the_whole_up_to_date(
     manifest = _snapshot(lake, database, json_of(1, 2))
     load_staging(address, lake, manifest)
     load_staging(address, lake, manifest, tables=["studies", "conditions"])
-    assert warehouse_state(database).tables == wanted_state(manifest).tables
+    assert warehouse_state(database).tables == wanted_state(database, manifest).tables
 
 
 def _edited(studies: Sequence[bytes], *places: int, **changes: Any) -> list[bytes]:
@@ -168,7 +168,7 @@ def test_changed_studies_give_the_tables_that_all_studies_give(
     assert len(manifest.parts) == 6
     kinds = query(address, "SELECT kind FROM ctg_meta.loads ORDER BY load_number")
     assert kinds == [("full",), *[("delta",)] * 5]
-    assert warehouse_state(database).tables == wanted_state(manifest).tables
+    assert warehouse_state(database).tables == wanted_state(database, manifest).tables
 
     with new_database(server) as other:
         assert not load_staging(other, lake, manifest).inserted_rows
@@ -285,7 +285,9 @@ def test_marts_are_wanted_anew_with_the_month_and_with_their_sql(
     """The monthly snapshot has a row a month, and changed SQL makes other marts."""
 
     def wanted(data_timestamp: str) -> str | None:
-        return wanted_state(_snapshot(lake, settings, json_of(1), data_timestamp)).marts_fingerprint
+        return wanted_state(
+            settings, _snapshot(lake, settings, json_of(1), data_timestamp)
+        ).marts_fingerprint
 
     september = wanted("2026-09-20T09:00:05")
     assert wanted("2026-09-30T09:00:05") == september
@@ -315,7 +317,7 @@ def test_what_is_wanted_is_spelled_as_it_will_be_read_back(
     manifest = _snapshot(lake, database, json_of(1), "2026-11-20T04:00:05.123-05:00")
     load_staging(address, lake, manifest)
     record_marts(address)
-    assert warehouse_state(database) == wanted_state(manifest)
+    assert warehouse_state(database) == wanted_state(database, manifest)
 
 
 def test_the_project_fingerprint_follows_sources_only(

@@ -58,7 +58,7 @@ def _is_built(place: Workplace, data_timestamp: str) -> bool:
     manifest = place.lake.snapshots.latest()
     if manifest is None or manifest.data_timestamp != data_timestamp:
         return False
-    return warehouse_state(place.settings) == wanted_state(manifest)
+    return warehouse_state(place.settings) == wanted_state(place.settings, manifest)
 
 
 def _pages_asked(running: RunningSimulator) -> int:

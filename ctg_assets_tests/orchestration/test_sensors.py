@@ -205,7 +205,7 @@ def test_asks_for_tables_and_marts_then_rests(
     assert dg.AssetKey(["marts", "dim_study"]) in request.asset_selection
     assert dg.AssetKey("studies") not in request.asset_selection
 
-    holds = desired_state.wanted_state(manifest)
+    holds = desired_state.wanted_state(sensor.settings, manifest)
     sensor.forget_pause()
     resting = sensor.tick()
     assert resting == sensor.tick()
@@ -230,7 +230,8 @@ def test_looks_at_the_database_again_after_an_undo(
     plan = sensor.plan()
     sensor.walk(plan)
     holds = desired_state.wanted_state(
-        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id)
+        sensor.settings,
+        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id),
     )
     monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)
@@ -253,7 +254,8 @@ def test_plans_anew_when_the_data_moved(
     plan = sensor.plan()
     sensor.walk(plan)
     holds = desired_state.wanted_state(
-        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id)
+        sensor.settings,
+        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id),
     )
     monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)
@@ -275,7 +277,8 @@ def test_a_clock_that_was_set_does_not_silence_it(
     plan = sensor.plan()
     sensor.walk(plan)
     holds = desired_state.wanted_state(
-        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id)
+        sensor.settings,
+        Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id),
     )
     monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -111,7 +112,7 @@ def test_tables_are_as_without_what_was_undone(
             database,
             lake,
             warehouse=lambda _: warehouse_state(database),
-            goal=wanted_state,
+            goal=partial(wanted_state, database),
         )
 
     record, _ = undoer(lake).undo(2, AUTHOR)
@@ -224,7 +225,10 @@ def test_nothing_is_shown_when_nothing_is_left(
     assert query(address, "SELECT one FROM marts.of_others") == [(1,)]
     assert warehouse_state(database) == WarehouseState()
     following = next_build_step(
-        database, lake, warehouse=lambda _: warehouse_state(database), goal=wanted_state
+        database,
+        lake,
+        warehouse=lambda _: warehouse_state(database),
+        goal=partial(wanted_state, database),
     )
     assert isinstance(following, Idle)
     assert not following.blocked
@@ -234,7 +238,7 @@ def test_nothing_is_shown_when_nothing_is_left(
     assert {table: _held(address, table) for table in _TABLES} == held
     # The marts, too, count as not built.
     again = warehouse_state(database)
-    assert again.tables == wanted_state(manifest).tables
+    assert again.tables == wanted_state(database, manifest).tables
     assert again.marts_fingerprint == ""
 
 

@@ -137,7 +137,7 @@ def test_what_is_known_is_told_without_asking_the_registry(
 ) -> None:
     """Whether anything is unfinished follows from the lake and the database."""
     built = WarehouseState({"studies": "made"}, "2026-11-20T09:00:05", "marts")
-    monkeypatch.setattr(upcoming, "wanted_state", lambda _: built)
+    monkeypatch.setattr(upcoming, "wanted_state", lambda *_: built)
     monkeypatch.setattr(upcoming, "warehouse_state", lambda _: built)
     _moved(simulator)
     asked = len(simulator.requests)
