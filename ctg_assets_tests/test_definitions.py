@@ -81,7 +81,7 @@ def test_groups_hold_the_stages(loaded: Any) -> None:
     groups: dict[str, set[str]] = {}
     for name, asset in loaded["assets"].items():
         groups.setdefault(asset["group"], set()).add(name)
-    assert groups.keys() == {"extraction", "lake", "staging", *_BUILT_BY_DBT}
+    assert groups.keys() == {"extraction", "lake", "staging", "ctgov", *_BUILT_BY_DBT}
     assert groups["extraction"] == {"extraction_plan", "page_shards"}
     assert groups["lake"] == {"study_versions", "study_changes", "studies"}
     names = {f"staging/{shape.name}" for shape in staging_shapes()}
@@ -98,6 +98,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         "extraction": ["json", "parquet"],
         "lake": ["parquet"],
         "staging": ["postgres"],
+        "ctgov": ["postgres"],
         **{group: ["dbt", "postgres"] for group in _BUILT_BY_DBT},
     }
     for name, asset in loaded["assets"].items():
@@ -106,7 +107,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         assert len(asset["description"]) > 20, name
         assert asset["kinds"], name
         assert set(asset["kinds"]) <= set(kinds[asset["group"]]), name
-        if asset["group"] in {"staging", *_BUILT_BY_DBT}:
+        if asset["group"] in {"staging", "ctgov", *_BUILT_BY_DBT}:
             assert asset["kinds"] == kinds[asset["group"]], name
             assert {"dagster/column_schema", "dagster/table_name"} <= set(asset["metadata"]), name
 
@@ -115,7 +116,7 @@ def test_lineage_is_unbroken(loaded: Any) -> None:
     """From every mart one gets back to the plan through views, tables, snapshot and pages."""
     for name, asset in loaded["assets"].items():
         stages = ["extraction_plan", "page_shards", "study_versions", "studies"]
-        if asset["group"] in {"staging", *_BUILT_BY_DBT}:
+        if asset["group"] in {"staging", "ctgov", *_BUILT_BY_DBT}:
             assert set(stages) <= set(asset["upstream"]), name
         if asset["group"] == "marts":
             assert any(parent.startswith("staging_views/") for parent in asset["upstream"]), name
@@ -131,6 +132,7 @@ def test_every_stage_has_checks(loaded: Any) -> None:
         "study_versions",
         "studies",
         "staging",
+        "ctgov",
         "intermediate",
         "marts",
     }
@@ -146,6 +148,7 @@ def test_every_stage_has_checks(loaded: Any) -> None:
         ("study_versions", "no_mass_disappearance"),
         ("staging/studies", "one_row_per_study_of_the_snapshot"),
         ("staging/studies", "foreign_keys_hold"),
+        ("ctgov/studies", "as_many_rows_as_staging"),
     ):
         assert described[check], check
 

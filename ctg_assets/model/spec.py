@@ -20,10 +20,15 @@ class ColumnType(Enum):
     TIMESTAMP = "timestamp"
     LOCAL_TIMESTAMP = "local timestamp"
     JSON = "json"
-    # Of AACT's tables only; in Arrow they are text, which is as exact.
+    # Of AACT's tables only. The last two are made in the database; in Arrow they are text, which is as exact.
     VARCHAR = "varchar"
     NUMERIC = "numeric"
     COORDINATE = "numeric(10,6)"
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether rows with it are sent to the database."""
+        return self not in {ColumnType.NUMERIC, ColumnType.COORDINATE}
 
     @property
     def arrow(self) -> pa.DataType:
