@@ -316,7 +316,8 @@ class _ServerLease:
                 raise ServerUnavailableError(message)
         if not fits and access is not None:
             require_free(access)
-        write_access(self.folder, access)
+        if access is not None or running is None or alone:
+            write_access(self.folder, access)
         return access
 
     def _let_in(
@@ -335,6 +336,9 @@ class _ServerLease:
             # A server that others use listens until it stops.
             write_rules(self._cluster, rules(access, refuse=True))
             connection.execute("SELECT pg_reload_conf()")
+        if access is None:
+            # Last, so that who is interrupted finds it open still and can close it again.
+            write_access(self.folder, None)
 
     def release(self) -> None:
         """Give the share back; the last one stops the server. Safe to call twice."""

@@ -164,6 +164,32 @@ def test_nonsense_in_a_setting(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("option", [["--port", "5433"], ["--host", "127.0.0.1"], ["--owner"]])
+def test_options_of_tcp_need_tcp(option: list[str], tmp_path: Path) -> None:
+    """What says how TCP is to be opened is not silently ignored where it is not."""
+    for asked in (option, ["--no-tcp", *option]):
+        result = CliRunner().invoke(
+            app, ["db-url", *asked], env={"CTG_DATA_DIR": str(tmp_path / "data")}
+        )
+        assert result.exit_code == 2
+        assert "are about --tcp; add it" in " ".join(result.stderr.split())
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_configured_server_is_not_opened(refreshed: Workplace) -> None:
+    """TCP is the embedded server's; of a configured one the URL and a statement are told."""
+    with open_postgres(refreshed.settings) as address:
+        done = refreshed.ctg("db-url", "--tcp", postgres_url=address.url)
+        refused(done, 1, "CTG_POSTGRES_URL is set", "no embedded server", "Unset it")
+        with connect(address.database("postgres")) as connection:
+            connection.execute("CREATE DATABASE theirs")
+        done = refreshed.ctg("db-url", postgres_url=address.database("theirs").url)
+        assert (done.returncode, done.stdout) == (0, f"{address.database('theirs').url}\n")
+        assert 'ALTER DATABASE "theirs" SET search_path = ' in done.stderr
+        with connect(address.database("postgres")) as connection:
+            connection.execute("DROP DATABASE theirs")
+
+
 def test_unreachable_registry(refreshed: Workplace) -> None:
     """A registry that does not answer is said soon, with the URL and what to look at."""
     url = f"http://127.0.0.1:{unused_port()}/api/v2"

@@ -21,8 +21,9 @@ from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.ownership import note_relations, note_schema
 from ctg_assets.postgres.schemas import Schemas
 from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.marts.projects import load, load_changes
+from ctg_assets_tests.marts.projects import dbt_on, load, load_changes
 from ctg_assets_tests.model.snapshots import snapshot
+from ctg_assets_tests.support.readers import relations, unreadable, writable
 
 VIEWS = "config.materialized:view"
 
@@ -117,6 +118,28 @@ def test_notes_and_tables_of_former_releases_go(address: PostgresAddress) -> Non
             ("int_sponsor_spellings",),
             ("passed_tests",),
         ]
+
+
+def test_readers_read_what_dbt_makes(address: PostgresAddress, tmp_path: Path) -> None:
+    """Views and marts are readable from their first build, and after one that makes all tables anew."""
+    load(address, snapshot({}), None)
+    prepare_build(address)
+    model = ("run", "--select", "+dim_study")
+    dbt_on(address, tmp_path, *model)
+    made = set(relations(address))
+    assert {"staging_views.stg_studies", "marts.dim_study"} <= made
+    assert (unreadable(address), writable(address)) == ([], [])
+    with connect(address) as connection:
+        before = connection.execute("SELECT 'marts.dim_study'::regclass::oid").fetchone()
+    load_changes(address, snapshot({}), {"NCT00000001"}, None, total=1)
+    dbt_on(address, tmp_path, *model)
+    load(address, snapshot({}), None)
+    dbt_on(address, tmp_path, *model, "--full-refresh")
+    with connect(address) as connection:
+        after = connection.execute("SELECT 'marts.dim_study'::regclass::oid").fetchone()
+    assert before != after
+    assert set(relations(address)) == made
+    assert (unreadable(address), writable(address)) == ([], [])
 
 
 def test_constraints_spare_tests_after_a_load_of_changes(address: PostgresAddress) -> None:

@@ -8,11 +8,13 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
+import psycopg
 import pytest
 
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets.refresh.planner import Stage
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
@@ -24,6 +26,7 @@ from ctg_assets_tests.orchestration.workplace import (
     wait_until,
     workplace,
 )
+from ctg_assets_tests.support.readers import relations, unreadable, writable
 
 pytestmark = pytest.mark.process
 
@@ -149,6 +152,38 @@ def test_db_url_keeps_the_server_up(refreshed: tuple[Workplace, str]) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_clients_read_everything_over_tcp(refreshed: tuple[Workplace, str]) -> None:
+    """After a refresh the printed URL lets another program read every table and view, until it is taken back."""
+    place, _ = refreshed
+    with open_postgres(place.settings) as address:
+        assert len(relations(address)) > 100
+        assert (unreadable(address), writable(address)) == ([], [])
+    with place.start("ctg-assets", "db-url", "--tcp") as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with psycopg.connect(url) as client:
+            row = client.execute("SELECT current_user, count(*) FROM dim_study").fetchone()
+            assert row == ("ctg_reader", STUDIES)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                client.execute("DROP TABLE dim_study")
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 0
+    password = urlsplit(url).password
+    assert password is not None
+    assert password not in told
+    assert "is not shown again" in told
+    assert str(place.settings.data_dir / "postgres" / "tcp.pgpass") in told
+    with place.start("ctg-assets", "db-url", "--tcp") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == url.replace(f":{password}", "")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert place.ctg("db-url", "--no-tcp").stdout == "TCP is closed again\n"
+    assert place.ctg("db-url", "--no-tcp").stdout == "TCP was not open\n"
+    assert not (place.settings.data_dir / "postgres" / "tcp.pgpass").exists()
 
 
 def test_unchanged_data_mean_no_work(
