@@ -26,8 +26,8 @@ PATH = ", ".join(Schemas().searched)
 
 
 def settings(folder: Path, database: str = "ctg", **others: str) -> Settings:
-    """Settings of an embedded server in this folder."""
-    return load_settings(data_dir=folder, postgres_url=None, database=database, **others)
+    """Settings of an embedded server in this folder that also has AACT's schemas."""
+    return load_settings(data_dir=folder, database=database, aact=True, **others)
 
 
 @contextlib.contextmanager
@@ -139,16 +139,16 @@ def test_a_start_that_ended_half_way(data_dir: Path) -> None:
 
 
 def test_names_without_a_schema_are_found(data_dir: Path) -> None:
-    """Any client finds tables of ours by their bare names, AACT's before all others, and makes its own in public."""
+    """Any client finds tables of ours by their bare names, AACT's before all others, and its own in public."""
     with open_postgres(settings(data_dir)) as address:
         load_tables(LoadRequest(address, ALL, build=build()), [batch(range(1, 4))])
         with client(address) as connection:
             assert connection.execute("SELECT count(*) FROM studies").fetchone() == (3,)
+            connection.execute("CREATE TABLE public.mine AS SELECT 1 AS one")
+            assert connection.execute("SELECT * FROM mine").fetchone() == (1,)
             connection.execute("CREATE SCHEMA IF NOT EXISTS ctgov")
             connection.execute("CREATE TABLE ctgov.studies AS SELECT 7 AS seven")
-            if "ctgov" in Schemas().searched:
-                assert connection.execute("SELECT * FROM studies").fetchone() == (7,)
-        assert Schemas().searched[-1] == "public"
+            assert connection.execute("SELECT * FROM studies").fetchone() == (7,)
 
 
 def test_other_schemas_are_searched_when_settings_name_others(data_dir: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_configured_server_is_only_advised(data_dir: Path) -> None:
     with open_postgres(settings(data_dir)) as address:
         query(address.database("postgres"), "CREATE DATABASE theirs")
         url = address.database("theirs").url
-        with open_postgres(load_settings(data_dir=data_dir, postgres_url=url)) as theirs:
+        with open_postgres(settings(data_dir, postgres_url=url)) as theirs:
             statement = search_path_advice(theirs)
             assert shown_path(theirs) == '"$user", public'
             assert statement is not None
