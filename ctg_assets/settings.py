@@ -283,6 +283,17 @@ class Settings(BaseSettings):
         None, description="TOML file that names who is told of changes (docs/feed.md)."
     )
 
+    searches_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="TOML file of saved searches, whose studies AACT's tables name (docs/aact.md); unset is "
+        "one for COVID-19.",
+    )
+    mesh_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="NLM's file of MeSH descriptors (desc2026.xml, d2026.bin, or either gzipped), from which "
+        "ctgov.mesh_terms and mesh_headings are filled.",
+    )
+
     @field_validator(*_SCHEMAS)
     @classmethod
     def _schema(cls, value: str, info: ValidationInfo) -> str:

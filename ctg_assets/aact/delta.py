@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from psycopg import sql
-
-from ctg_assets.aact.request import CtgovReport, CtgovRequest, OtherRows, StagingMovedError
+from ctg_assets.aact.other_tables import replace_other, rows_of_others
+from ctg_assets.aact.request import CtgovReport, CtgovRequest, StagingMovedError
 from ctg_assets.aact.rows import (
     changed_rows_of,
     delete_changed,
@@ -14,11 +13,9 @@ from ctg_assets.aact.rows import (
     insert_rows,
     note_changed,
 )
-from ctg_assets.aact.schema import AactTable, aact_tables
-from ctg_assets.aact.state import note_build, watermark
-from ctg_assets.postgres import ddl
+from ctg_assets.aact.schema import aact_tables
+from ctg_assets.aact.state import content_fingerprint, note_build, watermark
 from ctg_assets.postgres.connection import Connection
-from ctg_assets.postgres.copying import copy_rows
 from ctg_assets.postgres.dependents import refresh_materialized_views
 from ctg_assets.postgres.target import Target
 
@@ -39,37 +36,31 @@ def replace_changed(request: CtgovRequest, target: Target, connection: Connectio
             message = "staging was loaded anew in the meantime; try again"
             raise StagingMovedError(message)
         studies = note_changed(connection, mark.load_number)
-        before = dict(
-            connection.execute(
-                connection.schemas.sql("SELECT name, rows FROM {meta}.builds WHERE stage = %s"),
-                [schema],
-            ).fetchall()
-        )
+        found = connection.execute(
+            connection.schemas.sql(
+                "SELECT name, rows, fingerprint FROM {meta}.builds WHERE stage = %s"
+            ),
+            [schema],
+        ).fetchall()
+        before = {name: (count or 0, made) for name, count, made in found}
+        others = rows_of_others(request.others)
+        fingerprints = {name: content_fingerprint(new) for name, new in others.items()}
         tables = aact_tables()
         for done, table in enumerate(tables):
             request.tell("replace", done, len(tables))
-            rows[table.name] = before[table.name] or 0
+            rows[table.name], made = before[table.name]
             if table.query is None:
-                rows[table.name] = _replace_others(connection, table, schema, request.others)
+                is_same = made == fingerprints[table.name]
+                rows[table.name] += replace_other(
+                    connection, table, others[table.name], schema, only_changed=is_same
+                )
                 continue
             rows[table.name] -= connection.execute(delete_changed(table, schema)).rowcount
             rows[table.name] += connection.execute(
                 insert_rows(table, schema, changed_rows_of(staging))
             ).rowcount
         not_fitting = find_not_fitting(connection, changed_rows_of(staging))
-        note_build(connection, schema, request.fingerprint, mark.newest, rows)
+        note_build(connection, schema, request.fingerprint, mark.newest, rows, others=fingerprints)
         refresh_materialized_views(connection, schema, [table.name for table in tables])
     seconds = {"replace": time.perf_counter() - began}
     return CtgovReport(rows, seconds, not_fitting, studies)
-
-
-def _replace_others(
-    connection: Connection, table: AactTable, schema: str, others: OtherRows
-) -> int:
-    new = others.get(table.name)
-    connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(schema, table.name)))
-    if new is None:
-        return 0
-    statement = ddl.copy_rows(table.shape, schema, freeze=False)
-    copy_rows(connection, statement, new, into=f"{schema}.{table.name}")
-    return int(new.num_rows)

@@ -11,10 +11,11 @@ from functools import partial
 from psycopg import sql
 
 from ctg_assets.aact.old_labels import old_label_query
+from ctg_assets.aact.other_tables import fill_other, rows_of_others
 from ctg_assets.aact.request import CtgovReport, CtgovRequest, StagingMovedError
 from ctg_assets.aact.rows import all_rows_of, find_not_fitting, insert_rows
 from ctg_assets.aact.schema import AactTable, aact_tables
-from ctg_assets.aact.state import note_build, watermark
+from ctg_assets.aact.state import content_fingerprint, note_build, watermark
 from ctg_assets.aact.views import (
     make_functions,
     make_public_function,
@@ -26,7 +27,6 @@ from ctg_assets.load.swap import Swap, name_until_swap
 from ctg_assets.postgres import ddl
 from ctg_assets.postgres.builds import write_builds
 from ctg_assets.postgres.connection import Connection, postgres_errors
-from ctg_assets.postgres.copying import copy_rows
 from ctg_assets.postgres.dependents import ForeignKeyOfOthers, find_foreign_keys_of_others
 from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.postgres.ownership import claim_schema, owned_relations
@@ -143,12 +143,8 @@ class WholeBuild:
             relations = all_rows_of(self.source)
             inserted = connection.execute(insert_rows(table, following, relations))
             return inserted.rowcount
-        rows = self.request.others.get(table.name)
-        if rows is None:
-            return 0
-        statement = ddl.copy_rows(table.shape, following, freeze=True)
-        copy_rows(connection, statement, rows, into=f"{self.target.schema}.{table.name}")
-        return int(rows.num_rows)
+        rows = rows_of_others(self.request.others)[table.name]
+        return fill_other(connection, table, rows, following, source=self.source)
 
     def _add_keys(self) -> None:
         """Add the foreign keys; that they hold was checked in staging, whose rows these are."""
@@ -197,7 +193,13 @@ class WholeBuild:
             )
             raise StagingMovedError(message)
         fingerprint = self.request.fingerprint
-        note_build(connection, self.target.schema, fingerprint, self.load_number, self.rows)
+        others = {
+            name: content_fingerprint(rows)
+            for name, rows in rows_of_others(self.request.others).items()
+        }
+        note_build(
+            connection, self.target.schema, fingerprint, self.load_number, self.rows, others=others
+        )
 
 
 def _has_views(connection: Connection) -> bool:

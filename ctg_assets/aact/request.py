@@ -40,7 +40,8 @@ class CtgovReport:
 class CtgovRequest:
     """Which schema gets AACT's tables, and from what: today's staging tables unless told otherwise.
 
-    `others` are rows that do not come from staging. Readers in the way are waited for `patience_seconds`.
+    `others` are rows that do not come from staging; those of studies that are not there are left out.
+    Readers in the way are waited for `patience_seconds`.
     """
 
     address: PostgresAddress

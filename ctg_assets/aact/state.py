@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -48,16 +49,19 @@ def aact_definition() -> str:
 
 
 def content_fingerprint(rows: pa.Table) -> str:
-    """A digest of rows that do not come from staging."""
-    return digest(*(str(row) for row in rows.to_pylist()))
+    """A digest of rows that do not come from staging, and of the definition that their table has."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows.combine_chunks())
+    return hashlib.sha256(aact_definition().encode() + sink.getvalue()).hexdigest()
 
 
-def ctgov_fingerprint(tables: Mapping[str, str], others: Mapping[str, pa.Table]) -> str:
-    """What AACT's tables depend on: the staging tables by their fingerprints, other rows, and our SQL."""
+def ctgov_fingerprint(tables: Mapping[str, str], others: Mapping[str, str]) -> str:
+    """What AACT's tables depend on: staging tables and other rows by their fingerprints, and our SQL."""
     return digest(
         aact_definition(),
         *(f"{name} {made}" for name, made in sorted(tables.items())),
-        *(f"{name} {content_fingerprint(rows)}" for name, rows in sorted(others.items())),
+        *(f"{name} {made}" for name, made in sorted(others.items())),
     )
 
 
@@ -76,10 +80,19 @@ def held_fingerprint(address: PostgresAddress) -> str | None:
 
 
 def note_build(
-    connection: Connection, schema: str, fingerprint: str, load_number: int, rows: Mapping[str, int]
+    connection: Connection,
+    schema: str,
+    fingerprint: str,
+    load_number: int,
+    rows: Mapping[str, int],
+    *,
+    others: Mapping[str, str],
 ) -> None:
-    """Note, in the caller's transaction, what the tables were just made from."""
-    made = [(name, aact_definition(), count) for name, count in rows.items()]
+    """Note, in the caller's transaction, what the tables were just made from.
+
+    `others` are the content fingerprints of rows that do not come from staging, by table.
+    """
+    made = [(name, others.get(name, aact_definition()), count) for name, count in rows.items()]
     write_builds(connection, schema, [*made, (_ALL, fingerprint, None)])
     connection.execute(
         connection.schemas.sql(

@@ -59,6 +59,7 @@ def _print_status(settings: Settings) -> None:
     lake = open_lake(settings)
     out.print(facts([("data folder", str(settings.data_dir)), ("registry", settings.api_url)]))
     _print_published_model(settings, lake)
+    _print_searches(settings, lake)
     extractions = extraction_statuses(lake)
     if not extractions:
         out.print("\nnothing has been extracted yet; `ctg-assets refresh` begins")
@@ -97,6 +98,18 @@ def _print_published_model(settings: Settings, lake: Lake) -> None:
         out.print(f"  {printable(drift)}")
     if len(found) > MOST_LISTED:
         out.print(f"  {len(found) - MOST_LISTED:,} more differences")
+
+
+def _print_searches(settings: Settings, lake: Lake) -> None:
+    from ctg_assets.extract.search_file import saved_searches
+    from ctg_assets.extract.searches import recorded_search, searches_check
+
+    searches = saved_searches(settings.searches_file) if settings.aact else ()
+    source = settings.api_url
+    if not any(recorded_search(lake.storage, source, search) for search in searches):
+        return
+    check_result = searches_check(lake.storage, source, searches)
+    out.print(facts([("searches", printable(check_result.description))]))
 
 
 def _print_snapshot(lake: Lake) -> None:

@@ -70,6 +70,8 @@ class Mender:
         """
         ways: list[tuple[str, Callable[..., str]]] = [
             (r"registries/[^/]+", lambda: self._set_aside(relative, "the registry is asked again")),
+            (r"searches/[^/]+", lambda: self._set_aside(relative, "the registry is asked again")),
+            (r"mesh/[^/]+", lambda: self._set_aside(relative, "CTG_MESH_FILE is read again")),
             (r"extractions/([^/]+)/plan\.json", self._plan),
             (r"extractions/([^/]+)/ids\.json", self._ids),
             (r"extractions/([^/]+)/complete\.json", self._completion),

@@ -34,7 +34,7 @@ from ctg_assets.storage.files import Storage, StorageError
 from ctg_assets.storage.records import check_record
 from ctg_assets.storage.sealed_parquet import check_sealed, open_sealed
 
-_FOLDERS = ("registries", "extractions", "history", "snapshots")
+_FOLDERS = ("registries", "searches", "mesh", "extractions", "history", "snapshots")
 
 
 @dataclass(frozen=True)

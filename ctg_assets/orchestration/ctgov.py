@@ -7,9 +7,11 @@ import dagster as dg
 
 from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.checks import check_row_counts, check_values_fit
+from ctg_assets.aact.other_rows import other_fingerprints, other_rows
 from ctg_assets.aact.request import CtgovReport, CtgovRequest
 from ctg_assets.aact.schema import AactTable, aact_tables
 from ctg_assets.aact.state import ctgov_fingerprint
+from ctg_assets.lake import open_lake
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.jobs import CTGOV_GROUP, STAGING_PREFIX
@@ -83,10 +85,14 @@ def build_ctgov_assets() -> dg.AssetsDefinition:
         if not configured.aact:
             context.log.info("AACT's tables are switched off (CTG_AACT=false)")
             return
+        lake = open_lake(configured)
+        # Before the rows: what changes meanwhile is made next time.
+        given = other_fingerprints(lake, configured)
+        others = other_rows(lake, configured)
         with open_postgres(configured) as address:
-            tables = staging_builds(address)
+            fingerprint = ctgov_fingerprint(staging_builds(address), given)
             report = build_ctgov(
-                CtgovRequest(address, ctgov_fingerprint(tables, {}), progress=progress_log(context))
+                CtgovRequest(address, fingerprint, others, progress=progress_log(context))
             )
             context.log.info(f"made {sum(report.rows.values())} rows in {report.seconds}")
             yield from _results(address, report)

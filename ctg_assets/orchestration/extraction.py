@@ -9,6 +9,8 @@ import dagster as dg
 from ctg_assets.extract.crawl import CrawledPage, Crawler
 from ctg_assets.extract.extractions import ExtractionPlan, ExtractionState, page_key, parse_page_key
 from ctg_assets.extract.published_model import check_published_model
+from ctg_assets.extract.search_file import saved_searches
+from ctg_assets.extract.searches import evaluate_searches
 from ctg_assets.extract.shards import ShardInfo
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.orchestration.check_results import check_result
@@ -27,6 +29,7 @@ GROUP = "extraction"
 OWNERS = ["team:ctg-assets"]
 
 _MODEL_CHECK = "the_registrys_model_is_ours"
+_SEARCHES_CHECK = "saved_searches_are_answered"
 
 
 @dg.asset(
@@ -39,7 +42,12 @@ _MODEL_CHECK = "the_registrys_model_is_ours"
             _MODEL_CHECK,
             asset="extraction_plan",
             description="The fields and values that the registry says it has are those of our model.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            _SEARCHES_CHECK,
+            asset="extraction_plan",
+            description="The registry has answered each saved search at its data version.",
+        ),
     ],
 )
 def extraction_plan(
@@ -50,15 +58,18 @@ def extraction_plan(
     Materializing it asks the registry for its data version, chooses by the history and the settings
     what is due (everything, what was posted lately, a census, or what that found missing), and registers
     one `page_shards` partition for every page. An open plan of the same kind at the same data version
-    is continued. Once per data version the registry is asked which fields and values it has, too.
+    is continued. Once per data version the registry is asked which fields and values it has, and what
+    saved searches find, too.
     """
     configured = settings.load()
+    searches = saved_searches(configured.searches_file) if configured.aact else ()
     lake = open_lake(configured)
     with file_lock(configured, "extraction"), open_registry(configured) as client:
         plan = plan_extraction(configured, lake, client)
         pruned = prune_pages(context.instance, lake)
         register_pages(context.instance, plan)
         outcome = check_published_model(client, lake.storage, plan)
+        answered = evaluate_searches(client, lake.storage, searches, plan.data_timestamp)
     context.log.info(
         f"extraction {plan.extraction_id}: {plan.planned_pages} pages at data version "
         f"{plan.data_timestamp}; {plan.mode} because {plan.reason}; forgot {len(pruned)} stale pages"
@@ -78,7 +89,10 @@ def extraction_plan(
             "first page": plan.page_key(1),
             "last page": plan.page_keys()[-1],
         },
-        check_results=[check_result(outcome, _MODEL_CHECK)],
+        check_results=[
+            check_result(outcome, _MODEL_CHECK),
+            check_result(answered, _SEARCHES_CHECK),
+        ],
     )
 
 

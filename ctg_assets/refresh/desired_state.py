@@ -6,8 +6,10 @@ import hashlib
 
 import msgspec
 
+from ctg_assets.aact.other_rows import other_fingerprints
 from ctg_assets.aact.state import ctgov_fingerprint, held_fingerprint
 from ctg_assets.extract.extractions import parse_data_timestamp, spell_timestamp
+from ctg_assets.lake import existing_lake
 from ctg_assets.load.staging import wanted_tables
 from ctg_assets.marts.up_to_date import last_marts_fingerprint, marts_fingerprint
 from ctg_assets.postgres.builds import load_info, staging_builds
@@ -20,7 +22,7 @@ class WarehouseState(msgspec.Struct, frozen=True):
     """What the database holds, or should hold; None where it was never loaded.
 
     `tables` has a fingerprint for each staging table, which depends on the studies' content and the
-    table's declaration; `ctgov_fingerprint` (of AACT's tables) depends on those and on AACT's definitions,
+    table's declaration; `ctgov_fingerprint` (of AACT's tables) depends on those, AACT's definitions, searches and MeSH,
     `marts_fingerprint` on those, the dbt project and the month. `data_timestamp` is the registry's.
     """
 
@@ -36,15 +38,21 @@ class WarehouseState(msgspec.Struct, frozen=True):
 
 
 def wanted_state(settings: Settings, manifest: SnapshotManifest) -> WarehouseState:
-    """What the database should hold once a snapshot has gone all the way."""
+    """What the database should hold once a snapshot has gone all the way.
+
+    Raises SearchFileError and MeshFileError for files of the settings that cannot be used.
+    """
     tables = wanted_tables(manifest)
+    ctgov = None
+    if settings.aact:
+        ctgov = ctgov_fingerprint(tables, other_fingerprints(existing_lake(settings), settings))
     # Spelled as it will be read back, whatever the registry's spelling.
     timestamp = spell_timestamp(parse_data_timestamp(manifest.data_timestamp))
     return WarehouseState(
         tables=tables,
         data_timestamp=timestamp,
         marts_fingerprint=marts_fingerprint(tables, timestamp),
-        ctgov_fingerprint=ctgov_fingerprint(tables, {}) if settings.aact else None,
+        ctgov_fingerprint=ctgov,
     )
 
 

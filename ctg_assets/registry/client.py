@@ -226,14 +226,15 @@ class RegistryClient:
         """
         return self._get("/studies/enums", {}, list[PublishedEnum], retry_seconds)
 
-    def page(self, request: PageRequest) -> Page:
+    def page(self, request: PageRequest, retry_seconds: float | None = None) -> Page:
         """One page of studies.
 
-        Raises PageTokenRejectedError when the registry does not accept the token (any more).
+        `retry_seconds` overrides the client's patience, as for `version`. Raises PageTokenRejectedError
+        when the registry does not accept the token (any more).
         """
         started = time.monotonic()
         try:
-            envelope = self._get("/studies", request.parameters(), _PageEnvelope)
+            envelope = self._get("/studies", request.parameters(), _PageEnvelope, retry_seconds)
         except BadRequestError as error:
             if request.token is None:
                 raise

@@ -140,6 +140,21 @@ KINDS_OF_FILES = (
         "the registry is asked again when the next walk is planned",
         mended=True,
     ),
+    KindOfFile(
+        r"searches/[^/]+\.(json|parquet)",
+        "what a saved search found",
+        "the rows of that search in AACT's tables",
+        "`ctg-assets refresh` sets it aside; the registry is asked again when the next walk is planned, and "
+        "what it finds counts as found then",
+        mended=True,
+    ),
+    KindOfFile(
+        r"mesh/[^/]+\.parquet",
+        "what was read of the file of MeSH",
+        "nothing: the file is read again",
+        _REFRESH,
+        mended=True,
+    ),
 )
 """What lies in the lake, by path; the first that matches counts."""
 

@@ -1,0 +1,258 @@
+"""Saved searches, asked of the registry once per data version, and the studies that they found.
+
+The registry alone knows what its query language means: synonyms, stems, and which parts of a study count.
+So it is asked, for ids only, of everything that it has: a search means the same whatever part of the
+registry is mirrored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import count
+
+import msgspec
+import pyarrow as pa
+
+from ctg_assets.errors import CtgAssetsError
+from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.extract.search_file import SavedSearch
+from ctg_assets.model.identity import identify
+from ctg_assets.model.nct_ids import is_nct_id
+from ctg_assets.registry.client import PageRequest, RegistryClient
+from ctg_assets.registry.errors import BadRequestError, RegistryError, TransientRegistryError
+from ctg_assets.results import CheckResult, Listing
+from ctg_assets.storage.damage import DamagedFileError
+from ctg_assets.storage.files import Storage
+from ctg_assets.storage.records import read_record, write_record
+from ctg_assets.storage.sealed_parquet import open_sealed, sealed_writer
+
+_log = logging.getLogger(__name__)
+
+_FOLDER = "searches"
+_PAGE_SIZE = 1000
+
+# Ten times the registry. A registry whose tokens lead nowhere would be walked for ever.
+_MOST_PAGES = 6000
+
+# A busy moment is waited for; nothing that a refresh needs hangs on the answer.
+_PATIENCE_SECONDS = 30.0
+
+_MOST_NAMED = 3
+
+FOUND = pa.schema(
+    [
+        pa.field("nct_id", pa.string(), nullable=False),
+        pa.field("found_at", pa.timestamp("us"), nullable=False),
+    ]
+)
+"""The studies that a search found, by id, and the data version (UTC) since which it has been finding them."""
+
+
+class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search last found: by which query, since which data version and at which.
+
+    `file` holds the studies and is named by its content.
+    """
+
+    query: str
+    first_as_of: str
+    as_of: str
+    file: str
+    studies: int
+
+
+class SearchRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How a registry was last asked a saved search, at which data version, and what it last answered.
+
+    `problem` says why the last asking failed; `answer` is then of an earlier one. `is_final` says that
+    asking the same again at the same data version is of no use.
+    """
+
+    source: str
+    name: str
+    query: str
+    asked_as_of: str
+    asked_at: datetime
+    is_final: bool = True
+    problem: str | None = None
+    answer: SearchAnswer | None = None
+
+
+class SearchUnfinishedError(CtgAssetsError):
+    """The pages of a search's answer do not belong together; the next data version is asked again."""
+
+
+def evaluate_searches(
+    client: RegistryClient, storage: Storage, searches: Sequence[SavedSearch], data_timestamp: str
+) -> CheckResult:
+    """Ask the registry each search that was not asked at this data version yet; says what came of all.
+
+    Never fatal: a search that cannot be asked keeps the studies that it found last. Costs a request for
+    each thousand studies found. As soon as the registry does not answer, no more is asked of it. Only one
+    process may evaluate at a time (the caller sees to it).
+    """
+    source = client.api_url
+    for search in searches:
+        held = _held(storage, source, search)
+        if held is not None and _is_settled(held, search, data_timestamp):
+            continue
+        asked = SearchRecord(
+            source=source,
+            name=search.name,
+            query=search.query,
+            asked_as_of=data_timestamp,
+            asked_at=datetime.now(UTC),
+            answer=None if held is None else held.answer,
+        )
+        try:
+            found = _ask(client, search, data_timestamp)
+        except (RegistryError, SearchUnfinishedError) as error:
+            _log.warning("search %r keeps what it found last: %s", search.name, error)
+            is_final = isinstance(error, BadRequestError)
+            failed = msgspec.structs.replace(asked, problem=str(error), is_final=is_final)
+            write_record(storage, _record_path(source, search), failed)
+            if isinstance(error, TransientRegistryError):
+                break
+        else:
+            _keep(storage, search, asked, found)
+    return searches_check(storage, source, searches)
+
+
+def searches_check(storage: Storage, source: str, searches: Sequence[SavedSearch]) -> CheckResult:
+    """Whether a registry answered each saved search when it was last asked; never fatal.
+
+    Raises DamagedFileError.
+    """
+    records = {search.name: recorded_search(storage, source, search) for search in searches}
+    rows, problems = [], []
+    for search in searches:
+        record = records[search.name]
+        answer = None if record is None else record.answer
+        problem = None if record is None else record.problem
+        if problem is None and answer is None:
+            problem = "not asked yet; the next data version is"
+        elif problem is None and answer is not None and answer.query != search.query:
+            problem = (
+                "its query was changed since it was asked; the next data version is asked anew"
+            )
+        studies, as_of = ("", "") if answer is None else (str(answer.studies), answer.as_of)
+        rows.append((search.name, studies, as_of, problem or ""))
+        if problem is not None:
+            problems.append(f"{search.name!r}: {problem}")
+    facts: dict[str, int | float | str | Listing] = {
+        "searches": Listing(("name", "studies", "as of (UTC)", "problem"), tuple(rows))
+    }
+    if not problems:
+        found = ", ".join(f"{name}: {studies}" for name, studies, *_ in rows[:_MOST_NAMED])
+        more = f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
+        counted = f"studies found by saved searches: {found}{more}" if rows else "no saved searches"
+        return CheckResult(True, counted, blocking=False, facts=facts)
+    shown = "; ".join(problems[:_MOST_NAMED])
+    more = f"; and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
+    described = f"{len(problems)} of {len(searches)} saved searches keep what they found last: {shown}{more}"
+    return CheckResult(False, described, blocking=False, facts=facts)
+
+
+def recorded_search(storage: Storage, source: str, search: SavedSearch) -> SearchRecord | None:
+    """How a registry was last asked a search of this name; None if it never was.
+
+    Raises DamagedFileError.
+    """
+    try:
+        record = read_record(storage, _record_path(source, search), SearchRecord)
+    except FileNotFoundError:
+        return None
+    if record.answer is not None and not storage.exists(record.answer.file):
+        return msgspec.structs.replace(record, answer=None, is_final=False)
+    return record
+
+
+def studies_found(storage: Storage, answer: SearchAnswer) -> pa.Table:
+    """The studies of an answer, in the schema `FOUND`, ordered by id; raises DamagedFileError."""
+    with open_sealed(storage, answer.file) as file:
+        return file.read()
+
+
+def _held(storage: Storage, source: str, search: SavedSearch) -> SearchRecord | None:
+    # A damaged answer is as good as none: the registry is about to be asked again.
+    with suppress(DamagedFileError):
+        return recorded_search(storage, source, search)
+    return None
+
+
+def _is_settled(record: SearchRecord, search: SavedSearch, data_timestamp: str) -> bool:
+    asked = (record.query, record.asked_as_of)
+    return record.is_final and asked == (search.query, data_timestamp)
+
+
+def _ask(client: RegistryClient, search: SavedSearch, data_timestamp: str) -> list[str]:
+    """The ids of the studies that a search finds, sorted."""
+    found: set[str] = set()
+    token = None
+    for page in count(1):
+        if page > _MOST_PAGES:
+            message = f"the registry has more than {_MOST_PAGES} pages for search {search.name!r}"
+            raise SearchUnfinishedError(message)
+        request = PageRequest(search.query, _PAGE_SIZE, token, fields=("NCTId",))
+        answer = client.page(request, retry_seconds=_PATIENCE_SECONDS)
+        ids = (identify(study).nct_id for study in answer.studies)
+        found |= {nct_id for nct_id in ids if nct_id is not None and is_nct_id(nct_id)}
+        token = answer.next_token
+        if token is None:
+            break
+    # From one data version to the next a study may move from a page not read yet to one that was read.
+    if page > 1:
+        now = client.version(retry_seconds=_PATIENCE_SECONDS).data_timestamp
+        if now != data_timestamp:
+            message = f"the data version moved from {data_timestamp} to {now} between its pages"
+            raise SearchUnfinishedError(message)
+    return sorted(found)
+
+
+def _keep(storage: Storage, search: SavedSearch, asked: SearchRecord, found: list[str]) -> None:
+    """Make the ids that a search found its last answer; those found before keep their dates."""
+    before = asked.answer
+    since: dict[str, datetime] = {}
+    if before is not None:
+        # What cannot be read is found anew.
+        with suppress(DamagedFileError):
+            rows = studies_found(storage, before)
+            since = dict(zip(*(rows[name].to_pylist() for name in FOUND.names), strict=True))
+    now = parse_data_timestamp(asked.asked_as_of).replace(tzinfo=None)
+    dates = [since.get(nct_id, now) for nct_id in found]
+    lines = (f"{nct_id} {date}\n" for nct_id, date in zip(found, dates, strict=True))
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    prefix = _prefix(asked.source, search)
+    answer = SearchAnswer(
+        query=search.query,
+        first_as_of=asked.asked_as_of if before is None else before.first_as_of,
+        as_of=asked.asked_as_of,
+        file=f"{_FOLDER}/{prefix}-{digest}.parquet",
+        studies=len(found),
+    )
+    columns = [pa.array(found, pa.string()), pa.array(dates, pa.timestamp("us"))]
+    with sealed_writer(storage, answer.file, FOUND, compression="zstd") as writer:
+        writer.write_table(pa.Table.from_arrays(columns, schema=FOUND))
+    write_record(
+        storage,
+        _record_path(asked.source, search),
+        msgspec.structs.replace(asked, answer=answer),
+    )
+    # The last one but this may be being read.
+    kept = {answer.file, None if before is None else before.file}
+    for name in storage.names(_FOLDER):
+        path = f"{_FOLDER}/{name}"
+        if name.startswith(f"{prefix}-") and path not in kept:
+            storage.delete_file(path)
+
+
+def _prefix(source: str, search: SavedSearch) -> str:
+    return hashlib.sha256(f"{source}\n{search.name}".encode()).hexdigest()[:16]
+
+
+def _record_path(source: str, search: SavedSearch) -> str:
+    return f"{_FOLDER}/{_prefix(source, search)}.json"
