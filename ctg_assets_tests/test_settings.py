@@ -43,6 +43,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_quarantine_fraction": ("1", 1.0),
     "keep_extractions": ("9", 9),
     "feed_file": ("/somewhere/sinks.toml", Path("/somewhere/sinks.toml")),
+    "searches_file": ("/somewhere/searches.toml", Path("/somewhere/searches.toml")),
+    "mesh_file": ("/somewhere/desc.xml.gz", Path("/somewhere/desc.xml.gz")),
 }
 
 

@@ -30,7 +30,7 @@ class SavedSearch(BaseModel):
 
     name: str = Field(min_length=1, description="a text, by which SQL finds the search's studies")
     query: str = Field(min_length=1, description="an Essie expression, as in the registry's search")
-    grouping: str = Field("", description="a text that several searches may have in common")
+    grouping: str = Field(default="", description="a text that several searches may have in common")
 
     @property
     def search_id(self) -> int:
