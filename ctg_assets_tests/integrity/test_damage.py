@@ -20,10 +20,13 @@ import msgspec
 import polars as pl
 import pytest
 
+from ctg_assets.aact.mesh import mesh_rows
 from ctg_assets.extract.crawl import Crawler
 from ctg_assets.extract.extractions import ExtractionMode
 from ctg_assets.extract.import_file import import_file
 from ctg_assets.extract.published_model import check_published_model, recorded_model
+from ctg_assets.extract.search_file import SavedSearch
+from ctg_assets.extract.searches import SearchRecord, evaluate_searches, studies_found
 from ctg_assets.history.undo import Author
 from ctg_assets.integrity.repair_run import mend_lake
 from ctg_assets.integrity.verification import verify
@@ -34,8 +37,9 @@ from ctg_assets.refresh.undo import undoer
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.storage.damage import KINDS_OF_FILES, DamagedFileError, kind_of_file
-from ctg_assets.storage.records import check_record
+from ctg_assets.storage.records import check_record, read_record
 from ctg_assets.storage.sealed_parquet import check_sealed
+from ctg_assets_tests.aact.mesh_files import mesh_xml
 from ctg_assets_tests.simulator.in_memory import InMemorySource, study
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.following import refresh
@@ -46,6 +50,7 @@ pytestmark = pytest.mark.slow
 
 FLIPS = times(40, 200)
 _PAGE_SIZE = 8
+_EVERYTHING = SavedSearch(name="everything", query="ALL")
 
 
 def _source(*changed: int, gone: int = 0, posted: str = "2024-02-02") -> InMemorySource:
@@ -127,6 +132,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory, simulator: RunningSimulator)
         plan = crawler.plan(query="", page_size=_PAGE_SIZE)
         list(crawler.walk(plan, 2))
         check_published_model(client, lake.storage, plan)
+        evaluate_searches(client, lake.storage, [_EVERYTHING], plan.data_timestamp)
+    file = folder / "desc.xml"
+    file.write_text(mesh_xml(), encoding="utf-8")
+    mesh_rows(lake.storage, file)
     return folder
 
 
@@ -147,6 +156,12 @@ def _observed(lake: Lake, around: str = "") -> dict[str, Any]:
                     list(lake.shards.infos(one)),
                     [lake.shards.read(one, page) for page in lake.shards.pages(one)],
                 )
+    if folder in ("", "searches"):
+        for path in lake.storage.files("searches"):
+            if path.endswith(".json"):
+                record = read_record(lake.storage, path, SearchRecord)
+                assert record.answer is not None
+                seen[record.name] = (record, studies_found(lake.storage, record.answer))
     if folder in ("", "history"):
         seen |= _observed_history(lake)
     if folder in ("", "snapshots"):
@@ -213,7 +228,7 @@ def _results(lake: Lake) -> dict[str, Any]:
 def _files(lake: Lake) -> dict[str, list[str]]:
     """The lake's files by their kind."""
     found: dict[str, list[str]] = {}
-    for folder in ("registries", "extractions", "history", "snapshots"):
+    for folder in ("registries", "searches", "mesh", "extractions", "history", "snapshots"):
         for path in lake.storage.files(folder):
             found.setdefault(kind_of_file(path).pattern, []).append(path)
     return found
