@@ -31,14 +31,47 @@ _TYPES = {
 
 # Tables that no study has: AACT fills them from elsewhere.
 _DESCRIPTIONS = {
-    "search_results": "Studies that a saved search found.",
-    "study_searches": "Saved searches: a name and what the registry is asked.",
+    "search_results": "Studies that a saved search (CTG_SEARCHES_FILE) found, by the registry's answer.",
+    "study_searches": "Saved searches: a name and what the registry was asked.",
     "study_records": "AACT's experiment with the JSON of studies; empty here, the lake has it.",
     "mesh_terms": "MeSH terms with their places in the tree; empty unless NLM's file is given.",
     "mesh_headings": "Headings of the MeSH tree; empty unless NLM's file is given.",
-    "search_terms": "Named search terms in groups.",
-    "search_term_results": "Studies that a search term found.",
+    "search_terms": "Saved searches once more, as AACT has had them since 2025.",
+    "search_term_results": "Studies that a saved search found, once more.",
 }
+
+_FOUND_SINCE = "Data version (UTC) since which the search has been finding the study."
+_MEANINGS = {
+    "search_results.name": "Name of the search.",
+    "search_results.grouping": "Group of the search.",
+    "search_results.created_at": _FOUND_SINCE,
+    "search_results.updated_at": "As created_at: the row does not change while the study is found.",
+    "search_results.study_search_id": "The search.",
+    "study_searches.save_tsv": "Always false: a switch of AACT's own.",
+    "study_searches.query": "What the registry was asked: an expression in its query language.",
+    "study_searches.grouping": "Group of the search, empty if it has none.",
+    "study_searches.name": "Name of the search.",
+    "study_searches.beta_api": "Always false: a switch of AACT's own.",
+    "study_searches.created_at": "Data version (UTC) of the registry's first answer.",
+    "study_searches.updated_at": "Data version (UTC) of the registry's last answer.",
+    "study_searches.active": "Always true: searches taken out of the settings are not here.",
+    "search_terms.term": "Name of the search.",
+    "search_terms.group": "Group of the search, empty if it has none.",
+    "search_terms.created_at": "Data version (UTC) of the registry's first answer.",
+    "search_terms.updated_at": "Data version (UTC) of the registry's last answer.",
+    "search_term_results.search_term_id": "The search.",
+    "search_term_results.created_at": _FOUND_SINCE,
+    "search_term_results.updated_at": "As created_at.",
+    "mesh_terms.qualifier": "Branch of the tree: the tree number up to its first dot.",
+    "mesh_terms.tree_number": "Place of the term in the tree.",
+    "mesh_terms.description": "NLM's number of the descriptor, such as D009369.",
+    "mesh_terms.mesh_term": "Name of the descriptor.",
+    "mesh_terms.downcase_mesh_term": "Name of the descriptor in lower case.",
+    "mesh_headings.qualifier": "Branch of the tree, such as C04.",
+    "mesh_headings.heading": "Name of the branch.",
+    "mesh_headings.subcategory": "Name of a descriptor right below the branch; NULL if there is none.",
+}
+"""What columns mean that do not come from staging."""
 
 _KEYS_OF_SEARCHES = {
     "search_results": ForeignKey(("study_search_id",), "study_searches"),
@@ -165,7 +198,7 @@ def _description(full_name: str, definition: Definition | None, source: Column |
         return definition.meaning
     if source is not None:
         return source.description
-    return {
+    return _MEANINGS.get(full_name) or {
         "id": "Number of the row.",
         "nct_id": "Registry number of the study (NCT and eight digits).",
     }.get(full_name.rpartition(".")[2], "As in AACT.")

@@ -24,6 +24,8 @@ from ctg_assets.cli.app import app
 from ctg_assets.extract.crawl import Crawler
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.extract.published_model import check_published_model
+from ctg_assets.extract.search_file import saved_searches
+from ctg_assets.extract.searches import evaluate_searches
 from ctg_assets.postgres.cluster import read_postmaster
 from ctg_assets.postgres.connection import connect
 from ctg_assets.postgres.server import open_postgres
@@ -351,6 +353,29 @@ def test_learning_the_model_from_a_registry(
         done = CliRunner().invoke(app, ["learn-model", "--into", str(tmp_path)])
         assert done.output.startswith("field added: isNew")
     assert (tmp_path / "fields.csv").read_text().endswith("\nisNew,IsNew,boolean,BOOLEAN\n")
+
+
+@pytest.mark.process
+def test_status_tells_what_saved_searches_found(tmp_path: Path) -> None:
+    """How many studies, and of one that the registry does not take, its reason; nothing before they were asked."""
+    file = tmp_path / "searches.toml"
+    file.write_text(
+        '[[search]]\nname = "all"\nquery = "ALL"\n[[search]]\nname = "odd"\nquery = "AREA[X]y"\n'
+    )
+    with (
+        running_simulator(GeneratedSource(STUDIES, 1)) as running,
+        workplace(running.api_url, aact="true", searches_file=str(file)) as asked,
+    ):
+        assert "searches" not in asked.ctg("status").stdout
+        searches = saved_searches(asked.settings.searches_file)
+        with open_registry(asked.settings) as client:
+            evaluate_searches(client, asked.lake.storage, searches[:1], "2026-11-20T09:00:05")
+            told = asked.ctg("status").stdout
+            assert "'odd': not asked yet" in told
+            evaluate_searches(client, asked.lake.storage, searches, "2026-11-20T09:00:05")
+        told = asked.ctg("status").stdout
+        assert "1 of 2 saved searches keep what they found last: 'odd': " in told
+        assert "Unknown area name: `X`" in told
 
 
 @pytest.mark.process

@@ -102,3 +102,10 @@ def test_two_names_of_one_number_are_refused(
     monkeypatch.setattr(search_file, "_MOST_SEARCH_IDS", 1)
     text = MALARIA + '[[search]]\nname = "dengue"\nquery = "dengue"\n'
     assert "search 'dengue': its name gives the same number as 'malaria'" in refusal(tmp_path, text)
+
+
+def test_the_documented_file_can_be_used(tmp_path: Path) -> None:
+    """What docs/aact.md shows is taken as it stands."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "aact.md").read_text(encoding="utf-8")
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+    assert [search.name for search in read(tmp_path, shown)] == ["covid-19", "malaria in Chad"]
