@@ -153,7 +153,7 @@ def searches_check(storage: Storage, source: str, searches: Sequence[SavedSearch
         return CheckResult(True, counted, blocking=False, facts=facts)
     shown = "; ".join(problems[:_MOST_NAMED])
     more = f"; and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
-    described = f"{len(problems)} of {len(searches)} saved searches keep what they found last: {shown}{more}"
+    described = f"{len(problems)} of {len(searches)} saved searches have no answer of now, and keep their last: {shown}{more}"
     return CheckResult(False, described, blocking=False, facts=facts)
 
 

@@ -374,7 +374,7 @@ def test_status_tells_what_saved_searches_found(tmp_path: Path) -> None:
             assert "'odd': not asked yet" in told
             evaluate_searches(client, asked.lake.storage, searches, "2026-11-20T09:00:05")
         told = asked.ctg("status").stdout
-        assert "1 of 2 saved searches keep what they found last: 'odd': " in told
+        assert "1 of 2 saved searches have no answer of now, and keep their last: 'odd': " in told
         assert "Unknown area name: `X`" in told
 
 

@@ -199,7 +199,10 @@ def test_a_bad_expression_is_told_and_the_others_go_on(asker: Asker) -> None:
     """The registry's own words are kept; at the same data version it is not asked again."""
     check_result = asker.ask(BROKEN, MALARIA)
     assert (check_result.passed, check_result.blocking) == (False, False)
-    assert "1 of 2 saved searches keep what they found last: 'broken'" in check_result.description
+    assert (
+        "1 of 2 saved searches have no answer of now, and keep their last: 'broken'"
+        in check_result.description
+    )
     assert "400 Bad Request" in check_result.description
     assert "Unknown area name: `NoSuchField`" in check_result.description
     assert len(asker.found()) == 2
