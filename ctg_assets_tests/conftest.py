@@ -16,6 +16,7 @@ from psycopg import sql
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests import kinds
+from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds them here
     any_storage,
     client,
@@ -30,6 +31,7 @@ from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds the
     storage,
 )
 from ctg_assets_tests.support.postgres import settings_for, spare_the_disk, temporary_folder
+from ctg_assets_tests.support.real_studies import RealStudies, load_real_studies
 
 _taken: set[str] = set()
 
@@ -80,10 +82,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def new_database(server: PostgresAddress, template: str = "template1") -> Iterator[PostgresAddress]:
+def new_database(
+    server: PostgresAddress, template: str = "template1", name: str | None = None
+) -> Iterator[PostgresAddress]:
     """An empty database, or a copy of the one named `template`, that is dropped in the end."""
     # The first name that is free, so that it is mostly the same: what dbt has parsed holds for one.
-    name = next(name for number in itertools.count(1) if (name := f"test_{number}") not in _taken)
+    names = (f"test_{number}" for number in itertools.count(1))
+    name = name or next(name for name in names if name not in _taken)
     own = server.database(name)
     _taken.add(name)
     identifier = sql.Identifier(name)
@@ -109,3 +114,14 @@ def address(server: PostgresAddress) -> Iterator[PostgresAddress]:
     """An empty database of the test's own."""
     with new_database(server) as own:
         yield own
+
+
+@pytest.fixture(scope="session")
+def real_studies(
+    server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealStudies]:
+    """All recorded studies imported, compacted and loaded, once a process; skips where there are none."""
+    path = shared_path("ctg/studies.jsonl.gz")
+    # The name that AACT's SQL may say before the schema's.
+    with new_database(server, name="aact") as address:
+        yield load_real_studies(path, tmp_path_factory.mktemp("data"), address)
