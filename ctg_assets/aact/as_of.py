@@ -9,7 +9,6 @@ from psycopg import sql
 
 from ctg_assets.aact.build import build_ctgov_from
 from ctg_assets.aact.request import CtgovReport, CtgovRequest
-from ctg_assets.aact.state import aact_definition
 from ctg_assets.lake import Lake
 from ctg_assets.load.as_of import load_as_of
 from ctg_assets.load.request import LoadProgress
@@ -35,7 +34,7 @@ def load_aact_as_of(
     flat = object_name(schema, "flat")
     try:
         load_as_of(address, lake, at, flat, progress, with_periods=True)
-        request = CtgovRequest(address, aact_definition(), progress=progress)
+        request = CtgovRequest(address, progress=progress)
         return build_ctgov_from(request, flat, schema)
     finally:
         _drop(address, flat)

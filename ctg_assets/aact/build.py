@@ -15,7 +15,12 @@ import psycopg
 from ctg_assets.aact.delta import replace_changed
 from ctg_assets.aact.full import WholeBuild
 from ctg_assets.aact.request import CtgovReport, CtgovRequest
-from ctg_assets.aact.state import held_fingerprint, watermark
+from ctg_assets.aact.state import (
+    aact_definition,
+    fingerprint_now,
+    held_fingerprint,
+    watermark,
+)
 from ctg_assets.postgres.connection import Connection, PostgresAddress, postgres_errors
 from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.postgres.meta import ensure_meta
@@ -58,6 +63,7 @@ def build_ctgov(request: CtgovRequest) -> CtgovReport:
             source=address.schemas.staging,
             control=control,
             workers=[stack.enter_context(session(address)) for _ in range(_CONNECTIONS)],
+            fingerprint=fingerprint_now(control, request.other_fingerprints),
             load_number=mark.newest,
         ).run()
 
@@ -80,6 +86,7 @@ def build_ctgov_from(request: CtgovRequest, source: str, schema: str) -> CtgovRe
             source=source,
             control=control,
             workers=[stack.enter_context(session(address)) for _ in range(_CONNECTIONS)],
+            fingerprint=aact_definition(),
         ).run()
 
 

@@ -14,7 +14,12 @@ from ctg_assets.aact.rows import (
     note_changed,
 )
 from ctg_assets.aact.schema import aact_tables
-from ctg_assets.aact.state import content_fingerprint, note_build, watermark
+from ctg_assets.aact.state import (
+    content_fingerprint,
+    fingerprint_now,
+    note_build,
+    watermark,
+)
 from ctg_assets.postgres.connection import Connection
 from ctg_assets.postgres.dependents import refresh_materialized_views
 from ctg_assets.postgres.target import Target
@@ -60,7 +65,8 @@ def replace_changed(request: CtgovRequest, target: Target, connection: Connectio
                 insert_rows(table, schema, changed_rows_of(staging))
             ).rowcount
         not_fitting = find_not_fitting(connection, changed_rows_of(staging))
-        note_build(connection, schema, request.fingerprint, mark.newest, rows, others=fingerprints)
+        fingerprint = fingerprint_now(connection, request.other_fingerprints)
+        note_build(connection, schema, fingerprint, mark.newest, rows, others=fingerprints)
         refresh_materialized_views(connection, schema, [table.name for table in tables])
     seconds = {"replace": time.perf_counter() - began}
     return CtgovReport(rows, seconds, not_fitting, studies)

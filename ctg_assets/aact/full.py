@@ -51,6 +51,7 @@ class WholeBuild:
     source: str
     control: Connection
     workers: list[Connection]
+    fingerprint: str
     load_number: int | None = None
     deadline: float = 0.0
     rows: dict[str, int] = field(default_factory=dict)
@@ -181,7 +182,7 @@ class WholeBuild:
         ).run(connection)
         if self.load_number is None:
             _make_views(connection, self.target.schema)
-            made = [(name, self.request.fingerprint, count) for name, count in self.rows.items()]
+            made = [(name, self.fingerprint, count) for name, count in self.rows.items()]
             write_builds(connection, self.target.schema, made)
             return
         if not _has_views(connection):
@@ -192,7 +193,7 @@ class WholeBuild:
                 "staging was loaded in the meantime, so AACT's tables would be a mixture; try again"
             )
             raise StagingMovedError(message)
-        fingerprint = self.request.fingerprint
+        fingerprint = self.fingerprint
         others = {
             name: content_fingerprint(rows)
             for name, rows in rows_of_others(self.request.others).items()

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.aact.mesh import mesh_fingerprint, mesh_rows
+from ctg_assets.aact.request import CtgovRequest
 from ctg_assets.aact.schema import aact_tables
 from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.extract.search_file import SavedSearch, saved_searches
 from ctg_assets.extract.searches import SearchAnswer, recorded_search, studies_found
 from ctg_assets.lake import Lake
+from ctg_assets.load.request import LoadProgress
 from ctg_assets.load.staging import digest
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import Settings
 
 # A result's number is that of its search, followed by the eight digits of its study's.
 _STUDY_NUMBERS = 100_000_000
 
 _Answered = tuple[SavedSearch, SearchAnswer]
+
+
+def ctgov_request(
+    address: PostgresAddress,
+    lake: Lake,
+    settings: Settings,
+    progress: Callable[[LoadProgress], None] | None = None,
+) -> CtgovRequest:
+    """The request for AACT's tables as the settings ask for them; raises what `other_rows` raises."""
+    # Before the rows: what changes meanwhile is made next time.
+    fingerprints = other_fingerprints(lake, settings)
+    return CtgovRequest(address, other_rows(lake, settings), fingerprints, progress)
 
 
 def other_rows(lake: Lake, settings: Settings) -> dict[str, pa.Table]:

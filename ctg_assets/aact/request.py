@@ -40,13 +40,14 @@ class CtgovReport:
 class CtgovRequest:
     """Which schema gets AACT's tables, and from what: today's staging tables unless told otherwise.
 
-    `others` are rows that do not come from staging; those of studies that are not there are left out.
+    `others` are rows that do not come from staging, and depend on what `other_fingerprints` say; those of
+    studies that are not there are left out.
     Readers in the way are waited for `patience_seconds`.
     """
 
     address: PostgresAddress
-    fingerprint: str
     others: OtherRows = field(default_factory=dict)
+    other_fingerprints: Mapping[str, str] = field(default_factory=dict)
     progress: Callable[[LoadProgress], None] | None = None
     patience_seconds: float = _PATIENCE_SECONDS
 

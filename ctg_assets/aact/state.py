@@ -65,6 +65,11 @@ def ctgov_fingerprint(tables: Mapping[str, str], others: Mapping[str, str]) -> s
     )
 
 
+def fingerprint_now(connection: Connection, others: Mapping[str, str]) -> str:
+    """What AACT's tables depend on, as the staging tables are now."""
+    return ctgov_fingerprint(tables_there(connection, connection.schemas.staging), others)
+
+
 def held_fingerprint(address: PostgresAddress) -> str | None:
     """The fingerprint of what AACT's tables were last made from; None if one of them is not there."""
     schema = address.schemas.ctgov

@@ -7,10 +7,9 @@ import dagster as dg
 
 from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.checks import check_row_counts, check_values_fit
-from ctg_assets.aact.other_rows import other_fingerprints, other_rows
-from ctg_assets.aact.request import CtgovReport, CtgovRequest
+from ctg_assets.aact.other_rows import ctgov_request
+from ctg_assets.aact.request import CtgovReport
 from ctg_assets.aact.schema import AactTable, aact_tables
-from ctg_assets.aact.state import ctgov_fingerprint
 from ctg_assets.lake import open_lake
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS
@@ -18,7 +17,7 @@ from ctg_assets.orchestration.jobs import CTGOV_GROUP, STAGING_PREFIX
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.staging import column_schema, progress_log
-from ctg_assets.postgres.builds import builds, staging_builds
+from ctg_assets.postgres.builds import builds
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.inspection import table_sizes
 from ctg_assets.postgres.server import open_postgres
@@ -86,14 +85,9 @@ def build_ctgov_assets() -> dg.AssetsDefinition:
             context.log.info("AACT's tables are switched off (CTG_AACT=false)")
             return
         lake = open_lake(configured)
-        # Before the rows: what changes meanwhile is made next time.
-        given = other_fingerprints(lake, configured)
-        others = other_rows(lake, configured)
         with open_postgres(configured) as address:
-            fingerprint = ctgov_fingerprint(staging_builds(address), given)
-            report = build_ctgov(
-                CtgovRequest(address, fingerprint, others, progress=progress_log(context))
-            )
+            request = ctgov_request(address, lake, configured, progress_log(context))
+            report = build_ctgov(request)
             context.log.info(f"made {sum(report.rows.values())} rows in {report.seconds}")
             yield from _results(address, report)
             staging = {made.name: made.rows for made in builds(address, address.schemas.staging)}

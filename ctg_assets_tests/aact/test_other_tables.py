@@ -42,7 +42,7 @@ class Tables:
 
     def build(self, others: dict[str, pa.Table]) -> CtgovReport:
         """Bring AACT's tables to that state, with these rows of others."""
-        report = build_ctgov(CtgovRequest(self.address, "f", others))
+        report = build_ctgov(CtgovRequest(self.address, others))
         for name in others:
             ((count,),) = query(self.address, f"SELECT count(*) FROM ctgov.{name}")
             assert report.rows[name] == count

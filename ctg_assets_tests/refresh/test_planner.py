@@ -36,6 +36,7 @@ class World:
         self.settings = settings
         self.registry = FIRST_DATA
         self.database = WarehouseState()
+        self.ctgov: str | None = None
         self.asked: list[str] = []
 
     def next(self) -> Step | Idle:
@@ -54,7 +55,9 @@ class World:
             self.settings,
             self.lake,
             warehouse=warehouse,
-            goal=_goal,
+            goal=lambda manifest: msgspec.structs.replace(
+                _goal(manifest), ctgov_fingerprint=self.ctgov
+            ),
             registry_timestamp=registry_timestamp,
         )
 
@@ -221,6 +224,17 @@ def test_marts_follow_the_tables(world: World) -> None:
     plan = world.extracted(1, 2, 3)
     state = _goal(world.compacted(plan))
     world.database = WarehouseState(state.tables, state.data_timestamp, "older")
+    assert world.step() == (Stage.MARTS, plan)
+
+
+def test_tables_of_aact_come_before_the_marts(world: World) -> None:
+    """Where they are wanted and not made from the tables as they are, they are next; nobody else waits for them."""
+    plan = world.extracted(1, 2, 3)
+    state = _goal(world.compacted(plan))
+    world.ctgov = "of these tables"
+    world.database = msgspec.structs.replace(state, marts_fingerprint="older")
+    assert world.step() == (Stage.CTGOV, plan)
+    world.database = msgspec.structs.replace(world.database, ctgov_fingerprint=world.ctgov)
     assert world.step() == (Stage.MARTS, plan)
 
 

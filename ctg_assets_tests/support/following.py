@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from ctg_assets.aact.build import build_ctgov
+from ctg_assets.aact.other_rows import ctgov_request
 from ctg_assets.extract.crawl import Crawler, ExtractionSupersededError
 from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.history.missing_studies import explain_missing
@@ -94,6 +96,8 @@ def _change_database(
                     snapshot_id=manifest.snapshot_id,
                     data_timestamp=parse_data_timestamp(manifest.data_timestamp),
                 )
+            case Stage.CTGOV:
+                build_ctgov(ctgov_request(address, lake, settings, lambda _: moment()))
             case _:
                 record_marts(address)
 

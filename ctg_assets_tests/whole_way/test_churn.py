@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from ctg_assets.aact.build import build_ctgov
+from ctg_assets.aact.request import CtgovRequest
+from ctg_assets.aact.schema import aact_tables
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.row_sources import staging_shapes
@@ -20,6 +23,7 @@ from ctg_assets.model.changes.typed_events import EventType
 from ctg_assets.model.history_tables import HISTORY_TABLES
 from ctg_assets.model.identity import identify
 from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.schemas import Schemas
 from ctg_assets.refresh.planner import Stage
 from ctg_assets.settings import RefreshMode, Settings, load_settings
 from ctg_assets.simulator.churn import Churn, first_timestamp
@@ -205,6 +209,7 @@ def _settings(
         full_every_days=9,
         census_every_days=3,
         incremental_overlap_days=_OVERLAP_DAYS,
+        aact=True,
         # A large part of few studies may come and go.
         max_shrink_fraction=1,
         keep_extractions=1,
@@ -233,8 +238,8 @@ def _live(follower: Follower, rounds: int) -> None:
         simulator.set_faults()
 
 
-def _rows(address: PostgresAddress, table: str) -> list[tuple[Any, ...]]:
-    return query(address, f"SELECT to_jsonb(t)::text FROM staging.{table} AS t ORDER BY 1")
+def _rows(address: PostgresAddress, table: str, schema: str = "staging") -> list[tuple[Any, ...]]:
+    return query(address, f"SELECT to_jsonb(t)::text FROM {schema}.{table} AS t ORDER BY 1")
 
 
 def _marts(address: PostgresAddress, folder: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -255,6 +260,10 @@ def _check_tables(follower: Follower, scratch: PostgresAddress, server: Postgres
     assert manifest is not None
     with new_database(server) as whole:
         load_staging(whole, follower.lake, manifest)
+        build_ctgov(CtgovRequest(replace(whole, schemas=Schemas())))
+        for table in aact_tables():
+            rows = _rows(follower.address, table.name, "ctgov")
+            assert rows == _rows(whole, table.name, "ctgov"), table.name
         for shape in staging_shapes():
             rows = _rows(follower.address, shape.name)
             assert rows == _rows(whole, shape.name), shape.name
