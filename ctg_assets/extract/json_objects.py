@@ -47,12 +47,17 @@ def excerpt_of(text: bytes) -> str:
 
 @dataclass(frozen=True)
 class JsonObject:
-    """An outermost JSON object, and where its first byte is; a broken one is not closed as it should."""
+    """An outermost JSON object, and where its first byte is; a broken one is not closed as it should.
+
+    What shares its line with a study before it is most likely the rest of that study, which a sign too much
+    has closed too early.
+    """
 
     json: bytes
     offset: int
     line: int
     is_broken: bool = False
+    shares_line: bool = False
 
 
 def top_level_objects(name: str, stream: IO[bytes]) -> Iterator[JsonObject]:
@@ -122,7 +127,8 @@ class _Splitter:
         self._outside = _Outside.BEGINNING
         self._pending: list[bytes] = []  # the beginning of an object that is not closed yet
         self._is_broken = False  # what is pending will not close
-        self._sees_studies = False  # the last object began as a study does
+        self._sees_studies = False  # the last object began as a study does, or on the line of one
+        self._line_of_study = 0  # where the last object began that began as a study does
         self._study_offset = 0  # of the object being read
         self._study_line = 1
         self._offset = 0  # of the next block in the stream
@@ -192,9 +198,12 @@ class _Splitter:
             yield from items
 
     def _opens_study(self) -> bool:
-        """Whether what is pending began as a study does."""
+        """Whether what is pending began as a study does, or on the line of one."""
         beginning = b"".join(self._pending[: len(STUDY_LINE)])
-        return beginning.startswith(STUDY_LINE[1:])
+        return beginning.startswith(STUDY_LINE[1:]) or self._shares_line()
+
+    def _shares_line(self) -> bool:
+        return self._study_line == self._line_of_study
 
     def _broken_item(self) -> JsonObject:
         """What is pending, which is no longer so; the next byte is outside of any object."""
@@ -233,8 +242,13 @@ class _Splitter:
                 position = find(position, end)
             study = b"".join([*self._pending, block[position:end]])
             self._pending = []
-            items.append(JsonObject(study, self._study_offset, self._study_line))
-            self._sees_studies = study.startswith(STUDY_LINE[1:])
+            begins_as_study = study.startswith(STUDY_LINE[1:])
+            shares_line = not begins_as_study and self._shares_line()
+            item = JsonObject(study, self._study_offset, self._study_line, shares_line=shares_line)
+            items.append(item)
+            self._sees_studies = begins_as_study or shares_line
+            if begins_as_study:
+                self._line_of_study = self._study_line
             position = end
         if not self._pending:
             position = find(position, len(block))

@@ -12,6 +12,7 @@ from ctg_assets.extract.json_objects import (
     EXCERPT_BYTES,
     STUDY_LINE,
     BulkFileError,
+    JsonObject,
     top_level_objects,
 )
 from ctg_assets.model.json_text import cut_list
@@ -36,7 +37,7 @@ def records_of_stream(name: str, stream: IO[bytes]) -> Iterator[Record]:
     found = 0
     for item in top_level_objects(name, stream):
         where = f"{name}, line {item.line}"
-        studies = [item.json] if item.is_broken else _studies_in(name, item.json, item.offset)
+        studies = [item.json] if item.is_broken else _studies_in(name, item)
         for number, study in enumerate(studies, start=1):
             found += 1
             yield Record(study, where if studies == [item.json] else f"{where}, study {number}")
@@ -45,8 +46,9 @@ def records_of_stream(name: str, stream: IO[bytes]) -> Iterator[Record]:
         raise BulkFileError(message)
 
 
-def _studies_in(name: str, item: bytes, offset: int) -> list[bytes]:
+def _studies_in(name: str, found: JsonObject) -> list[bytes]:
     """The studies in a top-level object: itself, or those of an API answer."""
+    item, offset = found.json, found.offset
     try:
         keys = msgspec.json.decode(item, type=dict[str, msgspec.Raw])
         if "studies" not in keys or "protocolSection" in keys:
@@ -57,7 +59,7 @@ def _studies_in(name: str, item: bytes, offset: int) -> list[bytes]:
         raise BulkFileError(message) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # What no decoder takes is set aside later, by itself: a study, or those of an API answer.
-        if item.startswith(STUDY_LINE[1:]):
+        if item.startswith(STUDY_LINE[1:]) or found.shares_line:
             return [item]
         cut = cut_list(item, "studies")
         if cut is None:

@@ -524,6 +524,20 @@ def test_a_broken_line_costs_no_other_study(
     ) == broken.replace(b" ", b"")
 
 
+@pytest.mark.parametrize("end", ["", "{", "}", "}}{", '"'])
+@pytest.mark.parametrize("block_bytes", [7, 1 << 20])
+def test_what_follows_a_study_that_closed_too_early_is_the_rest_of_its_line(
+    block_bytes: int, end: str
+) -> None:
+    """A quote too much makes a brace of a text close the study; what comes then costs no other study either."""
+    sound = b'{"protocolSection":{"identificationModule":{"nctId":"NCT00000002"}}}'
+    title = f'"briefTitle":"}}}}{{{end}"'.encode()
+    broken = b'{"protocolSection":{""identificationModule":{"nctId":"NCT00000001",' + title + b"}}}"
+    found = read(b"\n".join([sound, broken, sound, sound]), block_bytes)
+    assert (found[0], found[-2:]) == (sound, [sound, sound])
+    assert b"".join(found[1:-2]) == broken
+
+
 def test_a_cut_file_names_the_study_and_the_line() -> None:
     """Line, byte and NCT id of the study in which a file ends."""
     study = b'{"protocolSection":{"identificationModule":{"nctId":"NCT01234567"}}}'
