@@ -8,12 +8,18 @@ from typing import Any
 import dagster as dg
 
 from ctg_assets.orchestration.ctgov import build_ctgov_assets
+from ctg_assets.orchestration.ctgov_downloads import build_download_assets
 from ctg_assets.orchestration.extraction import (
     extraction_plan,
     page_shards,
     pages_are_complete_and_consistent,
 )
-from ctg_assets.orchestration.jobs import build_warehouse, extract_pages, plan_extraction
+from ctg_assets.orchestration.jobs import (
+    build_warehouse,
+    export_aact,
+    extract_pages,
+    plan_extraction,
+)
 from ctg_assets.orchestration.marts import build_marts_assets, dbt_cli, dbt_project, manifest_folder
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import marked_in_process_executor
@@ -38,10 +44,11 @@ def build_definitions(
             studies,
             build_staging_assets(),
             build_ctgov_assets(),
+            build_download_assets(),
             build_marts_assets(dbt_project(manifest_folder(settings.load()))),
         ],
         asset_checks=[pages_are_complete_and_consistent],
-        jobs=[plan_extraction, extract_pages, build_warehouse],
+        jobs=[plan_extraction, extract_pages, build_warehouse, export_aact],
         sensors=[build_registry_refresh(sensor_interval_seconds)],
         resources={
             "settings": settings,

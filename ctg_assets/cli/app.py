@@ -13,6 +13,7 @@ from ctg_assets.cli import (
     as_of,
     dagster_ui,
     database,
+    export,
     feed,
     history,
     imports,
@@ -49,6 +50,7 @@ app.command("dev", context_settings=_PASSING_ON)(dagster_ui.dev)
 app.command("psql", context_settings=_PASSING_ON)(database.psql)
 app.command("verify")(integrity.verify)
 app.command("db-url")(database.db_url)
+app.add_typer(export.app, name="export")
 app.add_typer(feed.app, name="feed")
 app.add_typer(history.app, name="history")
 

@@ -13,12 +13,15 @@ from ctg_assets.refresh.planner import Stage, Step
 
 STAGING_PREFIX = "staging"
 CTGOV_GROUP = "ctgov"
+DOWNLOADS_PREFIX = "ctgov_downloads"
 
 _STAGING = dg.AssetSelection.key_prefixes(STAGING_PREFIX)
 _LOAD_INFO = dg.AssetSelection.assets(dg.AssetKey([STAGING_PREFIX, "load_info"]))
 _SNAPSHOT = dg.AssetSelection.assets("study_versions", "study_changes", "studies")
-_CTGOV = dg.AssetSelection.groups(CTGOV_GROUP)
-_MARTS = _STAGING.downstream(include_self=False) - _CTGOV
+# Files that take minutes and gigabytes, and are made only when somebody asks for them.
+_DOWNLOADS = dg.AssetSelection.key_prefixes(DOWNLOADS_PREFIX)
+_CTGOV = dg.AssetSelection.groups(CTGOV_GROUP) - _DOWNLOADS
+_MARTS = _STAGING.downstream(include_self=False) - _CTGOV - _DOWNLOADS
 
 # What each stage materializes; checks on these assets run with them.
 STAGE_SELECTIONS: Mapping[Stage, dg.AssetSelection] = {
@@ -45,6 +48,11 @@ build_warehouse = dg.define_asset_job(
     "build_warehouse",
     selection=_SNAPSHOT | _STAGING | _CTGOV | _MARTS,
     description="Compact the newest complete extraction, load the tables, make AACT's, build the marts.",
+)
+export_aact = dg.define_asset_job(
+    "export_aact",
+    selection=_DOWNLOADS,
+    description="Write AACT's downloads: flat files, CSV and dump.",
 )
 
 STAGE_JOBS = {

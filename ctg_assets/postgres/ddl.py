@@ -27,6 +27,12 @@ _TYPES: dict[ColumnType, sql.SQL] = {
     ColumnType.COORDINATE: sql.SQL("numeric(10,6)"),
 }
 
+
+def type_name(type_: ColumnType) -> str:
+    """What Postgres calls the type of a column."""
+    return _TYPES[type_].as_string()
+
+
 NAME_BYTES = 63  # Postgres cuts longer names, silently and not always to different ones
 
 

@@ -15,6 +15,7 @@ from ctg_assets.settings import Settings
 LAKE = "lake"
 STATE = "state"
 SCRATCH = "scratch"
+EXPORTS = "exports"
 
 
 class DataFolderError(CtgAssetsError):
