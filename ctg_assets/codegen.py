@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ctg_assets.aact.deviations import deviations_page
+from ctg_assets.aact.dictionary import dictionary_csv
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.marts.dbt_project import PROJECT_DIR
 from ctg_assets.model.documentation.dbt import dbt_files
@@ -31,6 +33,8 @@ def derived_files(tables: Sequence[Table] | None = None) -> dict[Path, str]:
         **{DBT_STAGING / name: text for name, text in dbt_files(tables, others).items()},
         DOCS / "data_dictionary.md": data_dictionary(tables, others),
         DOCS / "entity_relationships.md": entity_relationships(tables),
+        DOCS / "aact_dictionary.csv": dictionary_csv(),
+        DOCS / "aact_deviations.md": deviations_page(),
     }
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ checks = [
 ]
 selected = {}
 import dagster as dg
-for text in ("group:lake or key:studies+",):
+for text in ("(group:lake or key:studies+) and not group:ctgov_downloads",):
     selected[text] = sorted(
         key.to_user_string() for key in dg.AssetSelection.from_string(text).resolve(graph)
     )
@@ -57,6 +58,7 @@ json.dump({"assets": assets, "checks": checks, "selected": selected, "sensors": 
 """
 
 
+_DOWNLOADS = ("ctgov_downloads",)
 _BUILT_BY_DBT = ("staging_views", "intermediate", "marts")
 
 
@@ -81,13 +83,16 @@ def test_groups_hold_the_stages(loaded: Any) -> None:
     groups: dict[str, set[str]] = {}
     for name, asset in loaded["assets"].items():
         groups.setdefault(asset["group"], set()).add(name)
-    assert groups.keys() == {"extraction", "lake", "staging", "ctgov", *_BUILT_BY_DBT}
+    assert groups.keys() == {"extraction", "lake", "staging", "ctgov", *_DOWNLOADS, *_BUILT_BY_DBT}
     assert groups["extraction"] == {"extraction_plan", "page_shards"}
     assert groups["lake"] == {"study_versions", "study_changes", "studies"}
     names = {f"staging/{shape.name}" for shape in staging_shapes()}
     assert groups["staging"] == names | {"staging/load_info"}
     assert groups["staging_views"] == {
         f"staging_views/stg_{name.removeprefix('staging/')}" for name in groups["staging"]
+    }
+    assert groups["ctgov_downloads"] == {
+        f"ctgov_downloads/{name}" for name in ("pipe", "csv", "dump")
     }
     assert {"marts/dim_study", "marts/fct_study_snapshot_monthly"} <= groups["marts"]
 
@@ -99,6 +104,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         "lake": ["parquet"],
         "staging": ["postgres"],
         "ctgov": ["postgres"],
+        "ctgov_downloads": ["file"],
         **{group: ["dbt", "postgres"] for group in _BUILT_BY_DBT},
     }
     for name, asset in loaded["assets"].items():
@@ -116,8 +122,10 @@ def test_lineage_is_unbroken(loaded: Any) -> None:
     """From every mart one gets back to the plan through views, tables, snapshot and pages."""
     for name, asset in loaded["assets"].items():
         stages = ["extraction_plan", "page_shards", "study_versions", "studies"]
-        if asset["group"] in {"staging", "ctgov", *_BUILT_BY_DBT}:
+        if asset["group"] in {"staging", "ctgov", *_DOWNLOADS, *_BUILT_BY_DBT}:
             assert set(stages) <= set(asset["upstream"]), name
+        if asset["group"] in _DOWNLOADS:
+            assert {"ctgov/studies", "ctgov/search_results"} <= set(asset["upstream"]), name
         if asset["group"] == "marts":
             assert any(parent.startswith("staging_views/") for parent in asset["upstream"]), name
             assert all(parent in loaded["assets"] for parent in asset["upstream"]), name
@@ -155,8 +163,12 @@ def test_every_stage_has_checks(loaded: Any) -> None:
 
 def test_everything_downstream_of_the_snapshot_can_be_selected(loaded: Any) -> None:
     """The selection that the README gives holds the snapshot, all tables and all marts."""
-    assert loaded["selected"]["group:lake or key:studies+"] == sorted(
-        name for name, asset in loaded["assets"].items() if asset["group"] != "extraction"
+    selected = "(group:lake or key:studies+) and not group:ctgov_downloads"
+    readme = Path(__file__).resolve().parents[1] / "README.md"
+    assert f"--select '{selected}'" in readme.read_text(encoding="utf-8")
+    left_out = {"extraction", "ctgov_downloads"}
+    assert loaded["selected"][selected] == sorted(
+        name for name, asset in loaded["assets"].items() if asset["group"] not in left_out
     )
 
 

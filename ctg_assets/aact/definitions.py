@@ -161,3 +161,21 @@ DEVIATIONS: Mapping[str, str] = {
     "bigint instead of integer.",
 }
 """Columns whose staging value is kept although AACT has another, which is an error of its importer."""
+
+_EXTRA_ROWS = (
+    "Where the first class of a measure has no categories, AACT adds a row for each of the measure's classes "
+    "without categories, with class and title and without group, category and value ({often}). It is an error "
+    "of its importer; here these rows are not made."
+)
+
+ROW_DEVIATIONS: Mapping[str, str] = {
+    "baseline_measurements": _EXTRA_ROWS.format(often="about one row in 1,700"),
+    "outcome_measurements": _EXTRA_ROWS.format(often="about one row in 6,400"),
+    "study_records": "Empty: an experiment of AACT's with the JSON of studies, which the lake and the history have here.",
+    "search_results": "AACT's is empty since 2025; here it has the studies of the saved searches (CTG_SEARCHES_FILE).",
+    "search_terms": "AACT's has causes of death; here it has the saved searches (CTG_SEARCHES_FILE).",
+    "search_term_results": "As search_terms.",
+    "mesh_terms": "Empty as in AACT, unless NLM's file of descriptors is given (CTG_MESH_FILE).",
+    "mesh_headings": "Empty as in AACT, unless NLM's file of descriptors is given (CTG_MESH_FILE).",
+}
+"""Tables that have other rows than AACT's, by table."""

@@ -72,6 +72,9 @@ def aact(
     Nothing is lost in text unless --aact-exact is given: an empty text is "", NULL is nothing at all.
     A file of the same name is replaced when the new one is whole.
     """
+    if aact_exact and format_ not in {DownloadFormat.PIPE, DownloadFormat.CSV}:
+        message = "only text has a form that is exactly AACT's; leave out --aact-exact"
+        raise typer.BadParameter(message)
     settings = load_settings()
     if format_ is DownloadFormat.DICTIONARY:
         _dictionary(settings, output)

@@ -7,7 +7,7 @@ import dagster as dg
 from ctg_assets.aact.export import ExportFormat, ExportReport, ExportRequest, export_aact
 from ctg_assets.aact.schema import aact_tables
 from ctg_assets.orchestration.extraction import OWNERS
-from ctg_assets.orchestration.jobs import CTGOV_GROUP, DOWNLOADS_PREFIX
+from ctg_assets.orchestration.jobs import CTGOV_GROUP, DOWNLOADS_GROUP
 from ctg_assets.orchestration.metadata import markdown_table
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.staging import progress_log
@@ -21,17 +21,22 @@ _DESCRIPTIONS = {
 }
 
 
+def _key(format_: ExportFormat) -> dg.AssetKey:
+    # A plain text: Dagster cannot store an enum within a key.
+    return dg.AssetKey([DOWNLOADS_GROUP, format_.value])
+
+
 def build_download_assets() -> dg.AssetsDefinition:
     """One multi-asset with an asset for each format; each can be materialized alone."""
 
     @dg.multi_asset(
-        name=DOWNLOADS_PREFIX,
+        name=DOWNLOADS_GROUP,
         specs=[
             dg.AssetSpec(
-                [DOWNLOADS_PREFIX, format_],
+                _key(format_),
                 deps=[[CTGOV_GROUP, table.name] for table in aact_tables()],
                 description=description,
-                group_name=CTGOV_GROUP,
+                group_name=DOWNLOADS_GROUP,
                 kinds={"file"},
                 owners=OWNERS,
                 skippable=True,
@@ -50,7 +55,7 @@ def build_download_assets() -> dg.AssetsDefinition:
             return
         with open_postgres(configured) as address:
             for format_ in ExportFormat:
-                key = dg.AssetKey([DOWNLOADS_PREFIX, format_])
+                key = _key(format_)
                 if key not in context.selected_asset_keys:
                     continue
                 report = export_aact(

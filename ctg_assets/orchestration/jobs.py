@@ -13,14 +13,14 @@ from ctg_assets.refresh.planner import Stage, Step
 
 STAGING_PREFIX = "staging"
 CTGOV_GROUP = "ctgov"
-DOWNLOADS_PREFIX = "ctgov_downloads"
+DOWNLOADS_GROUP = "ctgov_downloads"
 
 _STAGING = dg.AssetSelection.key_prefixes(STAGING_PREFIX)
 _LOAD_INFO = dg.AssetSelection.assets(dg.AssetKey([STAGING_PREFIX, "load_info"]))
 _SNAPSHOT = dg.AssetSelection.assets("study_versions", "study_changes", "studies")
 # Files that take minutes and gigabytes, and are made only when somebody asks for them.
-_DOWNLOADS = dg.AssetSelection.key_prefixes(DOWNLOADS_PREFIX)
-_CTGOV = dg.AssetSelection.groups(CTGOV_GROUP) - _DOWNLOADS
+_DOWNLOADS = dg.AssetSelection.groups(DOWNLOADS_GROUP)
+_CTGOV = dg.AssetSelection.groups(CTGOV_GROUP)
 _MARTS = _STAGING.downstream(include_self=False) - _CTGOV - _DOWNLOADS
 
 # What each stage materializes; checks on these assets run with them.

@@ -211,7 +211,7 @@ def test_odd_values_are_read_back(tables: PostgresAddress, tmp_path: Path) -> No
     report = export(tables, tmp_path)
     with zipfile.ZipFile(report.path) as archive:
         path = archive.extract("detailed_descriptions.txt", tmp_path)
-    found = duckdb.sql(
+    found = duckdb.execute(
         f"SELECT description FROM read_csv('{path}', delim = '|', quote = '\"', escape = '\"', header = true, "
         "all_varchar = true, allow_quoted_nulls = false, new_line = '\\n') ORDER BY id::integer"
     ).fetchall()
@@ -435,32 +435,3 @@ def test_the_dictionary_alone(tmp_path: Path) -> None:
     """It is written to a folder, or to a file of one's own, and needs no database."""
     assert write_dictionary(tmp_path) == tmp_path / "data_dictionary.csv"
     assert write_dictionary(tmp_path / "mine.csv").read_text(encoding="utf-8") == dictionary_csv()
-
-
-def test_the_dictionary_says_what_the_registry_calls_a_column() -> None:
-    """Each column of each table has a row, in AACT's layout, with the field that it comes from."""
-    rows = list(csv.DictReader(io.StringIO(dictionary_csv())))
-    assert [(row["table_name"], row["column_name"]) for row in rows] == [
-        (table.name, column.name) for table in aact_tables() for column in table.shape.columns
-    ]
-    page = "https://clinicaltrials.gov/data-api/about-api/study-data-structure#"
-    assert rows[0] | {"description": ""} == {
-        "table_name": "studies",
-        "column_name": "nct_id",
-        "data_type": "character varying",
-        "nullable": "false",
-        "description": "",
-        "ctgov_name": "nctId",
-        "ctgov_label": "NCT Id",
-        "ctgov_path": "protocolSection.identificationModule.nctId",
-        "ctgov_section": "Protocol",
-        "ctgov_module": "Identification",
-        "ctgov_url": page + "NCTId",
-    }
-    by_name = {f"{row['table_name']}.{row['column_name']}": row for row in rows}
-    assert by_name["facilities.latitude"]["data_type"] == "numeric(10,6)"
-    assert by_name["studies.nlm_download_date_description"]["ctgov_path"] == ""
-    terms = by_name["browse_conditions.mesh_term"]
-    assert terms["ctgov_module"] == "Condition Browse; Condition Browse"
-    assert terms["ctgov_section"] == "Derived; Derived"
-    assert all(row["description"] for row in rows)

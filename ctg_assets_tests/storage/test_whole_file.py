@@ -32,9 +32,14 @@ def test_what_fails_leaves_the_older_file(tmp_path: Path, error: type[BaseExcept
     """Whatever ends the writing, nothing half written stays."""
     path = tmp_path / "file.zip"
     path.write_bytes(b"older")
-    with pytest.raises(error), write_whole(path) as stream:
-        stream.write(b"half")
-        raise error
+
+    def fail() -> None:
+        with write_whole(path) as stream:
+            stream.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert path.read_bytes() == b"older"
     assert list(tmp_path.iterdir()) == [path]
 
