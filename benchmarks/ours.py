@@ -18,6 +18,8 @@ from benchmarks.pages import (
     pages,
     row_batches,
 )
+from ctg_assets.aact.build import build_ctgov
+from ctg_assets.aact.request import CtgovRequest
 from ctg_assets.lake import Lake
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.load.staging import load_staging
@@ -90,6 +92,14 @@ def _load(lake: Lake, server_dir: str, dbname: str) -> Outcome:
     rest = sum(seconds for phase, seconds in report.seconds.items() if phase != "copy")
     parts = {**report.seconds, "copy": clock.seconds - rest}
     return Outcome(clock.seconds, parts=parts, rows=dict(report.rows))
+
+
+def ctgov(server_dir: str, dbname: str) -> Outcome:
+    """Make AACT's tables, or replace in them what changed, as a refresh would."""
+    clock = Clock()
+    with open_postgres(settings_of(Path(server_dir))) as server, clock.running():
+        report = build_ctgov(CtgovRequest(server.database(dbname)))
+    return Outcome(clock.seconds, parts=dict(report.seconds), rows=dict(report.rows))
 
 
 def dbt(server_dir: str, dbname: str) -> Outcome:

@@ -41,7 +41,7 @@ def made(real_studies: RealStudies) -> CtgovReport:
     others: dict[str, pa.Table] = {
         name: table(shapes[name], rows) for name, rows in searches.items()
     }
-    report = build_ctgov(CtgovRequest(real_studies.address, "the recorded studies", others))
+    report = build_ctgov(CtgovRequest(real_studies.address, others))
     statement = search_path_advice(real_studies.address)
     assert statement is not None
     with connect(real_studies.address) as connection:
