@@ -173,10 +173,10 @@ class Settings(BaseSettings):
         description="Postgres to load into, as postgresql://user:password@host:port/database; "
         "unset starts an embedded server in the data folder.",
     )
-    database: Annotated[str, AfterValidator(_database_name)] = Field(
-        "ctg",
-        description="Database of the embedded server, which is renamed when this changes; aact lets "
-        "aact.ctgov.studies mean what it means to AACT's users.",
+    database: Annotated[str, AfterValidator(_database_name)] | None = Field(
+        None,
+        description="Name that the embedded server's database gets, and keeps when this is unset again; at first "
+        "ctg. With aact, aact.ctgov.studies means what it means to AACT's users.",
     )
     reader_role: Annotated[str, AfterValidator(_role_name)] = Field(
         "ctg_reader",

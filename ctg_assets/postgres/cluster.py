@@ -33,7 +33,7 @@ from ctg_assets.postgres.server_settings import (
     write_rules,
     write_settings,
 )
-from ctg_assets.postgres.tcp import is_free, read_access, rules
+from ctg_assets.postgres.tcp import TcpAccess, is_free, read_access, rules
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def create_cluster(cluster: Path) -> None:
     if user is not None:
         os.chown(fresh, user.pw_uid, user.pw_gid)
         _make_reachable(fresh, user.pw_uid)
-    said = cluster.parent / "start.log"
+    said = _start_log(cluster)
     with said.open("w") as output:
         done = _run_as(
             fresh.stat(), "initdb", "--username", SUPERUSER,
@@ -300,7 +300,13 @@ def start(cluster: Path) -> Postmaster:
     owner = cluster.stat()
     socket_folder = _make_socket_folder(cluster, owner.st_uid, owner.st_gid)
     _remove_traces(cluster, socket_folder)
+    remove_old_logs(cluster / "log")
     access = read_access(cluster.parent)
+    # Another server may take the port between the look and the start.
+    if access is not None and is_free(access.host, access.port):
+        found = _started(cluster, owner, socket_folder, access)
+        if found is not None:
+            return found
     if access is not None and not is_free(access.host, access.port):
         # Refreshes must not fail for it; whoever asks for TCP is told.
         logger.warning(
@@ -309,26 +315,37 @@ def start(cluster: Path) -> Postmaster:
             access.host,
         )
         access = None
-    write_settings(cluster, socket_folder, access)
-    write_rules(cluster, rules(access))
-    remove_old_logs(cluster / "log")
-    said = cluster.parent / "start.log"
-    with said.open("w") as output:
-        # PGDATA in the environment, because pg_ctl quotes -D wrongly for a shell.
-        done = _run_as(
-            owner, "pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS),
-            cluster=cluster, output=output,
-        )  # fmt: skip
-    found = read_postmaster(cluster)
-    if done == 0 and found is not None and found.status == "ready":
-        return found
-    text = said.read_text(errors="replace")
+    if access is None:
+        found = _started(cluster, owner, socket_folder, None)
+        if found is not None:
+            return found
+    text = _start_log(cluster).read_text(errors="replace")
     message = (
         f"Postgres did not start in {cluster}. Its last words:\n{_tail(text, cluster / 'log')}\n"
         "Free what it lacks (disk, memory), or move the folder away and refresh: everything in it can "
         "be rebuilt from the Parquet files beside it."
     )
     raise ServerSetupError(message)
+
+
+def _started(
+    cluster: Path, owner: os.stat_result, socket_folder: Path, access: TcpAccess | None
+) -> Postmaster | None:
+    """The server, started with this access over TCP, or None if it does not start."""
+    write_settings(cluster, socket_folder, access)
+    write_rules(cluster, rules(access))
+    with _start_log(cluster).open("w") as output:
+        # PGDATA in the environment, because pg_ctl quotes -D wrongly for a shell.
+        done = _run_as(
+            owner, "pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS),
+            cluster=cluster, output=output,
+        )  # fmt: skip
+    found = read_postmaster(cluster)
+    return found if done == 0 and found is not None and found.status == "ready" else None
+
+
+def _start_log(cluster: Path) -> Path:
+    return cluster.parent / "start.log"
 
 
 def _tail(said: str, logs: Path, lines: int = 20) -> str:

@@ -17,35 +17,36 @@ from ctg_assets.postgres.errors import ServerSetupError
 
 # What we have set the search path to, noted as a setting of our own beside it. By it we also know our database.
 _NOTE = "ctg_assets.search_path"
-# Of releases that had one name only, and no note.
-_FORMER_NAME = "ctg"
+# Until somebody asks for another name; also that of releases that noted nothing.
+_FIRST_NAME = "ctg"
 
 
-def prepare_database(address: PostgresAddress, *, alone: bool) -> None:
-    """Make sure that the embedded server has the database of an address, with our search path.
+def prepare_database(
+    address: PostgresAddress, wanted: str | None, *, alone: bool
+) -> PostgresAddress:
+    """Make sure that the embedded server at an address has our database, with our search path; returns its address.
 
-    Our database under another name is renamed, which needs `alone`: nobody else uses the server. A search
-    path that somebody has set for the database, or reset, stays as it is.
+    It keeps its name if none is wanted, so that a command which knows no setting does not rename it back.
+    Under another name than the one wanted it is renamed, which needs `alone`: nobody else uses the server. A
+    search path that somebody has set for the database, or reset, stays as it is.
 
     Raises ServerSetupError when it cannot be renamed now, or the name is that of somebody else's database.
     """
     with (
         connect(address.database("postgres")) as connection,
-        postgres_errors(f"preparing the database {address.dbname}"),
+        postgres_errors("preparing the database"),
     ):
         known = _databases(connection)
         ours = {name for name, settings in known.items() if _NOTE in settings}
-        ours = ours or known.keys() & {_FORMER_NAME}
-        if address.dbname in ours or not ours:
-            if address.dbname not in known:
-                name = sql.Identifier(address.dbname)
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-            settings = known.get(address.dbname, {})
-        else:
-            former = min(ours)
-            _rename(connection, former, address.dbname, known, alone=alone)
-            settings = known[former]
-        _set_search_path(connection, address, settings)
+        present = min(ours or known.keys() & {_FIRST_NAME}, default=None)
+        name = wanted or present or _FIRST_NAME
+        if present not in {name, None}:
+            _rename(connection, str(present), name, known, alone=alone)
+        elif name not in known:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        found = address.database(name)
+        _set_search_path(connection, found, known.get(present or name, {}))
+        return found
 
 
 def _databases(connection: Connection) -> dict[str, dict[str, str]]:

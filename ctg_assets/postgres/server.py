@@ -1,22 +1,9 @@
-"""The Postgres that everything here loads into: a configured one, or one embedded in the data folder.
-
-Layout of `<data_dir>/postgres`:
-    data/          the cluster, owned by the user the server runs as
-    control.lock   held (flock) by the one process that is starting or stopping the server
-    holders.lock   held shared by everyone who uses the server. The kernel drops the lock of a dead
-                   process, so nobody has to be pruned; whoever gets it file_lock was the last.
-    start.log      what the last start said before the server's own log began
-    tcp.pgpass     who is let in over TCP, where, and with what password; there only when somebody asked for it
-"""
+"""The Postgres that everything here loads into: a configured one, or one embedded in the data folder."""
 
 from __future__ import annotations
 
-import atexit
-import fcntl
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,32 +11,15 @@ from pathlib import Path
 import psycopg
 from psycopg import conninfo
 
-from ctg_assets.postgres.cluster import (
-    POLL_SECONDS,
-    START_SECONDS,
-    SUPERUSER,
-    Postmaster,
-    create_cluster,
-    read_postmaster,
-    start,
-    stop,
-    user_name,
-)
-from ctg_assets.postgres.connection import (
-    PostgresAddress,
-    connect,
-    connect_url,
-    postgres_errors,
-)
-from ctg_assets.postgres.databases import prepare_database
+from ctg_assets.postgres.cluster import POLL_SECONDS
+from ctg_assets.postgres.connection import PostgresAddress, connect, connect_url
+from ctg_assets.postgres.embedded import ServerLease, leased, schemas_of
 from ctg_assets.postgres.errors import (
     ServerSetupError,
     ServerUnavailableError,
     WarehouseError,
 )
-from ctg_assets.postgres.reader_role import ensure_reader, grant_reading_of_all
-from ctg_assets.postgres.schemas import Schemas
-from ctg_assets.postgres.server_settings import PORT, write_rules
+from ctg_assets.postgres.server_settings import PORT
 from ctg_assets.postgres.tcp import (
     EVERYWHERE,
     LOOPBACK,
@@ -58,19 +28,11 @@ from ctg_assets.postgres.tcp import (
     access_file,
     opened,
     read_access,
-    require_free,
-    rules,
-    set_passwords,
-    withdraw_passwords,
-    write_access,
 )
 from ctg_assets.settings import Settings
 
-logger = logging.getLogger(__name__)
-
 # The loader recreates security_invoker views, which came with 15.
 OLDEST_EXTERNAL_MAJOR = 15
-_LOCK_SECONDS = 660
 _ANSWER_SECONDS = 10
 
 
@@ -88,24 +50,12 @@ def open_postgres(settings: Settings) -> Iterator[PostgresAddress]:
     if settings.postgres_url is not None:
         yield replace(
             _external(settings.postgres_url),
-            schemas=_schemas(settings),
+            schemas=schemas_of(settings),
             reader_role=settings.reader_role,
         )
         return
-    with _leased(_ServerLease(settings)) as address:
+    with leased(ServerLease(settings)) as address:
         yield address
-
-
-def _schemas(settings: Settings) -> Schemas:
-    return Schemas(
-        staging=settings.staging_schema,
-        staging_views=settings.staging_views_schema,
-        intermediate=settings.intermediate_schema,
-        marts=settings.marts_schema,
-        ctgov=settings.ctgov_schema if settings.aact else None,
-        ctgov_2023=settings.ctgov_2023_schema if settings.aact else None,
-        meta=settings.meta_schema,
-    )
 
 
 # --- TCP into the embedded server -----------------------------------------------------------------
@@ -140,7 +90,7 @@ def open_tcp(settings: Settings, request: TcpRequest) -> Iterator[OpenedTcp]:
         return access
 
     lease = _embedded_lease(settings)
-    with _leased(lease, change) as address:
+    with leased(lease, change) as address:
         access = read_access(lease.folder)
         if access is None:
             message = "TCP was closed again by another command just now; try again"
@@ -160,19 +110,19 @@ def close_tcp(settings: Settings) -> bool:
     lease = _embedded_lease(settings)
     was_open = read_access(lease.folder) is not None
     if was_open:
-        with _leased(lease, lambda _: None):
+        with leased(lease, lambda _: None):
             pass
     return was_open
 
 
-def _embedded_lease(settings: Settings) -> _ServerLease:
+def _embedded_lease(settings: Settings) -> ServerLease:
     if settings.postgres_url is not None:
         message = (
             "CTG_POSTGRES_URL is set, so there is no embedded server to reach over TCP: clients connect to "
             "that server as its administrator lets them. Unset it to use the embedded one."
         )
         raise ServerSetupError(message)
-    return _ServerLease(settings)
+    return ServerLease(settings)
 
 
 def _wait_for_answer(address: PostgresAddress) -> None:
@@ -233,189 +183,3 @@ def _external(url: str) -> PostgresAddress:
         message = f"{address.public_url} runs Postgres {major}; {OLDEST_EXTERNAL_MAJOR} or newer is needed"
         raise ServerSetupError(message)
     return address
-
-
-# --- holding the embedded server ------------------------------------------------------------------
-
-ChangeAccess = Callable[[TcpAccess | None], TcpAccess | None]
-
-
-@contextmanager
-def _leased(lease: _ServerLease, change: ChangeAccess | None = None) -> Iterator[PostgresAddress]:
-    address = lease.acquire(change)
-    # A caller that never leaves the block (a generator not closed, sys.exit in a thread) still
-    # must not leave the server behind.
-    atexit.register(lease.release)
-    try:
-        yield address
-    finally:
-        atexit.unregister(lease.release)
-        lease.release()
-
-
-class _ServerLease:
-    """One user's share in the embedded server of one folder; not to be used by two threads."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.folder = settings.data_dir.resolve() / "postgres"
-        self._settings = settings
-        self._cluster = self.folder / "data"
-        self._descriptor: int | None = None
-
-    def acquire(self, change: ChangeAccess | None = None) -> PostgresAddress:
-        """Take a share and start the server unless it runs; `change` is what TCP access becomes."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self.folder / "control.lock"):
-                create_cluster(self._cluster)
-                alone = not self._others_hold()
-                before = access = read_access(self.folder)
-                if change is not None:
-                    access = self._change_access(change(before), alone=alone)
-                postmaster, is_started = self._running_postmaster()
-                address = PostgresAddress(
-                    host=postmaster.socket_folder,
-                    port=postmaster.port,
-                    user=SUPERUSER,
-                    dbname=self._settings.database,
-                    embedded=True,
-                    schemas=_schemas(self._settings),
-                    reader_role=self._settings.reader_role,
-                )
-                self._descriptor = _open_lock(self.folder / "holders.lock")
-                fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-                prepare_database(address, alone=alone)
-                if change is not None or is_started:
-                    self._let_in(address, before, access)
-        except OSError as error:
-            self.release()
-            message = (
-                f"cannot keep Postgres in {self.folder}: {error}. Make that folder writable for "
-                f"{user_name(os.geteuid())}, or set CTG_DATA_DIR to one that is, or CTG_POSTGRES_URL."
-            )
-            raise ServerSetupError(message) from error
-        except BaseException:
-            self.release()
-            raise
-        return address
-
-    def _change_access(self, access: TcpAccess | None, *, alone: bool) -> TcpAccess | None:
-        """Keep the access for the next start, and see to it that this comes if it is needed."""
-        running = read_postmaster(self._cluster)
-        host, port = ("", 0) if running is None else (running.listen_address, running.port)
-        fits = not host if access is None else access.listens_as(host, port)
-        if not fits and running is not None:
-            if alone:
-                stop(running)
-            elif access is not None:
-                message = (
-                    f"Postgres has to be restarted to listen on {access.host} port {access.port}, and other "
-                    "ctg-assets processes use it (refresh, dev, psql, db-url). Nothing was changed. End "
-                    "them, or wait, then try again."
-                )
-                raise ServerUnavailableError(message)
-        if not fits and access is not None:
-            require_free(access)
-        if access is not None or running is None or alone:
-            write_access(self.folder, access)
-        return access
-
-    def _let_in(
-        self, address: PostgresAddress, before: TcpAccess | None, access: TcpAccess | None
-    ) -> None:
-        """Make passwords and rules of the server what the access says."""
-        if access is None and before is None:
-            return
-        with connect(address) as connection, postgres_errors("changing who is let in over TCP"):
-            if access is not None:
-                ensure_reader(connection)
-                set_passwords(connection, access)
-                grant_reading_of_all(connection)
-            elif before is not None:
-                withdraw_passwords(connection, before)
-            # A server that others use listens until it stops.
-            write_rules(self._cluster, rules(access, refuse=True))
-            connection.execute("SELECT pg_reload_conf()")
-        if access is None:
-            # Last, so that who is interrupted finds it open still and can close it again.
-            write_access(self.folder, None)
-
-    def release(self) -> None:
-        """Give the share back; the last one stops the server. Safe to call twice."""
-        if self._descriptor is None:
-            return
-        # Closing, not unlocking: a forked child shares this lock and may still use the server.
-        os.close(self._descriptor)
-        self._descriptor = None
-        if not self.folder.exists():
-            # Somebody removed the data folder; the server notices within a minute and stops.
-            logger.warning("%s was removed while its Postgres was in use", self.folder)
-            return
-        with _locked(self.folder / "control.lock"):
-            if not self._others_hold():
-                postmaster = read_postmaster(self._cluster)
-                if postmaster is not None:
-                    stop(postmaster)
-
-    def _others_hold(self) -> bool:
-        descriptor = _open_lock(self.folder / "holders.lock")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
-
-    def _running_postmaster(self) -> tuple[Postmaster, bool]:
-        """The server, and whether it was started just now."""
-        deadline = time.monotonic() + START_SECONDS
-        while (found := read_postmaster(self._cluster)) is not None:
-            if found.status == "ready":
-                if found.socket.exists():
-                    return found, False
-                # A cleaner of temporary files took the socket; nobody can reach the server any more.
-                if self._others_hold():
-                    message = (
-                        f"the socket {found.socket} of the running Postgres (pid {found.pid}) was "
-                        "removed. End the other ctg-assets processes, then try again."
-                    )
-                    raise ServerUnavailableError(message)
-                stop(found)
-            elif time.monotonic() > deadline:
-                message = (
-                    f"Postgres (pid {found.pid}) stays in state {found.status!r}; see {self._log()}"
-                )
-                raise ServerUnavailableError(message)
-            # Whoever started or stopped it was killed half way; it gets there by itself.
-            time.sleep(POLL_SECONDS)
-        return start(self._cluster), True
-
-    def _log(self) -> Path:
-        return self._cluster / "log"
-
-
-def _open_lock(path: Path) -> int:
-    # Reading is enough for flock, so that another user's file can be locked as well.
-    return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = _open_lock(path)
-    try:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    message = (
-                        f"another process has been starting or stopping Postgres too long: {path}"
-                    )
-                    raise ServerUnavailableError(message) from None
-                time.sleep(POLL_SECONDS)
-        yield
-    finally:
-        os.close(descriptor)

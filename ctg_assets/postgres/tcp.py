@@ -167,11 +167,16 @@ def is_free(host: str, port: int) -> bool:
 def require_free(access: TcpAccess) -> None:
     """Raise ServerSetupError when another program has the port, or this machine has no such address."""
     if not is_free(access.host, access.port):
-        message = (
-            f"cannot listen on {access.host} port {access.port}: another program does, or this machine has no "
-            "such address. Nothing was changed. Name another one with --port or --host."
-        )
-        raise ServerSetupError(message)
+        raise cannot_listen(access)
+
+
+def cannot_listen(access: TcpAccess) -> ServerSetupError:
+    """The error that says that the server does not get the port, and what to do."""
+    message = (
+        f"cannot listen on {access.host} port {access.port}: another program does, or this machine has no such "
+        "address. Nothing was changed. Name another one with --port or --host."
+    )
+    return ServerSetupError(message)
 
 
 def rules(access: TcpAccess | None, *, refuse: bool = False) -> str:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.postgres
 PATH = ", ".join(Schemas().searched)
 
 
-def settings(folder: Path, database: str = "ctg", **others: str) -> Settings:
+def settings(folder: Path, database: str | None = None, **others: str) -> Settings:
     """Settings of an embedded server in this folder that also has AACT's schemas."""
     return load_settings(data_dir=folder, database=database, aact=True, **others)
 
@@ -58,15 +58,19 @@ def test_a_new_cluster_has_the_database_asked_for(empty_dir: Path) -> None:
     """With CTG_DATABASE=aact the first start makes database aact, and no other."""
     with open_postgres(settings(empty_dir, "aact")) as address:
         assert (address.dbname, databases(address)) == ("aact", ["aact"])
+        query(address, "CREATE SCHEMA ctgov")
+        query(address, "CREATE TABLE ctgov.studies AS SELECT 1 AS one")
+        with client(address) as connection:
+            assert connection.execute("SELECT * FROM aact.ctgov.studies").fetchone() == (1,)
 
 
 def test_the_database_is_renamed(data_dir: Path) -> None:
-    """Another name keeps all tables: none is left under the old one, and back it goes the same way."""
+    """Another name keeps all tables: none is left under the old one, and back it goes only when asked to."""
     with open_postgres(settings(data_dir)) as address:
         load_tables(LoadRequest(address, ALL, build=build()), [batch(range(1, 4))])
         before = versions(address)
-    for name in ("aact", "ctg"):
-        with open_postgres(settings(data_dir, name)) as address:
+    for asked, name in (("aact", "aact"), (None, "aact"), ("ctg", "ctg")):
+        with open_postgres(settings(data_dir, asked)) as address:
             assert databases(address) == [name]
             assert versions(address) == before
             assert shown_path(address) == PATH

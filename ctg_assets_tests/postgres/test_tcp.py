@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from ctg_assets.postgres.tcp import (
     TcpAccess,
     TcpRequest,
     access_file,
+    is_free,
     opened,
     read_access,
     rules,
@@ -32,6 +34,18 @@ from ctg_assets_tests.support.readers import unreadable, writable
 
 READER = TcpRequest("ctg_reader")
 OWNER = TcpRequest("postgres")
+
+
+@pytest.fixture(autouse=True)
+def _ports_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports that no test which runs beside this one is given."""
+    first = 20_000 + os.getpid() % 250 * 40
+    monkeypatch.setattr("ctg_assets.postgres.tcp._PORTS", range(first, first + 40))
+
+
+def interrupt(*_: object, **__: object) -> None:
+    """Stand in for a step at which somebody presses Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def connected(address: PostgresAddress, **changes: Any) -> psycopg.Connection[tuple[Any, ...]]:
@@ -101,6 +115,58 @@ def test_nobody_else_comes_in(data_dir: Path) -> None:
                 assert "pg_hba.conf rejects connection" in told
         # The socket is as it was: private, and without a password.
         assert query(own, "SELECT inet_server_addr()") == [(None,)]
+
+
+@pytest.mark.postgres
+def test_what_initdb_allowed_is_not_allowed(data_dir: Path) -> None:
+    """Clusters of earlier releases trust whoever comes over TCP; with ours that is over."""
+    settings = settings_for(data_dir)
+    former = data_dir / "postgres" / "data" / "pg_hba.conf"
+    former.write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
+    with open_tcp(settings, READER) as tcp:
+        assert "rejects connection" in refusal(tcp.address, user="postgres", password=None)
+        assert "no password supplied" in refusal(tcp.address, password=None)
+        with connected(tcp.address):
+            pass
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("step", ["stop", "write_access", "start", "set_passwords", "write_rules"])
+def test_an_opening_that_is_interrupted(
+    data_dir: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it ends, the server works for us, nobody comes in without a password, and it can be repeated."""
+    settings = settings_for(data_dir)
+    with held(data_dir, "hold") as process:
+        process.kill()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"ctg_assets.postgres.embedded.{step}", interrupt)
+        with pytest.raises(KeyboardInterrupt), open_tcp(settings, READER):
+            pass
+    with open_postgres(settings) as own:
+        assert query(own, "SELECT 1") == [(1,)]
+        if (access := read_access(data_dir / "postgres")) is not None:
+            reached = replace(own, host=access.host, port=access.port)
+            assert refusal(reached)
+            assert refusal(reached, user="ctg_reader")
+    with open_tcp(settings, READER) as tcp, connected(tcp.address):
+        pass
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("step", ["withdraw_passwords", "write_rules", "write_access"])
+def test_a_closing_that_is_interrupted(
+    data_dir: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others use the server, it is either still open and can be closed again, or closed."""
+    settings = settings_for(data_dir)
+    with open_tcp(settings, READER) as tcp:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"ctg_assets.postgres.embedded.{step}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                close_tcp(settings)
+        assert close_tcp(settings)
+        assert refusal(tcp.address)
 
 
 @pytest.mark.postgres
@@ -240,6 +306,30 @@ def test_a_port_that_is_taken(data_dir: Path, caplog: pytest.LogCaptureFixture) 
         assert tcp.address.port == port
 
 
+@pytest.mark.postgres
+def test_a_port_that_is_taken_at_the_last_moment(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers that start at once may both find a port free: the later one runs without TCP, and says so."""
+    settings = settings_for(data_dir)
+    with taken_port() as port:
+        seen = iter([True, True])
+
+        def free_at_first(host: str, port: int) -> bool:
+            return next(seen, False) or is_free(host, port)
+
+        for module in ("cluster", "tcp"):
+            monkeypatch.setattr(f"ctg_assets.postgres.{module}.is_free", free_at_first)
+        with (
+            pytest.raises(ServerSetupError, match=rf"cannot listen on 127\.0\.0\.1 port {port}"),
+            open_tcp(settings, replace(READER, port=port)),
+        ):
+            pass
+        assert not access_file(data_dir / "postgres").exists()
+        with open_postgres(settings) as own:
+            assert query(own, "SHOW listen_addresses") == [("",)]
+
+
 # --- where the password is ------------------------------------------------------------------------
 
 
@@ -331,6 +421,7 @@ def test_names_are_no_hosts() -> None:
 
 def test_a_free_port_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one that is free from 5433 on; when none is, that is told."""
+    monkeypatch.setattr("ctg_assets.postgres.tcp._PORTS", range(5433, 5533))
     monkeypatch.setattr("ctg_assets.postgres.tcp.is_free", lambda _, port: port == 5440)
     assert opened(None, READER)[0].port == 5440
     monkeypatch.setattr("ctg_assets.postgres.tcp.is_free", lambda *_: False)
