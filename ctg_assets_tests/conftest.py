@@ -30,10 +30,11 @@ from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds the
     stopped_cluster,
     storage,
 )
+from ctg_assets_tests.support.memory import use_memory
 from ctg_assets_tests.support.postgres import settings_for, spare_the_disk, temporary_folder
 from ctg_assets_tests.support.real_studies import RealStudies, load_real_studies
 
-_taken: set[str] = set()
+_numbers = itertools.count(1)
 
 # Parallel workers are told a width of 80, which consoles made at import would keep whatever a test asks for.
 for _name in ("COLUMNS", "LINES"):
@@ -52,7 +53,8 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:
-    """Watch which processes are started."""
+    """Watch which processes are started, and have temporary folders where they cost no time."""
+    use_memory()
     kinds.watch_processes()
 
 
@@ -86,11 +88,8 @@ def new_database(
     server: PostgresAddress, template: str = "template1", name: str | None = None
 ) -> Iterator[PostgresAddress]:
     """An empty database, or a copy of the one named `template`, that is dropped in the end."""
-    # The first name that is free, so that it is mostly the same: what dbt has parsed holds for one.
-    names = (f"test_{number}" for number in itertools.count(1))
-    name = name or next(name for name in names if name not in _taken)
+    name = name or f"test_{next(_numbers)}"
     own = server.database(name)
-    _taken.add(name)
     identifier = sql.Identifier(name)
     with connect(server) as connection:
         connection.execute(
@@ -98,7 +97,6 @@ def new_database(
         )
         yield own
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
-    _taken.discard(name)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ from ctg_assets.settings import RefreshMode
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
+from ctg_assets_tests.orchestration.workplace import INSTALLED, Workplace, wait_until, workplace
 from ctg_assets_tests.shared_material import shared_path
 
 STUDIES = 25
@@ -388,7 +388,7 @@ def test_progress_on_a_terminal() -> None:
         running.set_faults("page=3@studies:timeout")
         leader, follower = pty.openpty()
         process = subprocess.Popen(
-            ["ctg-assets", "refresh"],
+            [INSTALLED / "ctg-assets", "refresh"],
             cwd=refreshed.folder,
             env={**refreshed.environment(), "TERM": "xterm", "COLUMNS": "120"},
             stdin=follower,

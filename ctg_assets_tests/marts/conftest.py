@@ -24,6 +24,10 @@ def address(server: PostgresAddress) -> Iterator[PostgresAddress]:
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `dbt parse` makes of the project where there is no database."""
     written = tmp_path_factory.mktemp("dbt")
-    dbt(["parse", "--warn-error"], {"CTG_DBT_HOST": str(written / "no server")}, written)
+    dbt(
+        ["parse", "--no-partial-parse", "--warn-error"],
+        {"CTG_DBT_HOST": str(written / "no server")},
+        written,
+    )
     result: dict[str, Any] = json.loads((written / "target" / "manifest.json").read_text())
     return result

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import hashlib
-import json
-import shutil
+import os
 import subprocess
-import sys
-import tempfile
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +20,9 @@ from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.model.flatten import flatten
 from ctg_assets.postgres.builds import BuildRecord
 from ctg_assets.postgres.connection import PostgresAddress, connect
-from ctg_assets_tests.marts import forking
+from ctg_assets_tests.support.forked_commands import forked_commands
 
 _SNAPSHOT_ID = "snapshot"
-_PARSED = "partial_parse.msgpack"
 
 
 def dbt(
@@ -40,68 +33,24 @@ def dbt(
 ) -> str:
     """What dbt says; whatever it writes goes below `written`. Fails the test when dbt fails.
 
-    A process of its own (`forking.py`), since dbt's libraries warn when imported, and warnings are errors here.
+    A process of its own, since dbt's libraries warn when imported, and warnings are errors here.
     """
-    parsed, kept = written / "target" / _PARSED, _parsed_folder() / _key(project, environment)
-    if kept.exists() and not parsed.exists():
-        parsed.parent.mkdir(exist_ok=True)
-        shutil.copy(kept, parsed)
-    output = written / "printed.txt"
-    command = {
-        "arguments": [
-            *("--no-use-colors", *arguments),
+    done = subprocess.run(
+        [
+            *(str(forked_commands() / "dbt"), "--no-use-colors", *arguments),
             *("--project-dir", str(project), "--profiles-dir", str(project)),
             *("--target-path", str(written / "target"), "--log-path", str(written / "logs")),
         ],
-        "environment": dict(environment),
-        "folder": str(written),
-        "output": str(output),
-    }
-    exit_code = _forking().run(command)
-    printed = output.read_text()
-    assert exit_code == 0, printed
-    if parsed.exists() and not kept.exists():
-        shutil.copy(parsed, kept)
-    return printed
-
-
-class _Forking:
-    """The process that has imported dbt."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, forking.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        atexit.register(self._process.communicate)
-
-    def run(self, command: Mapping[str, object]) -> int:
-        """Run a command to its end; returns its exit code."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(command), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
-
-
-@cache
-def _forking() -> _Forking:
-    return _Forking()
-
-
-@cache
-def _parsed_folder() -> Path:
-    """Where the tests of this process keep what dbt has parsed, which takes it longer than most runs."""
-    folder = tempfile.mkdtemp(prefix="ctg-assets-parsed-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
-def _key(project: Path, environment: Mapping[str, str]) -> str:
-    """Names what dbt parses; it compares files and connection itself, and parses what is not the same."""
-    told = repr((str(project), sorted(environment.items())))
-    return hashlib.sha256(told.encode()).hexdigest()
+        env={**os.environ, **environment},
+        cwd=written,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def dbt_on(address: PostgresAddress, written: Path, *arguments: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 from ctg_assets.marts.dbt_project import PROJECT_DIR
 from ctg_assets.settings import ENV_PREFIX
+from ctg_assets_tests.support.forked_commands import forked_commands
 
 # Ignored by git; where dbt itself would write when run by hand.
 _MASTER = PROJECT_DIR / "target" / "parsed"
@@ -30,9 +30,7 @@ def _parse() -> None:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)
     }
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _PARSE, str(_MASTER)], env=environment, check=True
-    )
+    subprocess.run([forked_commands() / "code", _PARSE, str(_MASTER)], env=environment, check=True)
 
 
 def give_parsed_project(data_dir: Path) -> None:

@@ -12,7 +12,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -43,8 +42,8 @@ from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
-from ctg_assets_tests.orchestration import dying
 from ctg_assets_tests.orchestration.workplace import (
+    INSTALLED,
     PROJECT,
     Workplace,
     kill_group,
@@ -317,7 +316,12 @@ def _finish(place: Workplace, commands: list[str]) -> None:
 
 def _dying(command: str, where: str) -> str:
     """A printed command that dies at a file or moment, see `dying.py`."""
-    return shlex.join([sys.executable, dying.__file__, where]) + f" {command}"
+    return f"dying {shlex.quote(where)} {command}"
+
+
+def _as_installed(command: str) -> str:
+    """A printed command, with the programs that users have."""
+    return f'PATH={shlex.quote(str(INSTALLED))}:"$PATH"; {command}'
 
 
 def _kill_in_load_and_marts(place: Workplace, command: str) -> None:
@@ -362,7 +366,7 @@ def test_the_printed_commands_killed_in_every_stage_end_loaded(killed: Workplace
         *((plan, "plan.json"), (plan, ""), (pages, "complete.json"), (pages, "")),
         *((build, "entry.json"), (build, "manifest.json")),
     ):
-        done = killed.run("sh", "-c", _dying(command, file) if file else command)
+        done = killed.run("sh", "-c", _dying(command, file) if file else _as_installed(command))
         # A shell that waits for a killed command adds 128 to the signal.
         expected = {-signal.SIGKILL, 128 + signal.SIGKILL} if file else {0}
         assert done.returncode in expected, (command, file, done.stdout + done.stderr)

@@ -20,6 +20,7 @@ from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.storage.data_folder import file_lock
 from ctg_assets_tests.orchestration.workplace import (
+    INSTALLED,
     PAGE_SIZE,
     Workplace,
     kill_group,
@@ -278,7 +279,7 @@ def test_killed_walk_is_taken_over() -> None:
         workplace(running.api_url) as at,
     ):
         running.set_faults("page=3@studies:timeout")
-        with at.start("ctg-assets", "refresh", retry_seconds="60") as killed:
+        with at.start(str(INSTALLED / "ctg-assets"), "refresh", retry_seconds="60") as killed:
             wait_until("third page asked for", lambda: sum(page_tokens(running).values()) == 3)
             busy = at.materialize("--select", "extraction_plan")
             assert busy.returncode != 0
@@ -296,7 +297,7 @@ def test_killed_walk_is_taken_over() -> None:
         assert "the next refresh or run reports it as failed" in said
 
         running.set_faults("page=5@studies:timeout")
-        with at.start("ctg-assets", "refresh", retry_seconds="60") as stopped:
+        with at.start(str(INSTALLED / "ctg-assets"), "refresh", retry_seconds="60") as stopped:
             wait_until("fifth page asked for", lambda: sum(page_tokens(running).values()) == 6)
             os.killpg(stopped.pid, signal.SIGINT)
             _, said = stopped.communicate(timeout=60)

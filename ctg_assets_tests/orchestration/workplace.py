@@ -23,9 +23,12 @@ from ctg_assets.postgres.connection import connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
 from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
+from ctg_assets_tests.support.forked_commands import forked_commands
 from ctg_assets_tests.support.postgres import temporary_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
+# Where programs lie as users start them: each imports all that it needs.
+INSTALLED = Path(sys.executable).parent
 PAGE_SIZE = 10
 _SECONDS = 600
 
@@ -81,7 +84,10 @@ class Workplace:
         give_parsed_project(self.settings.data_dir)
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """The environment of a command, as after a fresh login plus our settings."""
+        """The environment of a command, as after a fresh login plus our settings.
+
+        The programs that are found are forked ones (`forked_commands.py`); INSTALLED has those of users.
+        """
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -98,7 +104,7 @@ class Workplace:
         }
         return {
             **kept,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
+            "PATH": os.pathsep.join([str(forked_commands()), str(INSTALLED), kept["PATH"]]),
             **{ENV_PREFIX + name.upper(): value for name, value in chosen.items()},
         }
 
@@ -167,7 +173,7 @@ class Workplace:
     def dagster_state(self) -> Any:
         """What Dagster's instance holds, read by a process of its own."""
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _KNOWN_TO_DAGSTER],
+            [forked_commands() / "code", _KNOWN_TO_DAGSTER],
             cwd=self.folder,
             env={**self.environment(), "DAGSTER_HOME": str(self.folder)},
             capture_output=True,

@@ -1,0 +1,55 @@
+"""The programs that `forking.py` runs, with all that they import; to be imported by nothing else, since that takes long."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from dagster._cli import main as dagster_main
+from dbt.cli.main import cli as dbt_main
+
+from ctg_assets.cli import main as ctg_assets_main
+from ctg_assets_tests.orchestration import dying
+from ctg_assets_tests.support.parsed_once import keep_what_is_parsed
+
+# What commands import only when they need it.
+_USED_BY_COMMANDS = (
+    "ctg_assets.cli.stages",
+    "ctg_assets.definitions",
+    "ctg_assets.orchestration.instance",
+    "ctg_assets.orchestration.refresh",
+    "dagster._core.definitions.antlr_asset_selection.antlr_asset_selection",
+    "dagster._core.storage.noop_compute_log_manager",
+    "dbt.adapters.postgres",
+    "dbt.task.build",
+    "httpcore",
+    "sqlglot.dialects.postgres",
+    "sqlparse",
+)
+
+
+def all_programs(folder: Path) -> Mapping[str, Callable[[], object]]:
+    """The programs by name, of which `folder` has those that ask for them."""
+    for name in _USED_BY_COMMANDS:
+        import_module(name)
+    keep_what_is_parsed()
+    # Ours look for dbt beside the Python that runs; theirs, too, is to be one that is forked.
+    marts: Any = import_module("ctg_assets.orchestration.marts")
+    marts.sys = SimpleNamespace(executable=str(folder / "python"))
+    return {
+        "ctg-assets": ctg_assets_main,
+        "dagster": dagster_main,
+        "dbt": dbt_main,
+        "dying": dying.main,
+        "code": _code,
+    }
+
+
+def _code() -> None:
+    """Be `python -c`."""
+    sys.argv[0] = "-c"
+    exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
