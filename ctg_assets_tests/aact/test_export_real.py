@@ -22,12 +22,10 @@ from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.export import ExportFormat, ExportRequest, export_aact
 from ctg_assets.aact.request import CtgovRequest
 from ctg_assets.aact.schema import aact_tables
-from ctg_assets.aact.state import ctgov_fingerprint
 from ctg_assets.extract.import_file import import_file
 from ctg_assets.lake import open_lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.model.spec import ColumnType, TableShape
-from ctg_assets.postgres.builds import staging_builds
 from ctg_assets.postgres.connection import Connection, PostgresAddress, connect
 from ctg_assets.postgres.dumping import find_pg_dump
 from ctg_assets.postgres.schemas import Schemas
@@ -77,7 +75,7 @@ def made(
     with new_database(server) as own:
         address = replace(own, schemas=Schemas())
         load_staging(address, lake, manifest)
-        build_ctgov(CtgovRequest(address, ctgov_fingerprint(staging_builds(address), {})))
+        build_ctgov(CtgovRequest(address))
         yield address
 
 
