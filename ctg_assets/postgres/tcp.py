@@ -91,10 +91,13 @@ def write_access(folder: Path, access: TcpAccess | None) -> None:
     lines = [
         "# Written by ctg-assets db-url --tcp: who may connect to the embedded Postgres, and where."
     ]
-    for role, password in access.passwords.items():
-        parts = (access.host, str(access.port), EVERYWHERE, role, password)
-        # `*` stands for itself in the first three fields.
-        lines.append(":".join(re.sub(r"([:\\])", r"\\\1", part) for part in parts))
+    # The first line has the address; libpq does not take one name of a host for another.
+    hosts = (LOOPBACK, "localhost") if access.host == LOOPBACK else (access.host,)
+    for host in hosts:
+        for role, password in access.passwords.items():
+            # `*` stands for itself in the first three fields.
+            parts = (host, str(access.port), EVERYWHERE, role, password)
+            lines.append(":".join(re.sub(r"([:\\])", r"\\\1", part) for part in parts))
     temporary = file.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -203,6 +203,21 @@ def test_who_may_make_no_roles_grants_to_one_that_is_there(loader: PostgresAddre
         query(owner, f"DROP ROLE {loader.reader_role}")
 
 
+def test_who_may_make_roles_makes_it(loader: PostgresAddress) -> None:
+    """On a server of somebody's own a user that may make roles, and little else, is enough."""
+    owner = replace(loader, user="postgres")
+    query(owner, f"ALTER ROLE {loader.user} CREATEROLE")
+    try:
+        load(loader)
+        assert query(
+            owner, f"SELECT rolcanlogin FROM pg_roles WHERE rolname = '{loader.reader_role}'"
+        ) == [(False,)]
+        assert unreadable(loader, loader.reader_role) == []
+    finally:
+        query(owner, f"DROP OWNED BY {loader.reader_role}")
+        query(owner, f"DROP ROLE {loader.reader_role}")
+
+
 def test_granting_again_changes_nothing(address: PostgresAddress) -> None:
     """A second grant of the same writes nothing, so it can be asked for at every load."""
     load(address)

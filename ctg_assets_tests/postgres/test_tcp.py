@@ -344,8 +344,9 @@ def test_the_password_is_in_one_private_file(data_dir: Path) -> None:
         assert password not in repr(tcp)
         assert stat.S_IMODE(tcp.file.stat().st_mode) == 0o600
         assert tcp.file.stat().st_uid == (data_dir / "postgres" / "data").stat().st_uid
-        with psycopg.connect(tcp.address.public_url, passfile=str(tcp.file)):
-            pass
+        for host in ("127.0.0.1", "localhost"):
+            with psycopg.connect(tcp.address.public_url, host=host, passfile=str(tcp.file)):
+                pass
     logged = b"".join(path.read_bytes() for path in data_dir.rglob("*.log"))
     assert b"SCRAM-SHA-256" in logged
     holding = [
