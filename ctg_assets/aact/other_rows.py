@@ -71,6 +71,13 @@ def other_fingerprints(lake: Lake, settings: Settings) -> dict[str, str]:
     return found if mesh is None else {**found, "mesh": mesh}
 
 
+def require_usable_files(settings: Settings) -> None:
+    """Raise SearchFileError or MeshFileError when the settings name a file that cannot be used, if that is seen soon."""
+    if settings.aact:
+        saved_searches(settings.searches_file)
+        mesh_fingerprint(settings.mesh_file)
+
+
 def _answered(lake: Lake, settings: Settings) -> Iterator[_Answered]:
     """The saved searches that the registry has answered, each with its last answer."""
     for search in saved_searches(settings.searches_file):

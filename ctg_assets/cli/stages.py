@@ -16,6 +16,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
+from ctg_assets.aact.other_rows import require_usable_files
 from ctg_assets.cli.console import (
     SafeConsole,
     err,
@@ -47,8 +48,11 @@ def run_until_idle(
     """Run stages until nothing is left to do, and print what the database holds then.
 
     `following` says what is next; `first`, if given, runs before it is asked. Raises typer.Exit with the
-    exit code of a stage that failed or of a check that blocks, and what `following` raises.
+    exit code of a stage that failed or of a check that blocks, what `following` raises, and SearchFileError
+    or MeshFileError for files of the settings that cannot be used.
     """
+    # In the midst of a run it would be that run's failure, and after an hour's walk.
+    require_usable_files(settings)
     # Held to the end: the embedded server starts once, and a server that is down is reported at once.
     with open_postgres(settings):
         next_step = partial(_following_after_mending, settings, following)

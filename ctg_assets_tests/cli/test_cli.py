@@ -166,6 +166,24 @@ def test_nonsense_in_a_setting(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("name", ["searches_file", "mesh_file"])
+def test_a_file_of_a_setting_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """It is named with its setting, status 2, before the registry is asked or a server started."""
+    for setting, value in {
+        "aact": "true",
+        "data_dir": str(tmp_path / "data"),
+        name: "/absent",
+    }.items():
+        monkeypatch.setenv(f"CTG_{setting.upper()}", value)
+    result = CliRunner().invoke(app, ["refresh"])
+    assert result.exit_code == 2
+    assert "/absent" in result.stderr
+    assert f"CTG_{name.upper()}" in result.stderr
+    assert not (tmp_path / "data" / "postgres").exists()
+
+
 @pytest.mark.parametrize("option", [["--port", "5433"], ["--host", "127.0.0.1"], ["--owner"]])
 def test_options_of_tcp_need_tcp(option: list[str], tmp_path: Path) -> None:
     """What says how TCP is to be opened is not silently ignored where it is not."""
