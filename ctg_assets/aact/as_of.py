@@ -8,7 +8,7 @@ from datetime import datetime
 from psycopg import sql
 
 from ctg_assets.aact.build import build_ctgov_from
-from ctg_assets.aact.request import CtgovReport, CtgovRequest
+from ctg_assets.aact.request import CtgovReport, CtgovRequest, OtherRows
 from ctg_assets.lake import Lake
 from ctg_assets.load.as_of import load_as_of
 from ctg_assets.load.request import LoadProgress
@@ -24,17 +24,19 @@ def load_aact_as_of(
     at: datetime,
     schema: str,
     progress: Callable[[LoadProgress], None] | None = None,
+    *,
+    others: OtherRows,
 ) -> CtgovReport:
     """Make AACT's tables and views, as they stood at a time (aware), in a schema of their own.
 
-    The flat tables of that time are loaded into a schema beside it first, which goes in the end. Raises
+    `others` are the rows of that time that do not come from flat tables. The flat tables of that time are loaded into a schema beside it first, which goes in the end. Raises
     what `load_as_of` and `build_ctgov_from` raise.
     """
     Target(schema, address.schemas).require_free_name()
     flat = object_name(schema, "flat")
     try:
         load_as_of(address, lake, at, flat, progress, with_periods=True)
-        request = CtgovRequest(address, progress=progress)
+        request = CtgovRequest(address, others, progress=progress)
         return build_ctgov_from(request, flat, schema)
     finally:
         _drop(address, flat)

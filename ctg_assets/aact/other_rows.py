@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,14 +38,19 @@ def ctgov_request(
     return CtgovRequest(address, other_rows(lake, settings), fingerprints, progress)
 
 
-def other_rows(lake: Lake, settings: Settings) -> dict[str, pa.Table]:
+def other_rows(lake: Lake, settings: Settings, at: datetime | None = None) -> dict[str, pa.Table]:
     """The rows of the tables that are not made from staging, by table, as the settings ask for them.
 
-    They may name studies that staging does not have. Raises SearchFileError and MeshFileError for files
-    that cannot be used, and DamagedFileError.
+    With a time (aware), the studies are those that searches found then; MeSH is always that of the file.
+    Rows may name studies that staging does not have. Raises SearchFileError and MeshFileError for files that
+    cannot be used, and DamagedFileError.
     """
-    answered = list(_answered(lake, settings))
-    results = _results(lake, answered)
+    answered = [
+        (search, answer)
+        for search, answer in _answered(lake, settings)
+        if at is None or parse_data_timestamp(answer.first_as_of) <= at
+    ]
+    results = _results(lake, answered, at)
     rows = {
         "study_searches": _study_searches(answered),
         "search_results": results,
@@ -122,12 +127,13 @@ def _search_terms(answered: Sequence[_Answered]) -> pa.Table:
     )
 
 
-def _results(lake: Lake, answered: Sequence[_Answered]) -> pa.Table:
+def _results(lake: Lake, answered: Sequence[_Answered], at: datetime | None) -> pa.Table:
     """The rows of search_results: a study's stays the same for as long as the search finds it."""
+    then = None if at is None else at.astimezone(UTC).replace(tzinfo=None)
     schema = _schema("search_results")
     tables = [schema.empty_table()]
     for search, answer in answered:
-        found = studies_found(lake.storage, answer)
+        found = studies_found(lake.storage, answer, then)
         numbers = pc.cast(pc.utf8_slice_codeunits(found["nct_id"], 3), pa.int64())
         columns = {
             "id": pc.add(numbers, search.search_id * _STUDY_NUMBERS),

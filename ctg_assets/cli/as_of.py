@@ -48,6 +48,7 @@ def as_of(
     again, and those that were not known are not. The live tables are not touched.
     """
     from ctg_assets.aact.as_of import load_aact_as_of
+    from ctg_assets.aact.other_rows import other_rows
     from ctg_assets.extract.credible_times import require_possible
     from ctg_assets.lake import open_lake
     from ctg_assets.load.as_of import load_as_of
@@ -63,7 +64,8 @@ def as_of(
             live.update(f"{progress.phase}: {progress.done:,}{of_total}")
 
         if like is Like.CTGOV:
-            rows = load_aact_as_of(address, lake, at, schema, show).rows
+            others = other_rows(lake, settings, at)
+            rows = load_aact_as_of(address, lake, at, schema, show, others=others).rows
         else:
             rows = load_as_of(address, lake, at, schema, show).rows
     out.print(

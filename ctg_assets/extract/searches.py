@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
+from operator import itemgetter
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.extract.extractions import parse_data_timestamp
@@ -47,15 +49,19 @@ FOUND = pa.schema(
     [
         pa.field("nct_id", pa.string(), nullable=False),
         pa.field("found_at", pa.timestamp("us"), nullable=False),
+        pa.field("lost_at", pa.timestamp("us")),
     ]
 )
-"""The studies that a search found, by id, and the data version (UTC) since which it has been finding them."""
+"""The studies that a search found, by id: the data versions (UTC) since which, and until which if it no longer does."""
+
+
+_FoundRow = tuple[str, datetime, datetime | None]
 
 
 class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What a search last found: by which query, since which data version and at which.
 
-    `file` holds the studies and is named by its content.
+    `file` holds `studies` studies, and those that it found before; it is named by its content.
     """
 
     query: str
@@ -171,8 +177,23 @@ def recorded_search(storage: Storage, source: str, search: SavedSearch) -> Searc
     return record
 
 
-def studies_found(storage: Storage, answer: SearchAnswer) -> pa.Table:
-    """The studies of an answer, in the schema `FOUND`, ordered by id; raises DamagedFileError."""
+def studies_found(storage: Storage, answer: SearchAnswer, at: datetime | None = None) -> pa.Table:
+    """The studies of an answer, or those that the search found at a time (UTC, without a zone): ids, `found_at`.
+
+    Ordered by id. Raises DamagedFileError.
+    """
+    rows = _all_found(storage, answer)
+    if at is None:
+        return rows.filter(pc.is_null(rows["lost_at"])).drop_columns(["lost_at"])
+    then = pa.scalar(at, FOUND.field("found_at").type)
+    is_lost = pc.fill_null(pc.less_equal(rows["lost_at"], then), fill_value=False)
+    rows = rows.filter(pc.and_not(pc.less_equal(rows["found_at"], then), is_lost))
+    # Where the registry's data versions went back, a study may have been found twice.
+    firsts = rows.group_by("nct_id", use_threads=False).aggregate([("found_at", "min")])
+    return firsts.rename_columns(["nct_id", "found_at"])
+
+
+def _all_found(storage: Storage, answer: SearchAnswer) -> pa.Table:
     with open_sealed(storage, answer.file) as file:
         return file.read()
 
@@ -216,16 +237,14 @@ def _ask(client: RegistryClient, search: SavedSearch, data_timestamp: str) -> li
 def _keep(storage: Storage, search: SavedSearch, asked: SearchRecord, found: list[str]) -> None:
     """Make the ids that a search found its last answer; those found before keep their dates."""
     before = asked.answer
-    since: dict[str, datetime] = {}
+    rows: list[_FoundRow] = []
     if before is not None:
         # What cannot be read is found anew.
         with suppress(DamagedFileError):
-            rows = studies_found(storage, before)
-            since = dict(zip(*(rows[name].to_pylist() for name in FOUND.names), strict=True))
+            rows = [tuple(row.values()) for row in _all_found(storage, before).to_pylist()]
     now = parse_data_timestamp(asked.asked_as_of).replace(tzinfo=None)
-    dates = [since.get(nct_id, now) for nct_id in found]
-    lines = (f"{nct_id} {date}\n" for nct_id, date in zip(found, dates, strict=True))
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    rows = sorted(_followed(rows, found, now), key=itemgetter(0, 1))
+    digest = hashlib.sha256("\n".join(map(str, rows)).encode()).hexdigest()[:16]
     prefix = _prefix(asked.source, search)
     answer = SearchAnswer(
         query=search.query,
@@ -234,9 +253,13 @@ def _keep(storage: Storage, search: SavedSearch, asked: SearchRecord, found: lis
         file=f"{_FOLDER}/{prefix}-{digest}.parquet",
         studies=len(found),
     )
-    columns = [pa.array(found, pa.string()), pa.array(dates, pa.timestamp("us"))]
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    table = pa.Table.from_arrays(
+        [pa.array(values, each.type) for values, each in zip(columns, FOUND, strict=True)],
+        schema=FOUND,
+    )
     with sealed_writer(storage, answer.file, FOUND, compression="zstd") as writer:
-        writer.write_table(pa.Table.from_arrays(columns, schema=FOUND))
+        writer.write_table(table)
     write_record(
         storage,
         _record_path(asked.source, search),
@@ -248,6 +271,23 @@ def _keep(storage: Storage, search: SavedSearch, asked: SearchRecord, found: lis
         path = f"{_FOLDER}/{name}"
         if name.startswith(f"{prefix}-") and path not in kept:
             storage.delete_file(path)
+
+
+def _followed(
+    rows: Iterable[_FoundRow], found: Collection[str], now: datetime
+) -> Iterator[_FoundRow]:
+    """The rows after an answer: what it no longer has ends, and what it has anew begins."""
+    current, wanted = set(), set(found)
+    for nct_id, found_at, lost_at in rows:
+        if lost_at is not None or nct_id in wanted:
+            yield nct_id, found_at, lost_at
+            if lost_at is None:
+                current.add(nct_id)
+        # What was found and lost at one data version, by another query, was not found.
+        elif found_at < now:
+            yield nct_id, found_at, now
+    for nct_id in wanted - current:
+        yield nct_id, now, None
 
 
 def _prefix(source: str, search: SavedSearch) -> str:

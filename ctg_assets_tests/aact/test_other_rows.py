@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -115,6 +115,21 @@ def test_searches_that_were_answered_are_rows(searcher: Searcher) -> None:
     assert searcher.rows("search_term_results") == [
         (search * 10**8 + number, f"NCT{number:08d}", search, at, at)
         for search, number, _, at, _ in results
+    ]
+
+
+def test_rows_of_a_time_are_those_found_then(searcher: Searcher) -> None:
+    """For AACT as it stood: searches that had been asked, and the studies that they had."""
+    first = searcher.ask(n1="Malaria", n2="Dengue").replace(tzinfo=UTC)
+    second = searcher.ask(n2="Malaria").replace(tzinfo=UTC)
+    found = {}
+    for at in (first - timedelta(days=1), first, second):
+        rows = other_rows(searcher.lake, searcher.settings, at)
+        found[at] = [rows["study_searches"].num_rows, rows["search_results"]["id"].to_pylist()]
+    assert list(found.values()) == [
+        [0, []],
+        [2, [MALARIA * 10**8 + 1, DENGUE * 10**8 + 2]],
+        [2, [MALARIA * 10**8 + 2]],
     ]
 
 

@@ -9,9 +9,11 @@ from datetime import datetime
 import pyarrow as pa
 import pytest
 
+from ctg_assets.aact.as_of import load_aact_as_of
 from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.request import CtgovReport, CtgovRequest
 from ctg_assets.aact.schema import aact_tables
+from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.lake import Lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.postgres.connection import PostgresAddress
@@ -152,3 +154,14 @@ def test_references_hold_whatever_was_replaced(tables: Tables) -> None:
     )
     assert dangling == []
     assert [number for number, _ in tables.ids()] == [702, 703, 704]
+
+
+def test_aact_of_the_past_has_the_results_of_then(tables: Tables) -> None:
+    """Of the studies that there were; today's are not touched."""
+    tables.load(json_of(1, 2, 3))
+    tables.build(found(1))
+    then = parse_data_timestamp(FIRST_DATA)
+    report = load_aact_as_of(tables.address, tables.lake, then, "past", others=found(2, 3, 4))
+    assert report.rows["search_results"] == 2
+    assert query(tables.address, "SELECT id FROM past.categories ORDER BY id") == [(702,), (703,)]
+    assert [number for number, _ in tables.ids()] == [701]

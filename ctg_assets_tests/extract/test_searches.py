@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -153,6 +153,46 @@ def test_dates_of_first_finding_stay(asker: Asker) -> None:
     assert record.answer is not None
     assert datetime.fromisoformat(record.answer.first_as_of) == first
     assert datetime.fromisoformat(record.answer.as_of) == third
+
+
+def test_what_a_search_found_in_the_past_is_kept(asker: Asker) -> None:
+    """Also of studies that it no longer finds, or finds again; before it was asked it had found nothing."""
+    times = []
+    for numbers in ((1, 2), (2, 3), (1, 2)):
+        asker.publish(**{f"n{number}": "Malaria" for number in numbers})
+        asker.ask()
+        times.append(datetime.fromisoformat(asker.simulator.version.data_timestamp))
+    first, second, third = times
+    record = recorded_search(asker.lake.storage, asker.client.api_url, MALARIA)
+    assert record is not None
+    assert record.answer is not None
+
+    def at(time: datetime) -> list[tuple[int, datetime]]:
+        assert record.answer is not None
+        rows = studies_found(asker.lake.storage, record.answer, time).to_pylist()
+        return [(int(row["nct_id"][3:]), row["found_at"]) for row in rows]
+
+    second_long = timedelta(seconds=1)
+    assert at(first - second_long) == []
+    assert at(first) == at(second - second_long) == [(1, first), (2, first)]
+    assert at(second) == at(third - second_long) == [(2, first), (3, second)]
+    assert at(third) == at(third + timedelta(days=9)) == [(1, third), (2, first)]
+
+
+def test_data_versions_that_go_back_find_nothing_twice(asker: Asker) -> None:
+    """Whatever the registry says of its time, each study is there once, now and at any time."""
+    says = ["2026-03-01", "2026-04-01", "2026-02-01", "2026-05-01", "2026-03-01"]
+    for number, day in enumerate(says):
+        asker.publish(**({"n1": "Malaria", "n2": "Malaria"} if number % 2 == 0 else {"n2": "x"}))
+        evaluate_searches(asker.client, asker.lake.storage, [MALARIA], f"{day}T09:00:00")
+    assert list(asker.found()) == ["NCT00000001", "NCT00000002"]
+    record = recorded_search(asker.lake.storage, asker.client.api_url, MALARIA)
+    assert record is not None
+    assert record.answer is not None
+    for month in range(1, 8):
+        at = datetime(2026, month, 15)  # noqa: DTZ001 - AACT's times have no zone
+        ids = studies_found(asker.lake.storage, record.answer, at)["nct_id"].to_pylist()
+        assert len(ids) == len(set(ids))
 
 
 def test_all_pages_are_read(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
