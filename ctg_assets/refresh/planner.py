@@ -339,7 +339,7 @@ def _after_staging(
         reason = "the studies did not change, only the data version"
         return Step(Stage.LOAD_INFO, reason, latest)
     if state.ctgov_fingerprint != wanted.ctgov_fingerprint:
-        reason = "AACT's tables are not made from the tables yet"
+        reason = "AACT's tables are not made from these tables, searches and MeSH yet"
         return Step(Stage.CTGOV, reason, latest)
     if state.marts_fingerprint != wanted.marts_fingerprint:
         return Step(Stage.MARTS, "the marts are not built from the tables yet", latest)
