@@ -155,6 +155,8 @@ DEVIATIONS: Mapping[str, str] = {
     "three values in four belong to another study; here it is the study's own.",
     "outcome_analyses.p_value": "AACT reads a text with an escaped < as 0; here it is the number sent.",
     "outcome_analyses.param_value": "AACT reads a decimal comma as 0; here it is NULL unless it is certain.",
+    "design_group_interventions.design_group_id": "Where groups of a study have one title, AACT takes the "
+    "last of them for what an intervention names; here it is the first. No study seen has such groups.",
     "milestones.description": "AACT's is always NULL, since it asks for a field of another name; here it is "
     "the comment sent.",
     "id": "AACT's ids are new at every load; here they are the same at every load and on every machine, and "
@@ -171,6 +173,9 @@ _EXTRA_ROWS = (
 ROW_DEVIATIONS: Mapping[str, str] = {
     "baseline_measurements": _EXTRA_ROWS.format(often="about one row in 1,700"),
     "outcome_measurements": _EXTRA_ROWS.format(often="about one row in 6,400"),
+    "facility_investigators": "AACT takes any contact with the words investigator or study chair in the role; "
+    "here it needs to be one of the registry's roles, and others are in facility_contacts. No study seen has "
+    "other roles.",
     "study_records": "Empty: an experiment of AACT's with the JSON of studies, which the lake and the history have here.",
     "search_results": "AACT's is empty since 2025; here it has the studies of the saved searches (CTG_SEARCHES_FILE).",
     "search_terms": "AACT's has causes of death; here it has the saved searches (CTG_SEARCHES_FILE).",
