@@ -30,9 +30,9 @@ from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds the
     stopped_cluster,
     storage,
 )
+from ctg_assets_tests.support.loaded_studies import LoadedStudies, load_studies
 from ctg_assets_tests.support.memory import use_memory
 from ctg_assets_tests.support.postgres import settings_for, spare_the_disk, temporary_folder
-from ctg_assets_tests.support.real_studies import RealStudies, load_real_studies
 
 _numbers = itertools.count(1)
 
@@ -117,9 +117,9 @@ def address(server: PostgresAddress) -> Iterator[PostgresAddress]:
 @pytest.fixture(scope="session")
 def real_studies(
     server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RealStudies]:
+) -> Iterator[LoadedStudies]:
     """All recorded studies imported, compacted and loaded, once a process; skips where there are none."""
     path = shared_path("ctg/studies.jsonl.gz")
     # The name that AACT's SQL may say before the schema's.
     with new_database(server, name="aact") as address:
-        yield load_real_studies(path, tmp_path_factory.mktemp("data"), address)
+        yield load_studies(path, tmp_path_factory.mktemp("data"), address)

@@ -14,14 +14,14 @@ from ctg_assets.aact.schema import aact_tables
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.databases import search_path_advice
 from ctg_assets_tests.aact.from_json import Registry
+from ctg_assets_tests.support.loaded_studies import LoadedStudies
 from ctg_assets_tests.support.postgres import table
-from ctg_assets_tests.support.real_studies import RealStudies
 
 LOADED = datetime(2026, 11, 26, 9, 30, tzinfo=UTC).replace(tzinfo=None)
 
 
 @pytest.fixture(scope="session")
-def made(real_studies: RealStudies) -> CtgovReport:
+def ctgov_report(real_studies: LoadedStudies) -> CtgovReport:
     """What the build of AACT's tables told; the database then has the search path that users get."""
     found = [
         study.nct_id
@@ -50,12 +50,12 @@ def made(real_studies: RealStudies) -> CtgovReport:
 
 
 @pytest.fixture(scope="session")
-def aact(made: CtgovReport, real_studies: RealStudies) -> PostgresAddress:
+def aact(ctgov_report: CtgovReport, real_studies: LoadedStudies) -> PostgresAddress:
     """The database with AACT's tables of the recorded studies."""
     return real_studies.address
 
 
 @pytest.fixture(scope="session")
-def registry(real_studies: RealStudies) -> Registry:
+def registry(real_studies: LoadedStudies) -> Registry:
     """The same studies as a small program of its own reads their JSON."""
     return Registry(real_studies.in_tables)

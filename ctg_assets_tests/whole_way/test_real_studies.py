@@ -5,8 +5,8 @@ from __future__ import annotations
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.refresh.checks import check_drift, snapshot_check_results
 from ctg_assets_tests.model.row_counter import count_rows
+from ctg_assets_tests.support.loaded_studies import MISTYPED, LoadedStudies, nct_id
 from ctg_assets_tests.support.postgres import query
-from ctg_assets_tests.support.real_studies import MISTYPED, RealStudies, nct_id
 
 OLD_SHAPE = {
     "derivedSection.miscInfoModule.modelPredictions": 147,
@@ -15,7 +15,7 @@ OLD_SHAPE = {
 }
 
 
-def test_every_table_has_the_rows_counted(real_studies: RealStudies) -> None:
+def test_every_table_has_the_rows_counted(real_studies: LoadedStudies) -> None:
     """In the database each table has the rows that are counted in the studies' JSON."""
     expected = count_rows(real_studies.in_tables)
     expected["extras"] = sum(OLD_SHAPE.values())
@@ -28,7 +28,7 @@ def test_every_table_has_the_rows_counted(real_studies: RealStudies) -> None:
     assert dict(query(real_studies.address, counts)) == expected
 
 
-def test_all_foreign_keys_are_there_and_valid(real_studies: RealStudies) -> None:
+def test_all_foreign_keys_are_there_and_valid(real_studies: LoadedStudies) -> None:
     """Postgres has every declared reference as a constraint, and has checked all rows of it."""
     found = query(
         real_studies.address,
@@ -46,7 +46,7 @@ def test_all_foreign_keys_are_there_and_valid(real_studies: RealStudies) -> None
     assert set(found) == declared
 
 
-def test_the_mistyped_study_is_in_quarantine(real_studies: RealStudies) -> None:
+def test_the_mistyped_study_is_in_quarantine(real_studies: LoadedStudies) -> None:
     """A study that cannot be typed is kept aside with its reason; the others pass the checks."""
     [row] = real_studies.lake.snapshots.quarantine(real_studies.manifest.snapshot_id).to_pylist()
     assert row["nct_id"] == MISTYPED
@@ -61,7 +61,7 @@ def test_the_mistyped_study_is_in_quarantine(real_studies: RealStudies) -> None:
     assert ids == {nct_id(study) for study in real_studies.in_tables}
 
 
-def test_studies_in_an_old_shape_are_loaded_and_reported(real_studies: RealStudies) -> None:
+def test_studies_in_an_old_shape_are_loaded_and_reported(real_studies: LoadedStudies) -> None:
     """Fields of the API's beta are reported as drift and kept; their studies are in the tables."""
     assert real_studies.manifest.unknown_fields == OLD_SHAPE
     drift = check_drift(real_studies.manifest)

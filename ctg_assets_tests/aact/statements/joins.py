@@ -31,7 +31,6 @@ def what_placebo_groups_get(registry: Registry) -> Rows:
     found: Rows = []
     for one in registry.interventions:
         for label in one.json.get("armGroupLabels", []):
-            # Of several groups with one label, the last is meant.
             meant = {group.title: group for group in groups.get(one.nct_id, [])}.get(label)
             if meant is not None and meant.type == "PLACEBO_COMPARATOR":
                 found.append((one.nct_id, meant.title, meant.type, one.name))

@@ -1,4 +1,4 @@
-"""The recorded real studies in a lake and a database, for all tests of a process that look at them."""
+"""Studies of a file all the way into a lake and a database."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MISTYPED = "NCT76543210"
 
 
 @dataclass(frozen=True)
-class RealStudies:
-    """The recorded studies, the lake and the database that they went into."""
+class LoadedStudies:
+    """Studies as they were sent, the lake and the database that they went into."""
 
     studies: list[Study]
     lake: Lake
@@ -43,8 +43,8 @@ def nct_id(study: Study) -> str:
     return number
 
 
-def load_real_studies(path: Path, data_dir: Path, address: PostgresAddress) -> RealStudies:
-    """Import, compact and load the studies of a file of JSON lines, in a database with AACT's schemas."""
+def load_studies(path: Path, data_dir: Path, address: PostgresAddress) -> LoadedStudies:
+    """Import, compact and load the studies of a gzipped file of JSON lines, where AACT's schemas are wanted."""
     lines = gzip.decompress(path.read_bytes()).splitlines()
     settings = load_settings(data_dir=data_dir, aact=True)
     lake = open_lake(settings)
@@ -52,4 +52,4 @@ def load_real_studies(path: Path, data_dir: Path, address: PostgresAddress) -> R
     manifest = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     address = replace(address, schemas=Schemas())
     load_staging(address, lake, manifest)
-    return RealStudies([json.loads(line) for line in lines], lake, settings, manifest, address)
+    return LoadedStudies([json.loads(line) for line in lines], lake, settings, manifest, address)
