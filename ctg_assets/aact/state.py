@@ -84,6 +84,19 @@ def held_fingerprint(address: PostgresAddress) -> str | None:
     return next((made.fingerprint for made in builds(address, schema) if made.name == _ALL), None)
 
 
+def built_rows(address: PostgresAddress) -> dict[str, int] | None:
+    """The rows of each of AACT's tables when they were last made; None where they are not wanted."""
+    schema = address.schemas.ctgov
+    if schema is None:
+        return None
+    names = {table.name for table in aact_tables()}
+    return {
+        made.name: made.rows
+        for made in builds(address, schema)
+        if made.name in names and made.rows is not None
+    }
+
+
 def note_build(
     connection: Connection,
     schema: str,

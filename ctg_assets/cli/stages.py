@@ -152,10 +152,12 @@ def _print_outcome(settings: Settings) -> None:
     out.print()
     out.print(rows_table("marts", dict(sorted((database.marts_rows or {}).items()))))
     out.print()
+    aact = database.ctgov_rows
     out.print(
         facts(
             [
                 ("database", database.address or ""),
+                *([("AACT's tables", f"schema ctgov, {len(aact)} tables")] if aact else []),
                 ("SQL shell", f"{_program()} psql"),
                 ("other clients", f"{_program()} db-url"),
                 ("Parquet", open_lake(settings).location + "/snapshots"),

@@ -200,8 +200,13 @@ def warehouse_facts(status: WarehouseStatus) -> list[tuple[str, str]]:
         ("from snapshot", status.info.snapshot_id),
         ("data version", "unknown" if version is None else f"{version:%Y-%m-%dT%H:%M:%S} UTC"),
         ("staging", _rows_in_words(status.staging_rows)),
+        *_aact_facts(status.ctgov_rows),
         ("marts", _rows_in_words(status.marts_rows)),
     ]
+
+
+def _aact_facts(rows: Mapping[str, int] | None) -> list[tuple[str, str]]:
+    return [] if rows is None else [("AACT's (ctgov)", _rows_in_words(rows))]
 
 
 def _rows_in_words(rows: Mapping[str, int] | None) -> str:

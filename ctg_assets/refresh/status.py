@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from ctg_assets.aact.state import built_rows
 from ctg_assets.extract.credible_times import spelled, why_impossible
 from ctg_assets.extract.extractions import (
     Completion,
@@ -42,12 +43,14 @@ class ExtractionStatus:
 class WarehouseStatus:
     """The database: where it is and what it holds; `problem` says why if it cannot be read.
 
-    Staging tables come in the order of their declarations, any others after them.
+    Staging tables come in the order of their declarations, any others after them. AACT's rows are not
+    counted again, but told as the last build noted them; None where its tables are not wanted.
     """
 
     address: str | None = None
     info: LoadInfo | None = None
     staging_rows: dict[str, int] | None = None
+    ctgov_rows: dict[str, int] | None = None
     marts_rows: dict[str, int] | None = None
     problem: str | None = None
 
@@ -124,6 +127,7 @@ def warehouse_status(settings: Settings) -> WarehouseStatus:
                 staging_rows=_as_declared(
                     row_counts(address, address.schemas.staging, only_ours=True)
                 ),
+                ctgov_rows=built_rows(address),
                 marts_rows=row_counts(address, address.schemas.marts, only_ours=True),
             )
     except WarehouseError as error:
