@@ -129,8 +129,8 @@ def _explain(opened: OpenedTcp) -> None:
     )
     if not opened.access.is_loopback:
         err.print(
-            f"port {opened.access.port} is open to other machines, which use this one's name as host; nothing is encrypted. On a network you do not trust, use --host 127.0.0.1 and a "
-            "tunnel (ssh -L)",
+            f"port {opened.access.port} is open to other machines, which use this one's name as host; "
+            "nothing is encrypted. On a network you do not trust, use --host 127.0.0.1 and a tunnel (ssh -L)",
             style="yellow",
         )
 
