@@ -156,6 +156,21 @@ def _sort_keys(text: str) -> tuple[SortKey, ...]:
     return tuple(keys)
 
 
+class _Once:
+    """A selection that is made when it is first asked for, by whoever asks first; others wait for that one alone."""
+
+    def __init__(self, make: Callable[[], Sequence[int]]) -> None:
+        self._make = make
+        self._lock = Lock()
+        self._studies: Sequence[int] | None = None
+
+    def studies(self) -> Sequence[int]:
+        with self._lock:
+            if self._studies is None:
+                self._studies = self._make()
+            return self._studies
+
+
 class StudyIndex:
     """Answers selections over one unchanging source, remembering the latest ones.
 
@@ -167,8 +182,8 @@ class StudyIndex:
     def __init__(self, source: StudySource) -> None:
         self.source = source
         self._order = DefaultOrder(len(source))
-        self._selected: dict[tuple[tuple[str, str], ...], Sequence[int]] = {}
-        self._scan = Lock()
+        self._selected: dict[tuple[tuple[str, str], ...], _Once] = {}
+        self._lock = Lock()
 
     def select(self, parameters: Mapping[str, str]) -> Sequence[int]:
         """The indexes of the studies that a request's parameters select, in their order.
@@ -178,12 +193,13 @@ class StudyIndex:
         wanted = selection(parameters)
         relevant = ((name, parameters[name]) for name in SELECTING_PARAMETERS & parameters.keys())
         key = tuple(sorted(relevant))
-        with self._scan:
+        with self._lock:
             if key not in self._selected:
                 while len(self._selected) >= _KEPT_SELECTIONS:
                     del self._selected[next(iter(self._selected))]
-                self._selected[key] = self._select(wanted)
-            return self._selected[key]
+                self._selected[key] = _Once(lambda: self._select(wanted))
+            selected = self._selected[key]
+        return selected.studies()
 
     def _select(self, wanted: Selection) -> Sequence[int]:
         found: Sequence[int] = (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +57,35 @@ def numbers(**parameters: str) -> list[int]:
 def test_selection(parameters: dict[str, str], expected: list[int]) -> None:
     """Queries and filters narrow together; a query of NCT ids alone switches the filters off."""
     assert numbers(**parameters) == expected
+
+
+class _SlowSource(InMemorySource):
+    """A source that says when a study is read, and gives it when it may."""
+
+    def __init__(self) -> None:
+        super().__init__([study(1)])
+        self.begun, self.go_on = Event(), Event()
+
+    def raw(self, index: int) -> bytes:
+        """The study's JSON."""
+        self.begun.set()
+        assert self.go_on.wait(30)
+        return super().raw(index)
+
+
+def test_a_long_search_keeps_nobody_else_waiting() -> None:
+    """Pages of a walk are served while studies are read for a search; who asks for the same waits for the first."""
+    source = _SlowSource()
+    index = StudyIndex(source)
+    search = {"query.term": "study"}
+    with ThreadPoolExecutor(2) as threads:
+        searches = [threads.submit(index.select, search)]
+        assert source.begun.wait(30)
+        searches.append(threads.submit(index.select, search))
+        assert list(index.select({})) == [0]
+        source.go_on.set()
+        assert [list(each.result()) for each in searches] == [[0], [0]]
+    assert source.read == 1
 
 
 @pytest.mark.parametrize(
