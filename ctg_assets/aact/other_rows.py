@@ -20,6 +20,8 @@ from ctg_assets.load.staging import digest
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import Settings
 
+SEARCH_TABLES = ("study_searches", "search_results", "search_terms", "search_term_results")
+
 # A result's number is that of its search, followed by the eight digits of its study's.
 _STUDY_NUMBERS = 100_000_000
 

@@ -7,7 +7,7 @@ import dagster as dg
 
 from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.checks import check_row_counts, check_values_fit
-from ctg_assets.aact.other_rows import ctgov_request
+from ctg_assets.aact.other_rows import SEARCH_TABLES, ctgov_request
 from ctg_assets.aact.request import CtgovReport
 from ctg_assets.aact.schema import AactTable, aact_tables
 from ctg_assets.lake import open_lake
@@ -30,7 +30,11 @@ _FIT_CHECK = "values_fit_the_types_of_aact"
 def _spec(table: AactTable) -> dg.AssetSpec:
     return dg.AssetSpec(
         [CTGOV_GROUP, table.name],
-        deps=[[STAGING_PREFIX, name] for name in table.reads or ("load_info",)],
+        deps=[
+            *([STAGING_PREFIX, name] for name in table.reads or ("load_info",)),
+            # The registry is asked saved searches when a walk is planned.
+            *(["extraction_plan"] if table.name in SEARCH_TABLES else []),
+        ],
         description=table.shape.description,
         group_name=CTGOV_GROUP,
         kinds={"postgres"},

@@ -131,3 +131,15 @@ def test_without_aacts_tables_nothing_is_searched(
     )
     evaluation = search_check(follower.materialize(extraction_plan))
     assert (evaluation.passed, evaluation.description) == (True, "no saved searches")
+
+
+def test_tables_of_searches_follow_the_plan() -> None:
+    """In the UI they lie downstream of what asks the registry, and no other table of AACT's does."""
+    followers = {
+        spec.key.path[-1]
+        for spec in build_ctgov_assets().specs
+        if dg.AssetKey("extraction_plan") in {dep.asset_key for dep in spec.deps}
+    }
+    assert followers == {
+        *("study_searches", "search_results", "search_terms", "search_term_results")
+    }
