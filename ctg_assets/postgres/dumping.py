@@ -134,19 +134,25 @@ def _pattern(name: str) -> str:
     return sql.Identifier(name).as_string()
 
 
-# The head of a dump (pg_backup_archiver.c, WriteHead): magic, three bytes of version, sizes of an integer
-# and of an offset, format; from 1.15 on one byte of compression; then seven integers of time.
+# The head of a dump (pg_backup_archiver.c, WriteHead): magic, three bytes of version, sizes of an integer and
+# of an offset, format; compression, by version as an integer or in one byte; then seven integers of time.
 _MAGIC = b"PGDMP"
 _HEAD_BYTES = 64
-_TIME_OFFSET = len(_MAGIC) + 3 + 3 + 1
-_VERSIONS = {(1, 15), (1, 16)}
 _INTEGER_BYTES = 4
+_INTEGER_WITH_SIGN = 1 + _INTEGER_BYTES
+_COMPRESSION_BYTES: dict[tuple[int, ...], int] = {
+    (1, 14): _INTEGER_WITH_SIGN,
+    (1, 15): 1,
+    (1, 16): 1,
+}
 
 
 def _with_time(head: bytes, made_at: datetime) -> bytes:
     """The beginning of a dump with this time as that at which it was made; another format stays as it is."""
-    if head[:5] != _MAGIC or (head[5], head[6]) not in _VERSIONS or head[8] != _INTEGER_BYTES:
+    magic, version, integer_bytes = head[:5], tuple(head[5:7]), head[8:9]
+    if magic != _MAGIC or version not in _COMPRESSION_BYTES or integer_bytes != b"\x04":
         return head
+    begin = len(_MAGIC) + 3 + 2 + 1 + _COMPRESSION_BYTES[version]
     numbers = (
         made_at.second,
         made_at.minute,
@@ -157,4 +163,4 @@ def _with_time(head: bytes, made_at: datetime) -> bytes:
         0,
     )
     time = b"".join(b"\0" + number.to_bytes(_INTEGER_BYTES, "little") for number in numbers)
-    return head[:_TIME_OFFSET] + time + head[_TIME_OFFSET + len(time) :]
+    return head[:begin] + time + head[begin + len(time) :]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import psutil
 import psycopg
 import pytest
 
@@ -37,6 +38,7 @@ from ctg_assets.postgres.errors import PermanentWarehouseError, ServerSetupError
 from ctg_assets.postgres.schemas import Schemas
 from ctg_assets_tests.aact.few_rows import SEEN, insert, make_tables
 from ctg_assets_tests.conftest import new_database
+from ctg_assets_tests.postgres.debian_server import debian_server, programs
 
 ODD_TEXTS = [
     "plain",
@@ -367,6 +369,25 @@ def test_pg_dump_fits_the_server() -> None:
         find_pg_dump(99)
 
 
+@pytest.mark.process
+@pytest.mark.postgres
+def test_a_server_of_ones_own(tmp_path: Path) -> None:
+    """A dump of an older server is one that its own pg_restore takes, and the same each time."""
+    with debian_server() as own:
+        make_tables(own)
+        first = export(own, tmp_path / "aact.dmp", ExportFormat.DUMP)
+        again = export(own, tmp_path / "again.dmp", ExportFormat.DUMP)
+    assert first.sha256 == again.sha256
+    said = subprocess.run(
+        [programs() / "pg_restore", "--list", first.path],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert "Archive created at 2026-03-01 09:00:05" in said
+    assert said.count(" TABLE DATA ctgov ") == 53
+
+
 def test_without_tables(address: PostgresAddress, tmp_path: Path) -> None:
     """A database that does not have AACT's tables is told how to get them, and nothing is written."""
     with pytest.raises(PermanentWarehouseError, match="`ctg-assets refresh` makes them"):
@@ -422,8 +443,12 @@ def test_a_kill_leaves_no_half_file(tables: PostgresAddress, tmp_path: Path, for
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        children = psutil.Process(process.pid).children()
+        assert [child.name() for child in children] == ["pg_dump"] * (format_ == "dump")
         process.kill()
         assert process.wait() == -signal.SIGKILL
+        # pg_dump has nobody to write to any more.
+        assert psutil.wait_procs(children, timeout=60)[1] == []
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
     report = export(tables, tmp_path, ExportFormat(format_))
     assert list(tmp_path.iterdir()) == [report.path]
