@@ -338,9 +338,10 @@ def _after_staging(
     if state.data_timestamp != wanted.data_timestamp:
         reason = "the studies did not change, only the data version"
         return Step(Stage.LOAD_INFO, reason, latest)
+    if state.marts_fingerprint != wanted.marts_fingerprint:
+        return Step(Stage.MARTS, "the marts are not built from the tables yet", latest)
+    # Last, so that nothing else waits for what AACT's tables alone need, such as a file of MeSH.
     if state.ctgov_fingerprint != wanted.ctgov_fingerprint:
         reason = "AACT's tables are not made from these tables, searches and MeSH yet"
         return Step(Stage.CTGOV, reason, latest)
-    if state.marts_fingerprint != wanted.marts_fingerprint:
-        return Step(Stage.MARTS, "the marts are not built from the tables yet", latest)
     return Idle("the marts are up to date")

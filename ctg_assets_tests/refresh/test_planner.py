@@ -227,15 +227,17 @@ def test_marts_follow_the_tables(world: World) -> None:
     assert world.step() == (Stage.MARTS, plan)
 
 
-def test_tables_of_aact_come_before_the_marts(world: World) -> None:
-    """Where they are wanted and not made from the tables as they are, they are next; nobody else waits for them."""
+def test_tables_of_aact_keep_nothing_waiting(world: World) -> None:
+    """Where they are wanted and not made from the tables as they are, they are next, after the marts."""
     plan = world.extracted(1, 2, 3)
     state = _goal(world.compacted(plan))
     world.ctgov = "of these tables"
     world.database = msgspec.structs.replace(state, marts_fingerprint="older")
-    assert world.step() == (Stage.CTGOV, plan)
-    world.database = msgspec.structs.replace(world.database, ctgov_fingerprint=world.ctgov)
     assert world.step() == (Stage.MARTS, plan)
+    world.database = state
+    assert world.step() == (Stage.CTGOV, plan)
+    world.database = msgspec.structs.replace(state, ctgov_fingerprint=world.ctgov)
+    assert isinstance(world.next(), Idle)
 
 
 def test_there_is_rest_when_everything_is_there(world: World) -> None:
