@@ -28,12 +28,13 @@ from ctg_assets.aact.export import (
     export_aact,
     write_dictionary,
 )
+from ctg_assets.aact.moment import one_moment
 from ctg_assets.aact.schema import aact_tables
 from ctg_assets.aact.state import aact_definition
 from ctg_assets.aact.text_files import as_aact_writes
 from ctg_assets.load.request import LoadProgress
 from ctg_assets.postgres.connection import PostgresAddress, connect
-from ctg_assets.postgres.dumping import find_pg_dump
+from ctg_assets.postgres.dumping import DumpRequest, find_pg_dump, write_dump
 from ctg_assets.postgres.errors import PermanentWarehouseError, ServerSetupError
 from ctg_assets.postgres.schemas import Schemas
 from ctg_assets_tests.aact.few_rows import SEEN, insert, make_tables
@@ -359,6 +360,24 @@ def test_a_dump_holds_what_is_ours(
         ).fetchall()
     assert kinds == [("r", 53), ("v", 20)]
     assert [text for (text,) in texts] == ODD_TEXTS
+
+
+def test_a_dump_joins_the_moment(tables: PostgresAddress, tmp_path: Path) -> None:
+    """What was committed after the snapshot was taken, and before pg_dump began, is not in the dump."""
+    path = tmp_path / "aact.dmp"
+    with one_moment(tables, "ctgov") as moment, path.open("wb") as file:
+        insert(tables, "keywords", [{"id": 1, "nct_id": "NCT00000001", "name": "too late"}])
+        made_at = moment.data_version
+        write_dump(
+            DumpRequest(tables, moment.connection, moment.snapshot, ["ctgov"], [], made_at),
+            file.write,
+        )
+    program = find_pg_dump(18).with_name("pg_restore")
+    script = subprocess.run(
+        [program, "--data-only", "--file=-", path], check=True, capture_output=True, text=True
+    ).stdout
+    assert "he said" in script
+    assert "too late" not in script
 
 
 @pytest.mark.process
