@@ -16,6 +16,7 @@ from ctg_assets.postgres.connection import Connection, PostgresAddress, postgres
 from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.postgres.sessions import session
 
+_NAME = "ctg_assets export"
 _PATIENCE_SECONDS = 60
 
 
@@ -44,6 +45,8 @@ def one_moment(address: PostgresAddress, schema: str) -> Iterator[Moment]:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():
+            # For loads that find us in their way and name us.
+            connection.execute(f"SET LOCAL application_name = '{_NAME}'")
             # What a role or database has set must not change how values are written.
             connection.execute(
                 f"SET LOCAL lock_timeout = '{_PATIENCE_SECONDS}s'; SET LOCAL datestyle = 'ISO, YMD';"

@@ -276,6 +276,10 @@ def test_all_tables_are_of_one_moment(tables: PostgresAddress, tmp_path: Path) -
             return
         insert(tables, "keywords", [{"id": 1, "nct_id": "NCT00000001", "name": "late"}])
         with connect(tables) as connection:
+            names = connection.execute(
+                "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()"
+            ).fetchall()
+            assert ("ctg_assets export",) in names
             connection.execute("SET lock_timeout = '50ms'")
             for table in ("keywords", "studies"):
                 with pytest.raises(psycopg.errors.LockNotAvailable):
