@@ -48,6 +48,29 @@ def _subjects(event_type: str) -> Definition:
     )
 
 
+def _plain_number(column: str, meaning: str) -> Definition:
+    """A number of staging, unless it was sent with a sign that AACT's columns have no place for."""
+    qualifier = f"s.{column.removesuffix('_num')}_qualifier"
+    return Definition(
+        # By way of text, which has the digits that were sent; a cast keeps only fifteen of them.
+        f"CASE WHEN {qualifier} IS NULL OR {qualifier} = '=' THEN s.{column}::text::numeric END",
+        f"{meaning}; NULL for a text that is no plain number, such as <5.",
+    )
+
+
+_MEASURED = {
+    "param_value_num": "Value measured",
+    "dispersion_value_num": "Spread of the value where it is one number",
+    "dispersion_lower_limit": "Lower end of the spread where it is a range",
+    "dispersion_upper_limit": "Upper end of the spread where it is a range",
+}
+_ANALYZED = {
+    "param_value": "Value estimated",
+    "dispersion_value": "Spread of the estimate",
+    "ci_percent": "Confidence level in percent",
+    "ci_lower_limit": "Lower limit of the confidence interval",
+    "ci_upper_limit": "Upper limit of the confidence interval",
+}
 _LEGACY = "a column of AACT's past"
 _MONTHS = "in months of 30 days, cut off"
 
@@ -114,6 +137,15 @@ DEFINITIONS: Mapping[str, Definition] = {
         "What is left of the p value as sent without digits, dots and minus signs: empty for a plain "
         "number, NULL if none was sent.",
     ),
+    **{
+        f"{table}.{column}": _plain_number(column, meaning)
+        for table, columns in (
+            ("baseline_measurements", _MEASURED),
+            ("outcome_measurements", _MEASURED),
+            ("outcome_analyses", _ANALYZED),
+        )
+        for column, meaning in columns.items()
+    },
 }
 
 _SEEN = """

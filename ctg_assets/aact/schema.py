@@ -264,9 +264,6 @@ def _expression(type_: ColumnType, definition: Definition | None, source: Column
     value = f"s.{source.name}"
     if _is_narrower(type_, source.type):
         return _narrowed(type_, value)
-    if type_ is ColumnType.NUMERIC:
-        # By way of text, which has the digits that were sent; a cast keeps only fifteen of them.
-        return f"{value}::text::numeric"
     if type_ is ColumnType.VARCHAR and source.type is ColumnType.BOOLEAN:
         return _YES_NO.format(value)
     return value

@@ -152,6 +152,17 @@ MADE: list[Json] = [
     ),
     # Decimal commas beside what may be a separator of thousands or not.
     _study(9, _outcome(classes=_values({"value": "0,3139"}, {"value": "1,249"}))),
+    # Signs before numbers.
+    _study(
+        13,
+        _outcome(
+            classes=_values(
+                {"value": "<0.5", "spread": ">2", "lowerLimit": "~3", "upperLimit": "&gt; 4"},
+                {"value": "= 7", "spread": "0.1"},
+            ),
+            analyses=[{"paramValue": "<0.5", "ciPctValue": "95", "ciUpperLimit": ">90"}],
+        ),
+    ),
     # Larger than AACT's column.
     _study(10, designModule={"enrollmentInfo": {"count": 3_000_000_000, "type": "ACTUAL"}}),
     # An invented role, and two groups of one name.

@@ -339,6 +339,19 @@ def test_numbers_with_separators_are_numbers(
     ) == [(Decimal(80), Decimal("1234.5"), Decimal(1000), Decimal(2000000))]
 
 
+def test_numbers_with_signs_are_none(made_by_hand: PostgresAddress) -> None:
+    """Of "<0.5" the column cannot say that it is less, so it is NULL, as in AACT; "= 7" is 7."""
+    columns = "param_value, param_value_num, dispersion_value_num, dispersion_lower_limit, dispersion_upper_limit"
+    statement = f"SELECT {columns} FROM outcome_measurements WHERE nct_id = {{study}} ORDER BY id"
+    assert rows(made_by_hand, statement, 13) == [
+        ("<0.5", None, None, None, None),
+        ("= 7", Decimal(7), Decimal("0.1"), None, None),
+    ]
+    columns = "param_value, ci_percent, ci_upper_limit, ci_upper_limit_raw"
+    statement = f"SELECT {columns} FROM outcome_analyses WHERE nct_id = {{study}}"
+    assert rows(made_by_hand, statement, 13) == [(None, Decimal(95), None, ">90")]
+
+
 def test_commas_that_may_be_decimal_make_no_number(
     aact: PostgresAddress, made_by_hand: PostgresAddress
 ) -> None:
