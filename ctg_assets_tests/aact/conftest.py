@@ -1,7 +1,9 @@
-"""AACT's tables of the recorded real studies, made once a process."""
+"""AACT's tables of recorded and of generated studies, each made once a process."""
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,19 +15,21 @@ from ctg_assets.aact.request import CtgovReport, CtgovRequest
 from ctg_assets.aact.schema import aact_tables
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.databases import search_path_advice
+from ctg_assets.simulator.generate import study_json
 from ctg_assets_tests.aact.from_json import Registry
-from ctg_assets_tests.support.loaded_studies import LoadedStudies
+from ctg_assets_tests.conftest import new_database
+from ctg_assets_tests.support.loaded_studies import LoadedStudies, load_studies
 from ctg_assets_tests.support.postgres import table
 
+SEED, FIRST, COUNT = 13, 40_000, 400
 LOADED = datetime(2026, 11, 26, 9, 30, tzinfo=UTC).replace(tzinfo=None)
 
 
-@pytest.fixture(scope="session")
-def ctgov_report(real_studies: LoadedStudies) -> CtgovReport:
-    """What the build of AACT's tables told; the database then has the search path that users get."""
+def make_aact(loaded: LoadedStudies) -> CtgovReport:
+    """Make AACT's tables, with a saved search that finds what titles say, and the search path that users get."""
     found = [
         study.nct_id
-        for study in Registry(real_studies.in_tables).studies
+        for study in Registry(loaded.in_tables).studies
         if "COVID-19" in study.brief_title
     ]
     searches: dict[str, list[tuple[Any, ...]]] = {
@@ -41,12 +45,18 @@ def ctgov_report(real_studies: LoadedStudies) -> CtgovReport:
     others: dict[str, pa.Table] = {
         name: table(shapes[name], rows) for name, rows in searches.items()
     }
-    report = build_ctgov(CtgovRequest(real_studies.address, others))
-    statement = search_path_advice(real_studies.address)
+    report = build_ctgov(CtgovRequest(loaded.address, others))
+    statement = search_path_advice(loaded.address)
     assert statement is not None
-    with connect(real_studies.address) as connection:
+    with connect(loaded.address) as connection:
         connection.execute(statement.encode())
     return report
+
+
+@pytest.fixture(scope="session")
+def ctgov_report(real_studies: LoadedStudies) -> CtgovReport:
+    """What the build of AACT's tables of the recorded studies told."""
+    return make_aact(real_studies)
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +69,17 @@ def aact(ctgov_report: CtgovReport, real_studies: LoadedStudies) -> PostgresAddr
 def registry(real_studies: LoadedStudies) -> Registry:
     """The same studies as a small program of its own reads their JSON."""
     return Registry(real_studies.in_tables)
+
+
+@pytest.fixture(scope="session")
+def generated_studies(
+    server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LoadedStudies]:
+    """Generated studies with AACT's tables of them, which every clone of the project has."""
+    folder = tmp_path_factory.mktemp("generated")
+    lines = [study_json(SEED, index) for index in range(FIRST, FIRST + COUNT)]
+    (folder / "studies.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines)))
+    with new_database(server, name="generated") as address:
+        loaded = load_studies(folder / "studies.jsonl.gz", folder / "data", address)
+        make_aact(loaded)
+        yield loaded

@@ -41,7 +41,9 @@ def last_day(text: str | None) -> date | None:
 
 def number(text: str | None) -> Decimal | None:
     """The number that a text is and nothing else, thousands separators left out; None for other texts."""
-    if text is None or not re.fullmatch(r"[-+]?(\d+|\d{1,3}(,\d{3})+)(\.\d*)?", text.strip()):
+    if text is None or not re.fullmatch(
+        r"[-+]?(\d+|\d{1,3}(,\d{3})+)(\.\d*)?([eE][-+]?\d+)?", text.strip()
+    ):
         return None
     try:
         return Decimal(text.replace(",", ""))

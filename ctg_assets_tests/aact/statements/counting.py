@@ -38,7 +38,8 @@ def completed_trials_by_class_of_sponsor(registry: Registry) -> Rows:
     found = Counter(
         registry.leads[study.nct_id].agency_class
         for study in registry.studies
-        if (study.study_type, study.status) == ("INTERVENTIONAL", "COMPLETED")
+        if study.nct_id in registry.leads
+        and (study.study_type, study.status) == ("INTERVENTIONAL", "COMPLETED")
     )
     return sorted(found.items(), key=lambda one: (-one[1], one[0]))
 

@@ -178,8 +178,8 @@ def newest_study_of_each_institute(registry: Registry) -> Rows:
     """The first row of each group."""
     found: dict[str, tuple[object, str]] = {}
     for study in registry.studies:
-        lead = registry.leads[study.nct_id]
-        if lead.agency_class == "NIH":
+        lead = registry.leads.get(study.nct_id)
+        if lead is not None and lead.agency_class == "NIH":
             key = (study.first_submitted, study.nct_id)
             found[lead.name] = max(found.get(lead.name, key), key)
     return [(nct_id, registry.by_id[nct_id].brief_title) for _, nct_id in found.values()]

@@ -115,9 +115,9 @@ MONTHS = [
 
 
 def in_words(text: str | None) -> str | None:
-    """A date to the month or day as AACT wrote it: February 2008, or June 13, 2019."""
-    if text is None:
-        return None
+    """A date as AACT wrote it: 2007, February 2008, or June 13, 2019."""
+    if text is None or "-" not in text:
+        return text
     year, month, *day = text.split("-")
     return f"{MONTHS[int(month) - 1]} {f'{int(day[0])}, ' if day else ''}{year}"
 
@@ -320,7 +320,8 @@ def who_may_take_part(registry: Registry) -> Rows:
             HEALTHY[registry.eligibility(nct_id, "healthyVolunteers")],
             methods[registry.eligibility(nct_id, "samplingMethod")],
         )
-        for nct_id in registry.by_id
+        for nct_id, study in registry.by_id.items()
+        if "eligibilityModule" in study.json["protocolSection"]
     )
     return [(*who, count) for who, count in found.items()]
 
