@@ -11,7 +11,7 @@ import calendar
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -42,13 +42,10 @@ def last_day(text: str | None) -> date | None:
 def number(text: str | None) -> Decimal | None:
     """The number that a text is and nothing else, thousands separators left out; None for other texts."""
     if text is None or not re.fullmatch(
-        r"[-+]?(\d+|\d{1,3}(,\d{3})+)(\.\d*)?([eE][-+]?\d+)?", text.strip()
+        r"[-+]?(\d+\.?\d*|\.\d+|[1-9]\d{0,2}(,\d{3})+(\.\d*)?)([eE][-+]?\d+)?", text.strip()
     ):
         return None
-    try:
-        return Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return None
+    return Decimal(text.replace(",", ""))
 
 
 class Study(NamedTuple):
