@@ -306,3 +306,82 @@ def who_is_responsible(registry: Registry) -> Rows:
         for official in items(study.json, f"{protocol}.contactsLocationsModule.overallOfficials")
         or [{}]
     ]
+
+
+@ask(
+    """
+    SELECT o.nct_id, o.title, rg.title, oc.count FROM outcome_counts oc
+    JOIN outcomes o ON o.id = oc.outcome_id JOIN result_groups rg ON rg.id = oc.result_group_id
+    WHERE o.outcome_type = 'PRIMARY' AND oc.units = 'Participants' AND oc.scope = 'Measure'
+    """,
+    "join by id",
+)
+def participants_analyzed(registry: Registry) -> Rows:
+    """outcome_counts to outcomes and result_groups: participants of each group of each primary outcome."""
+    return [
+        (
+            outcome.nct_id,
+            outcome.title,
+            outcome.group(one["groupId"]),
+            int(one["value"].replace(",", "")),
+        )
+        for outcome in registry.outcomes
+        if outcome.type == "PRIMARY"
+        for denominator in items(outcome.json, "denoms")
+        if denominator["units"] == "Participants"
+        for one in denominator["counts"]
+    ]
+
+
+@ask(
+    """
+    SELECT t.event_type, t.classification, sum(t.subjects_affected), sum(t.subjects_at_risk)
+    FROM reported_event_totals t JOIN studies s ON s.nct_id = t.nct_id
+    WHERE s.phase = 'PHASE3' GROUP BY t.event_type, t.classification
+    """,
+    "sums of events",
+    "join on nct_id",
+)
+def totals_of_events(registry: Registry) -> Rows:
+    """reported_event_totals: subjects with any event of a kind, and deaths."""
+    kinds = {
+        "serious": "Total, serious adverse events",
+        "other": "Total, other adverse events",
+        "deaths": "Total, all-cause mortality",
+    }
+    groups = [
+        group
+        for study in registry.studies
+        if study.phase == "PHASE3"
+        for group in items(study.json, f"{_RESULTS}.adverseEventsModule.eventGroups")
+    ]
+    return [
+        (
+            kind,
+            said,
+            sum(group.get(f"{kind}NumAffected") or 0 for group in groups),
+            sum(group.get(f"{kind}NumAtRisk") or 0 for group in groups),
+        )
+        for kind, said in kinds.items()
+    ]
+
+
+@ask(
+    """
+    SELECT s.nct_id, i.id_type, i.id_value, p.event, d.document_type
+    FROM id_information i JOIN studies s ON s.nct_id = i.nct_id
+    JOIN pending_results p ON p.nct_id = s.nct_id JOIN provided_documents d ON d.nct_id = s.nct_id
+    WHERE i.id_source = 'secondary_id'
+    """,
+    "join on nct_id",
+)
+def numbers_of_studies_with_pending_results(registry: Registry) -> Rows:
+    """id_information with pending_results and provided_documents."""
+    events = "annotationSection.annotationModule.unpostedAnnotation.unpostedEvents"
+    return [
+        (study.nct_id, one.get("type"), one.get("id"), event["type"], document.get("label"))
+        for study in registry.studies
+        for one in items(study.json, "protocolSection.identificationModule.secondaryIdInfos")
+        for event in items(study.json, events)
+        for document in items(study.json, "documentSection.largeDocumentModule.largeDocs")
+    ]
