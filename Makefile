@@ -102,10 +102,15 @@ $(READY): requirements.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(READY_DEV): requirements-dev.txt $(READY)
-	@echo "adding what tests and checks need"
-	@$(PIP) install --require-hashes -r requirements-dev.txt
-	@touch $@
+# uv installs in a tenth of the time that pip takes; where it finds no index, pip may be told of one.
+$(READY_DEV): requirements-dev.txt pyproject.toml | $(BIN)/python
+	@echo "setting up the environment in $(VENV), with what tests and checks need"
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt >$(VENV)/uv.txt
+	@$(PIP) install --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt || \
+		$(PIP) install --require-hashes -r requirements-dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $(READY) $@
 
 $(READY_BENCH): requirements-bench.txt $(READY)
 	@echo "adding what the benchmarks compare with"

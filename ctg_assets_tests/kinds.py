@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
-PROCESS, POSTGRES = "process", "postgres"
+PROCESS, POSTGRES, SLOW = "process", "postgres", "slow"
 _SERVERS = {"server", "stopped_cluster"}
 # A broker; what dbt makes of its project; a place in which commands were run.
 _PROCESSES = {"broker", "manifest", "refreshed"}
@@ -81,4 +81,4 @@ def mark_and_sort(items: list[pytest.Item]) -> None:
 
 def _rank(item: pytest.Item) -> int:
     kinds: Sequence[str] = [mark.name for mark in item.iter_markers()]
-    return 0 if PROCESS in kinds else 1 if POSTGRES in kinds else 2
+    return 0 if PROCESS in kinds else 1 if POSTGRES in kinds or SLOW in kinds else 2

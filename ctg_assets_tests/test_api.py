@@ -214,6 +214,7 @@ def test_changes_can_be_narrowed(observed: Observed, registry: ctg_assets.DataFo
         registry.changes(since="yesterday")
 
 
+@pytest.mark.slow
 def test_the_past_is_as_it_was(observed: Observed, registry: ctg_assets.DataFolder) -> None:
     """As of the first day, tables and studies are those of the first walk; a day is its end."""
     for at in ("2026-11-10", date(2026, 11, 11), datetime(2026, 11, 12, 9, 0, 4, tzinfo=UTC)):
@@ -288,6 +289,7 @@ def test_a_refresh_that_fails_raises_what_it_said(
         registry.refresh(mode="sometimes")
 
 
+@pytest.mark.slow
 def test_real_studies_give_the_rows_that_their_json_has(tmp_path: Path) -> None:
     """Of the recorded studies each flat table has as many rows as counting in the JSON gives."""
     lines = gzip.decompress(shared_path("ctg/studies.jsonl.gz").read_bytes()).splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -46,8 +47,15 @@ BENCHMARKS = PACKAGE.parent / "benchmarks"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
+@cache
+def _import_nodes(path: Path) -> list[ast.stmt]:
+    """The statements that import, wherever in the file; read once, for many tests ask for them."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _import_nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module == "ctg_assets":
@@ -90,7 +98,7 @@ def test_no_room_knows_what_lies_above_it() -> None:
 
 def _known_modules(name: str) -> Iterator[str]:
     """The modules of the package that one imports, by their files."""
-    for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
+    for node in _import_nodes(PACKAGE / name):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ctg_assets"):
             base = "/".join((node.module or "").split(".")[1:])
             names = [f"{base}/{alias.name}".lstrip("/") for alias in node.names]

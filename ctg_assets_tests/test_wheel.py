@@ -19,7 +19,6 @@ import pytest
 from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets_tests.orchestration.workplace import bytecode_folder
 from ctg_assets_tests.support.postgres import temporary_folder
 
 pytestmark = pytest.mark.process
@@ -113,7 +112,8 @@ def installation(wheel: Path) -> Iterator[Installation]:
             {
                 **kept,
                 "PATH": f"{bin_folder}{os.pathsep}{kept['PATH']}",
-                "PYTHONPYCACHEPREFIX": bytecode_folder(),
+                # What is compiled of the borrowed packages is read; beside the wheel's nothing is written.
+                "PYTHONDONTWRITEBYTECODE": "1",
                 "CTG_API_URL": registry.api_url,
                 "CTG_REQUESTS_PER_MINUTE": "10000",
             },

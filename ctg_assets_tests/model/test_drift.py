@@ -172,6 +172,7 @@ _ENUMS = st.lists(
 ).map(tuple)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.builds(PublishedModel, _TREES, _ENUMS))
 def test_what_was_learned_is_no_drift(registry: PublishedModel) -> None:

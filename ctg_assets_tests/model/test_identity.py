@@ -39,6 +39,7 @@ def test_the_facts_of_a_study() -> None:
     assert set(identity.content_hash) <= set("0123456789abcdef")
 
 
+@pytest.mark.slow
 @given(sections, st.data())
 def test_spelling_does_not_matter(content: dict[str, Any], data: Any) -> None:
     """Order of keys, white space and escapes are no content."""

@@ -83,6 +83,7 @@ def test_changes_and_events_are_those_found_by_hand(
     ] == checked["events"]
 
 
+@pytest.mark.slow
 def test_every_recorded_change_is_told_whole(recorded: list[Recorded]) -> None:
     """The changes of all 82 older contents account for every value of both sides."""
     assert len(recorded) == 82

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import pytest
+
 from ctg_assets.model.flatten import flatten
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.simulator.generate import study_json
@@ -26,6 +28,7 @@ def test_every_table_is_counted() -> None:
     assert {table.name for table in staging_tables()} == COUNTED_TABLES
 
 
+@pytest.mark.slow
 def test_generated_studies_have_the_rows_counted() -> None:
     """On generated studies each table has the rows counted, and none is without any."""
     contents = [study_json(7, index) for index in range(600)]

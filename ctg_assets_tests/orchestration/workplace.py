@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +59,6 @@ print(json.dumps({
     "partitions": list(instance.get_dynamic_partitions("page")),
 }))
 """
-
-
-@cache
-def bytecode_folder() -> str:
-    """Where processes of another environment keep what they compile, outside of it."""
-    folder = tempfile.mkdtemp(prefix="ctg-assets-bytecode-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 class Workplace:

@@ -232,6 +232,7 @@ _words = st.sampled_from(_ODD_TIMES) | st.integers(-2, 20).map(
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     versions=st.lists(
@@ -319,6 +320,7 @@ def test_whatever_the_clocks_say_the_tables_follow(
         assert kept == [(len(contents),)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_earlier_release", [False, True])
 @pytest.mark.parametrize("lie", ["2096-01-01T00:00:00", "9999-01-01T00:00:00"])
 def test_a_lie_of_the_registry_is_got_over(

@@ -57,6 +57,7 @@ _ODD: st.SearchStrategy[object] = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_no_edit_fails_on_odd_studies(data: st.DataObject, seed: int) -> None:

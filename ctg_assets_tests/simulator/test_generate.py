@@ -90,6 +90,7 @@ def values(studies: list[Study]) -> dict[str, tuple[FieldNode, Counter[Any]]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_field_occurs(values: dict[str, Any]) -> None:
     """Two thousand neighbouring studies hold every field of the tree, in its order, never empty."""
     assert set(leaf_paths()) - set(values) == set()

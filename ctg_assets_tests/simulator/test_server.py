@@ -88,6 +88,7 @@ def test_recorded_pages_are_served_as_recorded(
     assert all(item in recorded["studies"] for item in served["studies"])
 
 
+@pytest.mark.slow
 def test_real_studies_pass_through_byte_for_byte(
     simulator: RunningSimulator, client: httpx.Client
 ) -> None:

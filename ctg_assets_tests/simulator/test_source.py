@@ -189,6 +189,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         FileSource(tmp_path)
 
 
+@pytest.mark.slow
 def test_real_studies_are_served_as_they_are() -> None:
     """All 3,395 real studies are served byte for byte, those of old or mistyped shape included."""
     path = shared_path("ctg/studies.jsonl.gz")
