@@ -51,7 +51,8 @@ def page_tokens(simulator: RunningSimulator) -> Counter[str]:
     asked: Counter[str] = Counter()
     for request in simulator.requests:
         query = parse_qs(request.query)
-        if request.path.endswith("/studies") and "countTotal" not in query:
+        # Counts and searches ask for ids alone.
+        if request.path.endswith("/studies") and query.get("fields") != ["NCTId"]:
             asked[query.get("pageToken", ["first"])[0]] += 1
     return asked
 
