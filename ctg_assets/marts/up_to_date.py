@@ -29,7 +29,10 @@ def last_marts_fingerprint(address: PostgresAddress) -> str | None:
 
 
 def marts_fingerprint(tables: Mapping[str, str], data_timestamp: str) -> str:
-    """Marts depend on the tables, on their own SQL, and on the month that the snapshot fact covers."""
-    month = data_timestamp[: len("2026-11")]
+    """Marts depend on the tables, on their own SQL, and on the day for which the data speak.
+
+    What is due and late moves on with the day, and the snapshot fact with its month.
+    """
+    day = data_timestamp[: len("2026-11-24")]
     of_tables = digest(*(f"{name} {made}" for name, made in sorted(tables.items())))
-    return f"{of_tables}/{month}/{project_fingerprint()}"
+    return f"{of_tables}/{day}/{project_fingerprint()}"

@@ -23,7 +23,7 @@ class WarehouseState(msgspec.Struct, frozen=True):
 
     `tables` has a fingerprint for each staging table, which depends on the studies' content and the
     table's declaration; `ctgov_fingerprint` (of AACT's tables) depends on those, AACT's definitions, searches and MeSH,
-    `marts_fingerprint` on those, the dbt project and the month. `data_timestamp` is the registry's.
+    `marts_fingerprint` on those, the dbt project and the day. `data_timestamp` is the registry's.
     """
 
     tables: dict[str, str] = {}

@@ -279,21 +279,21 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
     assert printed == [str(sorted(row_digests(staging_tables()).items()))] * 2
 
 
-def test_marts_are_wanted_anew_with_the_month_and_with_their_sql(
+def test_marts_are_wanted_anew_with_the_day_and_with_their_sql(
     lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The monthly snapshot has a row a month, and changed SQL makes other marts."""
+    """What is due moves on with the day, not within it, and changed SQL makes other marts."""
 
     def wanted(data_timestamp: str) -> str | None:
         return wanted_state(
             settings, _snapshot(lake, settings, json_of(1), data_timestamp)
         ).marts_fingerprint
 
-    september = wanted("2026-09-20T09:00:05")
-    assert wanted("2026-09-30T09:00:05") == september
-    assert wanted("2026-10-01T09:00:05") != september
+    day = wanted("2026-09-20T09:00:05")
+    assert wanted("2026-09-20T23:59:59") == day
+    assert wanted("2026-09-21T09:00:05") != day
     monkeypatch.setattr("ctg_assets.marts.up_to_date.project_fingerprint", lambda: "other SQL")
-    assert wanted("2026-09-20T09:00:05") != september
+    assert wanted("2026-09-20T09:00:05") != day
 
 
 @pytest.mark.parametrize(

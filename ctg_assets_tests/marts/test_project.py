@@ -24,6 +24,10 @@ FACTS = {
     "fct_study_intervention": "study_intervention_id",
     "fct_study_site": "study_site_id",
 }
+REPORTING = {
+    "fct_results_reporting": "nct_id",
+    "fct_results_reporting_by_sponsor": "sponsor_key",
+}
 
 
 def models(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -54,10 +58,14 @@ def test_models_by_schema(manifest: dict[str, Any]) -> None:
             schemas.setdefault(node["schema"], {})[name] = node["config"]["materialized"]
     assert schemas == {
         "marts": dict.fromkeys(
-            [*DIMENSIONS, *FACTS, "fct_study_snapshot_monthly", "dim_snapshot_month"], "incremental"
+            [
+                *(*DIMENSIONS, *FACTS, *REPORTING),
+                *("fct_study_snapshot_monthly", "dim_snapshot_month"),
+            ],
+            "incremental",
         ),
         "intermediate": dict.fromkeys(
-            ["int_condition_headings", "int_intervention_headings"], "table"
+            ["int_condition_headings", "int_intervention_headings", "int_unregulated_2017"], "table"
         ),
         Schemas().staging_views: {
             f"stg_{source['name']}": "view" for source in manifest["sources"].values()
@@ -86,7 +94,9 @@ def test_staging_views_have_the_columns_of_their_tables(manifest: dict[str, Any]
         }
 
 
-@pytest.mark.parametrize(("model", "key"), [*DIMENSIONS.items(), *FACTS.items()])
+@pytest.mark.parametrize(
+    ("model", "key"), [*DIMENSIONS.items(), *FACTS.items(), *REPORTING.items()]
+)
 def test_keys_are_tested(manifest: dict[str, Any], model: str, key: str) -> None:
     """Every dimension and fact is tested to have a unique key that is never missing."""
     assert {("unique", key), ("not_null", key)} <= column_tests(manifest, model)

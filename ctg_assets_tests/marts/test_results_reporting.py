@@ -1,0 +1,108 @@
+"""Who has to report results, and who has: the recorded real studies, and the list of January 2017."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+
+from ctg_assets.marts.dbt_project import PROJECT_DIR
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets_tests.marts.projects import dbt_on, load, values
+from ctg_assets_tests.model.snapshots import real_studies
+from ctg_assets_tests.shared_material import shared_path
+
+DAY = datetime(2026, 8, 13, 9, tzinfo=UTC)
+FIGURES = """
+    SELECT
+        count(*) FILTER (WHERE is_act), count(*) FILTER (WHERE is_pact),
+        count(*) FILTER (WHERE results_due),
+        count(*) FILTER (WHERE status = 'ongoing'), count(*) FILTER (WHERE status = 'reported'),
+        count(*) FILTER (WHERE status = 'reported-late'),
+        count(*) FILTER (WHERE status = 'overdue'),
+        count(*) FILTER (WHERE status = 'overdue-cancelled'),
+        count(*) FILTER (WHERE has_late_certificate AND status IS NOT NULL)
+    FROM marts.fct_results_reporting
+"""
+
+
+def spelled(numbers: list[int]) -> str:
+    """The steps between numbers as the project's macro writes them."""
+    steps = [later - earlier for earlier, later in pairwise([0, *numbers])]
+    return "".join("[" * (step // 43) + chr(ord("0") + step % 43) for step in steps)
+
+
+def test_the_list_of_2017_is_the_published_one() -> None:
+    """The macro has those studies, and no others, that the published file says are not regulated."""
+    published = gzip.decompress(
+        shared_path("fdaaa/regulatory_snapshot_2017-01.csv.gz").read_bytes()
+    )
+    unregulated = [
+        int(row["nct_id"].removeprefix("NCT"))
+        for row in csv.DictReader(published.decode().splitlines())
+        if row["is_fda_regulated"] == "false"
+    ]
+    macro = (PROJECT_DIR / "macros" / "unregulated_2017.sql").read_text(encoding="utf-8")
+    written = macro.partition("() -%}\n")[2].partition("{%- endmacro")[0]
+    assert written.replace("\n", "") == spelled(sorted(unregulated))
+
+
+@pytest.fixture(scope="module")
+def reported(address: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> PostgresAddress:
+    """A database with the mart of the recorded studies, whose data are of 2026-08-13."""
+    _, studies = real_studies()
+    load(address, studies, DAY)
+    folder = tmp_path_factory.mktemp("dbt")
+    # Tests that refer to other marts as well are left out.
+    selected = ("--select", "+fct_results_reporting_by_sponsor", "--indirect-selection", "cautious")
+    said = dbt_on(address, folder, "build", *selected)
+    assert "WARN=0 ERROR=0 SKIP=0" in said
+    return address
+
+
+def test_the_trackers_own_code_finds_the_same(reported: PostgresAddress) -> None:
+    """Each figure is that of the TrialsTracker's code, run on the same studies as of the same day."""
+    assert values(reported, FIGURES) == [(471, 72, 317, 222, 138, 57, 126, 0, 5)]
+
+
+def test_the_list_of_2017_is_read_as_it_was_written(reported: PostgresAddress) -> None:
+    """Of the published studies that are not regulated, none is lost: their number, first and last."""
+    statement = (
+        "SELECT count(*), count(DISTINCT nct_id), min(nct_id), max(nct_id)"
+        " FROM intermediate.int_unregulated_2017"
+    )
+    assert values(reported, statement) == [(140_245, 140_245, "NCT00000113", "NCT03010215")]
+
+
+def test_sponsors_add_up_to_the_trials(reported: PostgresAddress) -> None:
+    """Each trial of the population is one of its lead sponsor's; ranks are those among who has any due."""
+    statement = """
+        SELECT sum(trials), sum(trials_due), sum(trials_reported), sum(trials_reported_late),
+            sum(trials_overdue), min(sponsor_rank),
+            count(*) FILTER (WHERE (sponsor_rank IS NULL) <> (trials_due = 0))
+        FROM marts.fct_results_reporting_by_sponsor
+    """
+    assert values(reported, statement) == [(543, 321, 195, 57, 126, 1, 0)]
+
+
+def test_another_day_can_be_asked_for(
+    reported: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As of another day other results are due and late; the next build is of the data's day again."""
+    folder = tmp_path_factory.mktemp("another")
+    days_of_the_overdue = (
+        "SELECT count(*), sum(days_late) FROM marts.fct_results_reporting WHERE status = 'overdue'"
+    )
+    [(overdue, days)] = values(reported, days_of_the_overdue)
+    model = ("run", "--select", "fct_results_reporting")
+    dbt_on(reported, folder, *model, "--vars", "as_of: 2026-08-14")
+    [(overdue_later, days_later)] = values(reported, days_of_the_overdue)
+    assert overdue_later >= overdue
+    assert days_later >= days + overdue
+    dbt_on(reported, folder, *model, "--vars", "as_of: 2017-01-18")
+    assert values(reported, days_of_the_overdue) == [(0, None)]
+    dbt_on(reported, folder, *model)
+    assert values(reported, days_of_the_overdue) == [(overdue, days)]
