@@ -65,7 +65,7 @@ def test_models_by_schema(manifest: dict[str, Any]) -> None:
             "incremental",
         ),
         "intermediate": dict.fromkeys(
-            ["int_condition_headings", "int_intervention_headings", "int_unregulated_2017"], "table"
+            ["int_condition_headings", "int_intervention_headings"], "table"
         ),
         Schemas().staging_views: {
             f"stg_{source['name']}": "view" for source in manifest["sources"].values()

@@ -1,4 +1,4 @@
-{{ config(indexes=[{"columns": ["nct_id"], "unique": true}]) }}
+{{ config(materialized="ephemeral") }}
 
 with
 
