@@ -60,7 +60,7 @@ last_cancellations as (
 submissions as (
     select
         rounds.nct_id,
-        count(*) as rounds,
+        count(rounds.position) as rounds,
         count(*) filter (where rounds.is_cancelled) as cancelled_rounds,
         min(rounds.submitted_date) as first_submitted_date,
         min(rounds.submitted_date) filter (
