@@ -70,7 +70,9 @@ def other_fingerprints(lake: Lake, settings: Settings) -> dict[str, str]:
     Raises what `other_rows` raises.
     """
     searches = [
-        f"{search.name!r} {search.grouping!r} {answer!r}"
+        # Not when it was last asked: the same answer of a newer data version changes no row.
+        f"{search.name!r} {search.grouping!r} {answer.query!r} {answer.first_as_of} "
+        f"{answer.changed_as_of} {answer.file}"
         for search, answer in _answered(lake, settings)
     ]
     found = {"searches": digest(*searches)}
@@ -105,7 +107,7 @@ def _study_searches(answered: Sequence[_Answered]) -> pa.Table:
                 "name": search.name,
                 "beta_api": False,
                 "created_at": _time(answer.first_as_of),
-                "updated_at": _time(answer.as_of),
+                "updated_at": _time(answer.changed_as_of),
                 "active": True,
             }
             for search, answer in answered
@@ -122,7 +124,7 @@ def _search_terms(answered: Sequence[_Answered]) -> pa.Table:
                 "term": search.name,
                 "group": search.grouping,
                 "created_at": _time(answer.first_as_of),
-                "updated_at": _time(answer.as_of),
+                "updated_at": _time(answer.changed_as_of),
             }
             for search, answer in answered
         ],

@@ -59,13 +59,15 @@ _FoundRow = tuple[str, datetime, datetime | None]
 
 
 class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search last found: by which query, since which data version and at which.
+    """What a search last found: by which query, and at which data version.
 
+    `first_as_of` is that of the first answer, `changed_as_of` that since which it finds these studies.
     `file` holds `studies` studies, and those that it found before; it is named by its content.
     """
 
     query: str
     first_as_of: str
+    changed_as_of: str
     as_of: str
     file: str
     studies: int
@@ -246,11 +248,14 @@ def _keep(storage: Storage, search: SavedSearch, asked: SearchRecord, found: lis
     rows = sorted(_followed(rows, found, now), key=itemgetter(0, 1))
     digest = hashlib.sha256("\n".join(map(str, rows)).encode()).hexdigest()[:16]
     prefix = _prefix(asked.source, search)
+    file = f"{_FOLDER}/{prefix}-{digest}.parquet"
+    is_same = before is not None and (before.file, before.query) == (file, search.query)
     answer = SearchAnswer(
         query=search.query,
         first_as_of=asked.asked_as_of if before is None else before.first_as_of,
+        changed_as_of=before.changed_as_of if before and is_same else asked.asked_as_of,
         as_of=asked.asked_as_of,
-        file=f"{_FOLDER}/{prefix}-{digest}.parquet",
+        file=file,
         studies=len(found),
     )
     columns = zip(*rows, strict=True) if rows else ((), (), ())

@@ -96,12 +96,15 @@ def test_searches_that_were_answered_are_rows(searcher: Searcher) -> None:
     first = searcher.ask(n1="Malaria", n2="Dengue")
     now = searcher.ask(n1="Malaria", n2="Dengue", n12345678="Malaria")
     assert searcher.rows("study_searches") == [
-        (number, False, f"AREA[Condition]{name}", grouping, name, False, first, now, True)
-        for number, name, grouping in [(MALARIA, "malaria", "tropical"), (DENGUE, "dengue", "")]
+        (number, False, f"AREA[Condition]{name}", grouping, name, False, first, changed, True)
+        for number, name, grouping, changed in [
+            (MALARIA, "malaria", "tropical", now),
+            (DENGUE, "dengue", "", first),
+        ]
     ]
     assert searcher.rows("search_terms") == [
         (MALARIA, "malaria", "tropical", first, now),
-        (DENGUE, "dengue", "", first, now),
+        (DENGUE, "dengue", "", first, first),
     ]
     results = [
         (MALARIA, 1, "malaria", first, "tropical"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from ctg_assets.orchestration.ctgov import build_ctgov_assets
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.orchestration.jobs import build_warehouse, extract_pages, plan_extraction
 from ctg_assets.orchestration.resources import SettingsResource
@@ -20,7 +21,15 @@ def dim_study() -> None:
 def definitions_without_dbt() -> dg.Definitions:
     """Everything up to the staging tables, jobs and sensor included; settings from the environment."""
     return dg.Definitions(
-        assets=[extraction_plan, page_shards, history, studies, build_staging_assets(), dim_study],
+        assets=[
+            extraction_plan,
+            page_shards,
+            history,
+            studies,
+            build_staging_assets(),
+            build_ctgov_assets(),
+            dim_study,
+        ],
         jobs=[plan_extraction, extract_pages, build_warehouse],
         sensors=[build_registry_refresh(30)],
         resources={"settings": SettingsResource()},

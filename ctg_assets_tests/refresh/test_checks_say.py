@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from ctg_assets.aact.checks import check_row_counts, check_values_fit
+from ctg_assets.aact.schema import aact_tables
 from ctg_assets.extract.published_model import PublishedRecord, published_model_check
+from ctg_assets.extract.search_file import SavedSearch
+from ctg_assets.extract.searches import searches_check
 from ctg_assets.history.recording import Disappearance, Recorder
 from ctg_assets.lake import Lake
 from ctg_assets.model.published import PublishedModel
@@ -58,6 +62,8 @@ def _times(lake: Lake, settings: Settings) -> CheckResult:
     return check_times(plan, odd)
 
 
+_AACT_TABLES = [table.name for table in aact_tables()]
+
 # For each check of ours one thing that it finds; and the names, counts or values that it has to tell.
 _FAILING: dict[str, tuple[Callable[[Lake, Settings], CheckResult], tuple[str, ...]]] = {
     "the_registrys_model_is_ours": (_published, ("times", "protocolSection")),
@@ -89,6 +95,22 @@ _FAILING: dict[str, tuple[Callable[[Lake, Settings], CheckResult], tuple[str, ..
     "one_row_per_study_of_the_snapshot": (
         lambda *_: check_study_rows(_manifest(), 900),
         ("900 rows for 1000 studies",),
+    ),
+    "as_many_rows_as_staging": (
+        lambda *_: check_row_counts(
+            {**dict.fromkeys(_AACT_TABLES, 2), "keywords": 3}, dict.fromkeys(_AACT_TABLES, 2)
+        ),
+        ("1 tables", "keywords: 3 in staging, 2 here"),
+    ),
+    "values_fit_the_types_of_aact": (
+        lambda *_: check_values_fit({"studies.enrollment": 4}),
+        ("studies.enrollment (4)",),
+    ),
+    "saved_searches_are_answered": (
+        lambda lake, settings: searches_check(
+            lake.storage, settings.api_url, [SavedSearch(name="covid-19", query="COVID-19")]
+        ),
+        ("1 of 1 saved searches", "'covid-19': not asked yet"),
     ),
     "foreign_keys_hold": (
         lambda *_: check_foreign_keys({"b_fkey", "a_fkey"}),
