@@ -214,7 +214,7 @@ def test_unchanged_data_mean_no_work(
     printed = place.refresh()
     assert re.findall(r"^plan +(\w+):", printed, re.MULTILINE) == ["incremental", "census"]
     extraction = ["plan", "pages", "snapshot"]
-    assert stages(printed) == [*extraction, "load_info", "marts", "ctgov", *extraction]
+    assert stages(printed) == [*extraction, "load_info", "marts", *extraction]
     assert place.query("SELECT to_char(data_timestamp, 'YYYY-MM-DD\"T\"HH24:MI:SS') FROM staging.load_info") == [(timestamp,)]  # fmt: skip
     assert place.query(marts) == files
 
