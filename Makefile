@@ -54,7 +54,7 @@ test-fast: $(READY_DEV) ## The tests that need no Postgres and no other process,
 	@$(PYTEST) -m "not (postgres or process or slow or soak)"
 
 soak: $(READY_DEV) ## The tests that repeat at random, many times over (SOAK=0.2 for a part of it)
-	@CTG_TEST_SOAK=$(SOAK) $(PYTEST) -m soak
+	@TEST_SOAK=$(SOAK) $(PYTEST) -m soak
 
 fuzz: $(READY_DEV) ## Thousands of studies with something odd in each, to the last table and mart
 	@FUZZ_STUDIES=$(FUZZ_STUDIES) FUZZ_VALUES=$(FUZZ_VALUES) $(BIN)/pytest -q -s \

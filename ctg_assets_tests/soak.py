@@ -1,6 +1,6 @@
 """How often tests repeat what they do at random: a few times as a rule, very often in a soak.
 
-A soak is `make soak`: the tests marked `soak`, with `CTG_TEST_SOAK=1`. A share of that, such as 0.2, is a
+A soak is `make soak`: the tests marked `soak`, with `TEST_SOAK=1`. A share of that, such as 0.2, is a
 shorter one.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-SHARE = float(os.environ.get("CTG_TEST_SOAK", "0"))
+SHARE = float(os.environ.get("TEST_SOAK", "0"))
 
 
 def times(usual: int, soak: int) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ctg_assets.orchestration.ctgov import build_ctgov_assets
 from ctg_assets.orchestration.ctgov_downloads import build_download_assets
 from ctg_assets.orchestration.jobs import STAGE_SELECTIONS, export_aact
 from ctg_assets.orchestration.resources import SettingsResource
@@ -91,7 +90,7 @@ def test_no_refresh_makes_them() -> None:
     """None of the stages' selections holds a download, and the job that makes them holds nothing else."""
     definitions = dg.Definitions.merge(
         definitions_without_dbt(),
-        dg.Definitions(assets=[build_ctgov_assets(), build_download_assets()]),
+        dg.Definitions(assets=[build_download_assets()]),
     )
     graph = definitions.resolve_asset_graph()
     downloads = {key for key in graph.get_all_asset_keys() if key.path[0] == "ctgov_downloads"}

@@ -127,12 +127,16 @@ def test_searches_become_rows_and_what_changes_of_them_alone_is_followed(
 def test_without_aacts_tables_nothing_is_searched(
     follower: Follower,
 ) -> None:
-    """Who switches them off asks nothing for them, and needs no sound file."""
+    """Who switches them off asks nothing for them and needs no sound file, and a run that holds them ends well."""
     follower.settings = follower.settings.model_copy(
         update={"aact": False, "searches_file": Path("/nowhere")}
     )
     evaluation = search_check(follower.materialize(extraction_plan))
     assert (evaluation.passed, evaluation.description) == (True, "no saved searches")
+    made = follower.materialize(build_ctgov_assets())
+    assert made.success
+    assert made.get_asset_materialization_events() == []
+    assert all(found.passed for found in made.get_asset_check_evaluations())
 
 
 def test_tables_of_searches_follow_the_plan() -> None:
