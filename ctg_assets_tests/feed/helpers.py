@@ -174,7 +174,8 @@ class Receiver:
     @contextlib.contextmanager
     def running(self) -> Iterator[Receiver]:
         """Serve while the block runs."""
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        # It looks this often whether it is to stop; by default each test would wait for half a second.
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield self

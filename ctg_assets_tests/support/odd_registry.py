@@ -62,7 +62,7 @@ def running(registry: OddRegistry) -> Iterator[OddRegistry]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         registry.api_url = f"http://127.0.0.1:{server.server_address[1]}/api/v2"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield registry
