@@ -24,6 +24,9 @@ from ctg_assets.simulator.identity import FIRST_DATA_DAY
 from ctg_assets_tests.model.edits import edited
 from ctg_assets_tests.model.wild import wild_study
 
+# Each kind of event is tried on generated studies.
+pytestmark = pytest.mark.slow
+
 OBSERVED = date(2024, 6, 15)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "changes.md"
 

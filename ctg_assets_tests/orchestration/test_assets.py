@@ -24,6 +24,9 @@ from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.support.postgres import temporary_folder
 
+# Each test has a Dagster instance of its own.
+pytestmark = pytest.mark.slow
+
 STUDIES, PAGE_SIZE, PAGES = 25, 10, 3
 
 

@@ -37,6 +37,9 @@ from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
 from ctg_assets_tests.support.lakes import completed, json_of, planned
 
+# Each test has a Dagster instance of its own.
+pytestmark = pytest.mark.slow
+
 STUDIES, PAGE_SIZE, PAGES = 45, 10, 5
 
 
