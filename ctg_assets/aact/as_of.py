@@ -29,8 +29,9 @@ def load_aact_as_of(
 ) -> CtgovReport:
     """Make AACT's tables and views, as they stood at a time (aware), in a schema of their own.
 
-    `others` are the rows of that time that do not come from flat tables. The flat tables of that time are loaded into a schema beside it first, which goes in the end. Raises
-    what `load_as_of` and `build_ctgov_from` raise.
+    `others` are the rows of that time that do not come from flat tables. The flat tables of that time are
+    loaded into a schema beside it first, which goes in the end. Raises what `load_as_of` and
+    `build_ctgov_from` raise.
     """
     Target(schema, address.schemas).require_free_name()
     flat = object_name(schema, "flat")

@@ -23,7 +23,7 @@ from ctg_assets.aact.views import (
     view_comments,
     view_queries,
 )
-from ctg_assets.load.swap import Swap, name_until_swap
+from ctg_assets.load.swap import Swap, add_until_swap
 from ctg_assets.postgres import ddl
 from ctg_assets.postgres.builds import write_builds
 from ctg_assets.postgres.connection import Connection, postgres_errors
@@ -160,14 +160,9 @@ class WholeBuild:
             [table.name for table in aact_tables()],
         )
         for other in self.external_foreign_keys:
-            constraint = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
-                sql.Identifier(other.schema, other.table),
-                sql.Identifier(name_until_swap(other)),
-                sql.SQL(other.definition),
-            )
             self._retry(
                 f"making {other.schema}.{other.table} refer to the new {other.referenced}",
-                partial(self.control.execute, constraint),
+                partial(self.control.execute, add_until_swap(other)),
             )
 
     def _swap(self) -> None:
@@ -188,7 +183,9 @@ class WholeBuild:
         if not _has_views(connection):
             _make_views(connection, self.target.schema)
             _make_old_labels(connection, self.target.schema)
-        if watermark(connection).newest != self.load_number:
+        # Of an emptied staging nothing is loaded any more.
+        loaded = connection.execute(schemas.sql("SELECT load_number FROM {staging}.load_info"))
+        if loaded.fetchone() != (self.load_number,):
             message = (
                 "staging was loaded in the meantime, so AACT's tables would be a mixture; try again"
             )

@@ -21,7 +21,7 @@ from psycopg import sql
 
 from ctg_assets.load.load_log import next_load_number, write_full_load
 from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
-from ctg_assets.load.swap import Swap, name_until_swap
+from ctg_assets.load.swap import Swap, add_until_swap, name_until_swap
 from ctg_assets.model.spec import TableShape
 from ctg_assets.postgres import ddl
 from ctg_assets.postgres.builds import (
@@ -272,14 +272,9 @@ class _Load:
             self.control, own, following, self.replaced
         )
         for other in self.external_foreign_keys:
-            constraint = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
-                sql.Identifier(other.schema, other.table),
-                sql.Identifier(name_until_swap(other)),
-                sql.SQL(other.definition),
-            )
             self.retry_on_lock(
                 f"making {other.schema}.{other.table} refer to the new {other.referenced}",
-                partial(self.control.execute, constraint),
+                partial(self.control.execute, add_until_swap(other)),
             )
             if other.validated:
                 remedy = (

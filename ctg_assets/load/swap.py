@@ -35,6 +35,15 @@ def name_until_swap(other: ForeignKeyOfOthers) -> str:
     return ddl.object_name(other.name, "until", "swap")
 
 
+def add_until_swap(other: ForeignKeyOfOthers) -> sql.Composed:
+    """The statement that makes a table of somebody refer to the new table as well, not checked yet."""
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
+        sql.Identifier(other.schema, other.table),
+        sql.Identifier(name_until_swap(other)),
+        sql.SQL(other.definition),
+    )
+
+
 @dataclass(frozen=True)
 class Swap:
     """The new tables, old ones that get no successor, and foreign keys of tables that stay.

@@ -315,6 +315,25 @@ def test_a_load_in_between_is_noticed(warehouse: Warehouse) -> None:
     assert query(warehouse.address, "SELECT to_regnamespace('ctgov_next')") == [(None,)]
 
 
+def test_what_was_taken_back_meanwhile_is_not_put_in_place(warehouse: Warehouse) -> None:
+    """If staging is emptied while AACT's tables are made from it, they stay empty."""
+    warehouse.load(_studies(1, 2))
+    warehouse.build()
+    query(warehouse.address, "DELETE FROM ctg_meta.watermarks WHERE node = 'ctgov'")
+    told: list[LoadProgress] = []
+
+    def empty_at_the_end(progress: LoadProgress) -> None:
+        told.append(progress)
+        if progress.done == progress.total:
+            with emptied(warehouse.address):
+                pass
+
+    with pytest.raises(StagingMovedError):
+        build_ctgov(CtgovRequest(warehouse.address, progress=empty_at_the_end))
+    assert told
+    assert query(warehouse.address, "SELECT count(*) FROM ctgov.studies") == [(0,)]
+
+
 def _build_and_die(address: PostgresAddress, steps: int) -> None:
     left = iter(range(steps))
 
