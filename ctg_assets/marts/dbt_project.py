@@ -22,8 +22,8 @@ _SOURCE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md"}
 _DEFINITIONS = (
     "dbt_project.yml",
     "macros/*.sql",
-    "models/intermediate/*.sql",
-    "models/marts/*.sql",
+    "models/intermediate/**/*.sql",
+    "models/marts/**/*.sql",
 )
 
 
