@@ -1,4 +1,4 @@
-"""The files of the repository that are derived from the data model.
+"""The files of the repository that are derived from the data model, and from what dbt's models declare.
 
 `python -m ctg_assets.codegen` writes them anew; `make generate` calls it.
 """
@@ -12,7 +12,8 @@ from ctg_assets.aact.deviations import deviations_page
 from ctg_assets.aact.dictionary import dictionary_csv
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.marts.dbt_project import PROJECT_DIR
-from ctg_assets.model.documentation.dbt import dbt_files
+from ctg_assets.marts.documentation import marts_page, read_marts
+from ctg_assets.model.documentation.dbt import STAGING_DOCS, dbt_files
 from ctg_assets.model.documentation.dictionary import data_dictionary
 from ctg_assets.model.documentation.relationships import entity_relationships
 from ctg_assets.model.spec import TableShape
@@ -29,8 +30,10 @@ def derived_files(tables: Sequence[Table] | None = None) -> dict[Path, str]:
     """The text of every derived file; of the declared tables, unless others are given."""
     tables = staging_tables() if tables is None else tables
     others = _tables_beside_the_declared()
+    staging = dbt_files(tables, others)
     return {
-        **{DBT_STAGING / name: text for name, text in dbt_files(tables, others).items()},
+        **{DBT_STAGING / name: text for name, text in staging.items()},
+        DOCS / "marts.md": marts_page(read_marts(staging[STAGING_DOCS]), DOCS),
         DOCS / "data_dictionary.md": data_dictionary(tables, others),
         DOCS / "entity_relationships.md": entity_relationships(tables),
         DOCS / "aact_dictionary.csv": dictionary_csv(),

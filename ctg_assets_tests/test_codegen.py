@@ -1,12 +1,20 @@
-"""The files derived from the data model: that they are current, and that they follow it."""
+"""The derived files: that they are current, and that they follow it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import yaml
 
 from ctg_assets.codegen import DBT_STAGING, DOCS, derived_files, stale_files
+from ctg_assets.marts.documentation import (
+    MARTS_DIR,
+    UndescribedMartError,
+    marts_page,
+    read_marts,
+)
 from ctg_assets.model.documentation.values import enumerations
 from ctg_assets.model.fields import nodes_by_path
 from ctg_assets.model.tables import Table, staging_tables
@@ -108,3 +116,87 @@ def test_every_enumerated_field_is_checked_once() -> None:
             assert ((table.name, name) in tested) is not enumeration.repeated
             checked |= enumeration.paths if (table.name, name) in tested else set()
     assert checked == {path for path, node in nodes_by_path().items() if node.is_enum}
+
+
+def test_the_page_of_marts_has_every_mart_and_column() -> None:
+    """Each model of the folder has a section with a row per column that its properties name."""
+    page = derived_files()[DOCS / "marts.md"]
+    for path in MARTS_DIR.rglob("*.sql"):
+        [model] = [
+            one
+            for one in yaml.safe_load(path.with_suffix(".yml").read_text())["models"]
+            if one["name"] == path.stem
+        ]
+        section = page.partition(f"\n### {path.stem}\n")[2].partition("\n#")[0]
+        rows = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
+        assert rows == [column["name"] for column in model["columns"]]
+
+
+def test_the_page_of_marts_says_what_the_project_declares(tmp_path: Path) -> None:
+    """Texts that are referred to, sources, gaps, values, keys and what is read, of a mart made for this."""
+    folder = tmp_path / "dbt_project" / "models" / "marts" / "odd_subject"
+    folder.mkdir(parents=True)
+    (folder / "fct_odd.sql").write_text(
+        '{{ config(unique_key="a") }} select * from {{ ref("stg_odd") }} join {{ ref(\'fct_odd\') }}'
+    )
+    (folder / "fct_odd.yml").write_text(
+        """
+models:
+  - name: fct_odd
+    description: >
+      One row per <thing>.
+      It is odd.
+
+      Source: A. Uthor, 1999.
+
+      Not known: why.
+    columns:
+      - name: a
+        description: '{{ doc("odd__b") }}'
+        data_tests: [unique, not_null]
+      - name: c
+        description: "'x | y', see {{ doc('odd__b') }}"
+        data_tests:
+          - accepted_values: {arguments: {values: [x, y]}}
+          - not_null: {config: {severity: warn}}
+"""
+    )
+    marts = read_marts("{% docs odd__b %}\nThe *key*.\n{% enddocs %}\n", folder.parent)
+    page = marts_page(marts, tmp_path / "docs")
+    assert page.partition("| Odd subject | [fct_odd](#fct_odd) | ")[2].splitlines() == [
+        "per &lt;thing&gt; |",
+        "",
+        "## Odd subject",
+        "",
+        "### fct_odd",
+        "",
+        "One row per &lt;thing&gt;. It is odd.",
+        "",
+        "**Source.** A. Uthor, 1999.",
+        "",
+        "**Not known.** why.",
+        "",
+        "- Key: `a`",
+        "- Made from: `stg_odd`",
+        "- A build computes: everything",
+        "- SQL: [fct_odd.sql](../dbt_project/models/marts/odd_subject/fct_odd.sql)",
+        "",
+        "| column | NULL | meaning | source |",
+        "|---|---|---|---|",
+        "| `a` | no | The \\*key\\*. | [odd](data_dictionary.md#odd).`b` |",
+        "| `c` |  | 'x \\| y', see The \\*key\\*.<br>Values: `x`, `y`. |  |",
+    ]
+
+
+def test_a_mart_that_nothing_describes_is_named(tmp_path: Path) -> None:
+    """A mart without properties, and one that refers to a text that is nowhere, stop the generation by name."""
+    folder = tmp_path / "subject"
+    folder.mkdir()
+    (folder / "fct_odd.sql").write_text("select 1")
+    with pytest.raises(UndescribedMartError, match=r"describe model fct_odd in fct_odd\.yml"):
+        read_marts("", tmp_path)
+    (folder / "fct_odd.yml").write_text(
+        "models: [{name: fct_odd, description: '{{ doc(\"gone\") }}'}]"
+    )
+    with pytest.raises(UndescribedMartError, match=r"fct_odd refers to .*gone"):
+        read_marts("", tmp_path)

@@ -20,6 +20,9 @@ _SOURCE_SCHEMA = "{{ env_var('CTG_STAGING_SCHEMA', 'staging') }}"
 MODEL_PREFIX = "stg_"
 """What a staging view is called, before the name of its table."""
 
+STAGING_DOCS = "_staging__docs.md"
+"""The file of doc blocks: the text of each table and column."""
+
 
 def dbt_files(tables: Sequence[Table], others: Sequence[TableShape] = ()) -> dict[str, str]:
     """All files of dbt's staging folder, by name.
@@ -30,7 +33,7 @@ def dbt_files(tables: Sequence[Table], others: Sequence[TableShape] = ()) -> dic
     return {
         "_staging__sources.yml": _sources(tables, shapes),
         "_staging__models.yml": _models(shapes),
-        "_staging__docs.md": _doc_blocks(shapes),
+        STAGING_DOCS: _doc_blocks(shapes),
         **{f"{MODEL_PREFIX}{shape.name}.sql": _view(shape) for shape in shapes},
     }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from ctg_assets.model.documentation import ORIGIN
+from ctg_assets.model.documentation.markdown import cell, literal
 from ctg_assets.model.documentation.sections import sections
 from ctg_assets.model.documentation.values import enumerations, vocabularies
 from ctg_assets.model.spec import Column, TableShape
@@ -81,7 +81,7 @@ def _left_out() -> str:
         ("table of AACT", AACT_TABLES_LEFT_OUT),
     ):
         lines += [f"| {kind} | reason |", "|---|---|"]
-        lines += [f"| `{name}` | {_cell(reason)} |" for name, reason in reasons.items()]
+        lines += [f"| `{name}` | {cell(reason)} |" for name, reason in reasons.items()]
         lines.append("")
     return "\n".join(lines)
 
@@ -92,7 +92,7 @@ def _contents(grouped: Mapping[str, Sequence[TableShape]]) -> str:
         for number, shape in enumerate(shapes):
             section = title if number == 0 else ""
             lines.append(
-                f"| {section} | [{shape.name}](#{shape.name}) | {_cell(shape.description)} |"
+                f"| {section} | [{shape.name}](#{shape.name}) | {cell(shape.description)} |"
             )
     return "\n".join([*lines, ""])
 
@@ -100,7 +100,7 @@ def _contents(grouped: Mapping[str, Sequence[TableShape]]) -> str:
 def _table(shape: TableShape, values: Mapping[str, Sequence[str]]) -> Iterator[str]:
     yield f"### {shape.name}"
     yield ""
-    yield _text(shape.description)
+    yield literal(shape.description)
     yield ""
     yield f"- Primary key: {_names(shape.primary_key)}"
     for key in shape.foreign_keys:
@@ -125,7 +125,7 @@ def _row(column: Column) -> str:
         f"`{column.name}`",
         column.type.value,
         "yes" if column.nullable else "no",
-        _cell(column.description),
+        cell(column.description),
         "<br>".join(f"`{path}`" for path in column.sources),
         f"`{column.aact}`" if column.aact else "",
     )
@@ -142,19 +142,3 @@ def _values(table: Table) -> dict[str, Sequence[str]]:
 
 def _names(columns: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in columns)
-
-
-def _cell(text: str) -> str:
-    return _text(text).replace("|", "\\|")
-
-
-def _text(text: str) -> str:
-    """Text as Markdown shows it literally; spans of code are left as they are."""
-    parts = re.split("(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else _escaped(part) for part in parts)
-
-
-def _escaped(text: str) -> str:
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # An underscore between letters is no mark of emphasis.
-    return re.sub(r"[*\[\]\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", text)
