@@ -109,8 +109,7 @@ def undo(
             out.print(line)
         return
     with file_lock(settings, REFRESH_LOCK):
-        with file_lock(settings, "extraction"), file_lock(settings, "snapshot"):
-            consequences = _undo(settings, lake, entry, reason, ask=not yes)
+        consequences = _undo(settings, lake, entry, reason, ask=not yes)
         if leaves_nothing(settings, lake, consequences.scope):
             out.print("the tables are empty until something is recorded")
             return
@@ -137,7 +136,7 @@ def prune(
     settings = load_settings()
     with file_lock(settings, REFRESH_LOCK):
         before = datetime.now(UTC) - timedelta(days=days)
-        pruned = prune_undone(settings, open_lake(settings), before)
+        pruned = prune_undone(open_lake(settings), before)
     listed = ", ".join(map(str, pruned))
     out.print(f"contents removed of withdrawn entries: {listed or 'none'}")
 

@@ -65,10 +65,7 @@ def import_file(
         live.update(Text(f"reading {printable(file)}: {studies:,} studies"))
 
     with file_lock(settings, REFRESH_LOCK):
-        with (
-            file_lock(settings, "extraction"),
-            out.status(Text(f"reading {printable(file)}")) as live,
-        ):
+        with out.status(Text(f"reading {printable(file)}")) as live:
             extract.import_file(
                 lake,
                 file,

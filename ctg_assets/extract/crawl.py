@@ -9,7 +9,7 @@ are asked for by ids, each by itself, but all of them must be of one data versio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -99,40 +99,41 @@ class Crawler:
         Without a `mode`, all of the scope is walked. `since` is for an incremental extraction, `ids` for
         a picked one; `reason` is kept with the plan. An open extraction that asks for the same of the
         same registry and data version is continued rather than planned again; any other open one is
-        superseded, but only once there is a plan. Only one process may plan or walk at a time (the
-        caller sees to it).
+        superseded, but only once there is a plan.
 
-        Raises RegistryError when the registry cannot be asked or refuses the query, and
-        TooManyPagesError when pages of this size would be too many; nothing has changed then.
+        Raises RegistryError when the registry cannot be asked or refuses the query, TooManyPagesError
+        when pages of this size would be too many, and BusyError when another process plans, crawls or
+        imports; nothing has changed then.
         """
-        chosen = mode or (ExtractionMode.SCOPED if query else ExtractionMode.FULL)
-        if chosen is ExtractionMode.PICKED:
-            page_size = min(page_size, IDS_PER_REQUEST)
-        version = self._client.version(retry_seconds=PLANNING_PATIENCE_SECONDS)
-        now = datetime.now(UTC)
-        wanted = ExtractionPlan(
-            extraction_id=new_extraction_id(chosen, now),
-            mode=chosen,
-            source=self._client.api_url,
-            query=query,
-            page_size=page_size,
-            data_timestamp=version.data_timestamp,
-            planned_at=now,
-            api_version=version.api_version,
-            since=since,
-            reason=reason,
-        )
-        open_plans = self._extractions.open_crawls()
-        continued = [plan for plan in open_plans if self._is_same(plan, wanted, ids)]
-        plan = continued[-1] if continued else self._create(wanted, ids)
-        for other in open_plans:
-            if other != plan:
-                self._extractions.supersede(
-                    other.extraction_id,
-                    f"extraction {plan.extraction_id} at data version {plan.data_timestamp} took "
-                    "its place",
-                )
-        return plan
+        with self._extractions.lock():
+            chosen = mode or (ExtractionMode.SCOPED if query else ExtractionMode.FULL)
+            if chosen is ExtractionMode.PICKED:
+                page_size = min(page_size, IDS_PER_REQUEST)
+            version = self._client.version(retry_seconds=PLANNING_PATIENCE_SECONDS)
+            now = datetime.now(UTC)
+            wanted = ExtractionPlan(
+                extraction_id=new_extraction_id(chosen, now),
+                mode=chosen,
+                source=self._client.api_url,
+                query=query,
+                page_size=page_size,
+                data_timestamp=version.data_timestamp,
+                planned_at=now,
+                api_version=version.api_version,
+                since=since,
+                reason=reason,
+            )
+            open_plans = self._extractions.open_crawls()
+            continued = [plan for plan in open_plans if self._is_same(plan, wanted, ids)]
+            plan = continued[-1] if continued else self._create(wanted, ids)
+            for other in open_plans:
+                if other != plan:
+                    self._extractions.supersede(
+                        other.extraction_id,
+                        f"extraction {plan.extraction_id} at data version {plan.data_timestamp} took "
+                        "its place",
+                    )
+            return plan
 
     def _is_same(self, plan: ExtractionPlan, wanted: ExtractionPlan, ids: Sequence[str]) -> bool:
         """Whether an open extraction asks for what another one would ask for."""
@@ -160,58 +161,59 @@ class Crawler:
         )
         return self._extractions.create(plan)
 
-    def walk(self, plan: ExtractionPlan, last_page: int) -> Iterator[CrawledPage]:
+    def walk(self, plan: ExtractionPlan, last_page: int) -> Generator[CrawledPage, None, None]:
         """Walk until `last_page` is there, yielding every page up to it, those already there first.
 
         Only missing pages are asked for, from the first gap on. When all planned pages are there,
-        the extraction is marked complete. Only one crawl of a lake may run at a time (the caller
-        sees to it). Ids that a picked extraction asks for and the registry does not have bring nothing
-        home; those that were merged bring home the surviving study.
+        the extraction is marked complete. Ids that a picked extraction asks for and the registry does
+        not have bring nothing home; those that were merged bring home the surviving study. Whoever stops
+        before the end closes the iterator: until then no other process may crawl.
 
-        Raises ExtractionSupersededError when the registry's data moved or a token was refused, and
-        NotCrawlableError for an extraction that is superseded or was imported. Pages yielded before
-        a failure stay.
+        Raises ExtractionSupersededError when the registry's data moved or a token was refused,
+        NotCrawlableError for an extraction that is superseded or was imported, and BusyError when another
+        process plans, crawls or imports. Pages yielded before a failure stay.
         """
-        extraction_id = plan.extraction_id
-        pages_planned = self._crawlable_pages(plan)
-        last_page = min(last_page, pages_planned)
-        self._shards.clean(extraction_id)
-        next_page = first_missing_page(self._shards.pages(extraction_id))
-        for page in range(1, min(next_page - 1, last_page) + 1):
-            yield CrawledPage(self._shards.info(extraction_id, page), fresh=False)
+        with self._extractions.lock():
+            extraction_id = plan.extraction_id
+            pages_planned = self._crawlable_pages(plan)
+            last_page = min(last_page, pages_planned)
+            self._shards.clean(extraction_id)
+            next_page = first_missing_page(self._shards.pages(extraction_id))
+            for page in range(1, min(next_page - 1, last_page) + 1):
+                yield CrawledPage(self._shards.info(extraction_id, page), fresh=False)
 
-        token = None
-        if next_page > 1:
-            token = self._shards.info(extraction_id, next_page - 1).next_token
-        if next_page <= last_page:
-            self._require_same_version(plan)
-        since_check = 0
-        there = set(self._shards.pages(extraction_id))
-        while next_page <= last_page:
-            # After a page that was set aside come others that still belong to the same walk.
-            if (
-                next_page in there
-                and (kept := self._shards.info(extraction_id, next_page)).token == token
-            ):
-                yield CrawledPage(kept, fresh=False)
-                token = kept.next_token
-                next_page += 1
-                continue
-            if since_check == _PAGES_BETWEEN_VERSION_CHECKS:
+            token = None
+            if next_page > 1:
+                token = self._shards.info(extraction_id, next_page - 1).next_token
+            if next_page <= last_page:
                 self._require_same_version(plan)
-                since_check = 0
-            request = self._request(plan, next_page, token)
-            if request is None:
-                shard = self._shards.write(empty_shard(plan, next_page), [])
-            else:
-                shard = self._take_page(plan, next_page, request)
-                since_check += 1
-            yield CrawledPage(shard, fresh=True)
-            token = shard.next_token
-            next_page += 1
+            since_check = 0
+            there = set(self._shards.pages(extraction_id))
+            while next_page <= last_page:
+                # After a page that was set aside come others that still belong to the same walk.
+                if (
+                    next_page in there
+                    and (kept := self._shards.info(extraction_id, next_page)).token == token
+                ):
+                    yield CrawledPage(kept, fresh=False)
+                    token = kept.next_token
+                    next_page += 1
+                    continue
+                if since_check == _PAGES_BETWEEN_VERSION_CHECKS:
+                    self._require_same_version(plan)
+                    since_check = 0
+                request = self._request(plan, next_page, token)
+                if request is None:
+                    shard = self._shards.write(empty_shard(plan, next_page), [])
+                else:
+                    shard = self._take_page(plan, next_page, request)
+                    since_check += 1
+                yield CrawledPage(shard, fresh=True)
+                token = shard.next_token
+                next_page += 1
 
-        if next_page > pages_planned and self._extractions.completion(extraction_id) is None:
-            self._finish(plan, token)
+            if next_page > pages_planned and self._extractions.completion(extraction_id) is None:
+                self._finish(plan, token)
 
     def _crawlable_pages(self, plan: ExtractionPlan) -> int:
         """The number of pages of an extraction that may be crawled."""

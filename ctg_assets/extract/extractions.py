@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
 
-from ctg_assets.storage.files import Storage
+from ctg_assets.storage.files import Storage, Work
 from ctg_assets.storage.records import read_record, write_record
 
 _FOLDER = "extractions"
@@ -179,20 +180,25 @@ class ExtractionStore:
         """Keep extractions in `storage`."""
         self._storage = storage
 
+    def lock(self) -> AbstractContextManager[None]:
+        """The right to plan, crawl or import, which one process at a time has; raises BusyError."""
+        return self._storage.lock(Work.EXTRACTION)
+
     def create(self, plan: ExtractionPlan, ids: Sequence[str] | None = None) -> ExtractionPlan:
         """Record a new extraction, which is open from now on; returns its plan, with its number.
 
-        `ids` are the studies that a picked extraction asks for, in the order of its pages. Only one
-        process may plan at a time (the caller sees to it).
+        `ids` are the studies that a picked extraction asks for, in the order of its pages. Raises BusyError
+        when another process crawls, plans or imports.
         """
-        known = max((other.number for other in self.plans()), default=0)
-        plan = msgspec.structs.replace(plan, number=known + 1)
-        if ids is not None:
-            # Before the plan: an extraction that can be found can be walked.
-            record = _AskedIds(ids=list(ids))
-            write_record(self._storage, _path(plan.extraction_id, _IDS), record)
-        self._write(plan.extraction_id, _PLAN, plan)
-        return plan
+        with self.lock():
+            known = max((other.number for other in self.plans()), default=0)
+            plan = msgspec.structs.replace(plan, number=known + 1)
+            if ids is not None:
+                # Before the plan: an extraction that can be found can be walked.
+                record = _AskedIds(ids=list(ids))
+                write_record(self._storage, _path(plan.extraction_id, _IDS), record)
+            self._write(plan.extraction_id, _PLAN, plan)
+            return plan
 
     def restore(self, plan: ExtractionPlan) -> None:
         """Write a plan that was lost again, with the number that it had."""

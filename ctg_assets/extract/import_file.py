@@ -59,41 +59,42 @@ def import_file(
     sentence on each kind of thing in a file of studies that a person should know of: records that are
     no studies, members of a zip left out, studies with several contents. The file is streamed; one
     that turns out broken or to be no file of studies leaves nothing behind, and what a killed import
-    left is removed by the next. Only one process may crawl or import at a time (the caller sees to it).
+    left is removed by the next.
 
     Raises BulkFileError when the file cannot be read, or most of its records are no studies; and
-    ImpossibleTimeError, before anything is recorded, when its contents would count as of a time that
-    cannot be.
+    before anything is recorded, ImpossibleTimeError when its contents would count as of a time that
+    cannot be, and BusyError when another process plans, crawls or imports.
     """
-    left_out, tally, contents = LeftOut(), RecordTally(), _Contents()
-    studies = checked_records(path, read_records(path, left_out), tally)
-    first = next(studies)  # fails before anything is recorded
-    now = datetime.now(UTC)
-    as_of = _possible_time(path, data_timestamp, now)
-    plan = ExtractionPlan(
-        extraction_id=new_extraction_id(ExtractionMode.IMPORT, now),
-        mode=ExtractionMode.IMPORT,
-        source=str(path),
-        query="",
-        page_size=page_size,
-        data_timestamp=as_of.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
-        planned_at=now,
-        dated_by_studies=dated_by_studies,
-    )
-    _remove_killed_imports(lake)
-    plan = lake.extractions.create(plan)
-    try:
-        completion = _write_shards(
-            lake, plan, _batches(first, studies, page_size), contents, progress
+    with lake.extractions.lock():
+        left_out, tally, contents = LeftOut(), RecordTally(), _Contents()
+        studies = checked_records(path, read_records(path, left_out), tally)
+        first = next(studies)  # fails before anything is recorded
+        now = datetime.now(UTC)
+        as_of = _possible_time(path, data_timestamp, now)
+        plan = ExtractionPlan(
+            extraction_id=new_extraction_id(ExtractionMode.IMPORT, now),
+            mode=ExtractionMode.IMPORT,
+            source=str(path),
+            query="",
+            page_size=page_size,
+            data_timestamp=as_of.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
+            planned_at=now,
+            dated_by_studies=dated_by_studies,
         )
-    except BaseException:
-        lake.extractions.delete(plan.extraction_id)
-        raise
-    lake.extractions.complete(plan.extraction_id, completion)
-    if warn is not None:
-        for sentence in _warnings(tally, left_out, contents):
-            warn(sentence)
-    return plan
+        _remove_killed_imports(lake)
+        plan = lake.extractions.create(plan)
+        try:
+            completion = _write_shards(
+                lake, plan, _batches(first, studies, page_size), contents, progress
+            )
+        except BaseException:
+            lake.extractions.delete(plan.extraction_id)
+            raise
+        lake.extractions.complete(plan.extraction_id, completion)
+        if warn is not None:
+            for sentence in _warnings(tally, left_out, contents):
+                warn(sentence)
+        return plan
 
 
 class _Contents:

@@ -28,7 +28,7 @@ from ctg_assets.registry.client import PageRequest, RegistryClient
 from ctg_assets.registry.errors import BadRequestError, RegistryError, TransientRegistryError
 from ctg_assets.results import CheckResult, Listing
 from ctg_assets.storage.damage import DamagedFileError
-from ctg_assets.storage.files import Storage
+from ctg_assets.storage.files import Storage, Work
 from ctg_assets.storage.records import read_record, write_record
 from ctg_assets.storage.sealed_parquet import open_sealed, sealed_writer
 
@@ -100,34 +100,35 @@ def evaluate_searches(
     """Ask the registry each search that was not asked at this data version yet; says what came of all.
 
     Never fatal: a search that cannot be asked keeps the studies that it found last. Costs a request for
-    each thousand studies found. As soon as the registry does not answer, no more is asked of it. Only one
-    process may evaluate at a time (the caller sees to it).
+    each thousand studies found. As soon as the registry does not answer, no more is asked of it.
+    Raises BusyError when another process asks, plans, crawls or imports.
     """
-    source = client.api_url
-    for search in searches:
-        held = _held(storage, source, search)
-        if held is not None and _is_settled(held, search, data_timestamp):
-            continue
-        asked = SearchRecord(
-            source=source,
-            name=search.name,
-            query=search.query,
-            asked_as_of=data_timestamp,
-            asked_at=datetime.now(UTC),
-            answer=None if held is None else held.answer,
-        )
-        try:
-            found = _ask(client, search, data_timestamp)
-        except (RegistryError, SearchUnfinishedError) as error:
-            _log.warning("search %r keeps what it found last: %s", search.name, error)
-            is_final = isinstance(error, BadRequestError)
-            failed = msgspec.structs.replace(asked, problem=str(error), is_final=is_final)
-            write_record(storage, _record_path(source, search), failed)
-            if isinstance(error, TransientRegistryError):
-                break
-        else:
-            _keep(storage, search, asked, found)
-    return searches_check(storage, source, searches)
+    with storage.lock(Work.EXTRACTION):
+        source = client.api_url
+        for search in searches:
+            held = _held(storage, source, search)
+            if held is not None and _is_settled(held, search, data_timestamp):
+                continue
+            asked = SearchRecord(
+                source=source,
+                name=search.name,
+                query=search.query,
+                asked_as_of=data_timestamp,
+                asked_at=datetime.now(UTC),
+                answer=None if held is None else held.answer,
+            )
+            try:
+                found = _ask(client, search, data_timestamp)
+            except (RegistryError, SearchUnfinishedError) as error:
+                _log.warning("search %r keeps what it found last: %s", search.name, error)
+                is_final = isinstance(error, BadRequestError)
+                failed = msgspec.structs.replace(asked, problem=str(error), is_final=is_final)
+                write_record(storage, _record_path(source, search), failed)
+                if isinstance(error, TransientRegistryError):
+                    break
+            else:
+                _keep(storage, search, asked, found)
+        return searches_check(storage, source, searches)
 
 
 def searches_check(storage: Storage, source: str, searches: Sequence[SavedSearch]) -> CheckResult:

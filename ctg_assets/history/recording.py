@@ -45,7 +45,7 @@ from ctg_assets.history.schemas import (
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.history.timeline import Absence
 from ctg_assets.model.nct_ids import are_nct_ids
-from ctg_assets.storage.files import Storage
+from ctg_assets.storage.files import Storage, Work
 
 # Longer than the microseconds by which contents of one time are told apart (`timeline.py`).
 _BETWEEN_WALKS = timedelta(milliseconds=1)
@@ -118,51 +118,50 @@ class Recorder:
         """Record a complete extraction; one that was recorded already is returned as it was.
 
         `fates` is asked about studies that a whole walk did not see; without it all of them count as
-        removed. `progress` is called with the contents written and their total. Only one recording
-        of a lake may run at a time (the caller sees to it).
+        removed. `progress` is called with the contents written and their total.
 
         Raises IncompleteExtractionError when the extraction is not complete, or no longer,
-        UndoneExtractionError when its entry was taken back, and what `fates` raises.
+        UndoneExtractionError when its entry was taken back, BusyError when another process records,
+        compacts or undoes, and what `fates` raises.
         """
-        existing = self._history.entry_of(extraction_id)
-        if existing is not None:
-            return existing
-        if extraction_id in self._history.undone_extractions():
-            message = (
-                f"extraction {extraction_id} was recorded and undone (`ctg-assets history list`)"
+        with self._storage.lock(Work.SNAPSHOT):
+            existing = self._history.entry_of(extraction_id)
+            if existing is not None:
+                return existing
+            if extraction_id in self._history.undone_extractions():
+                message = f"extraction {extraction_id} was recorded and undone (`ctg-assets history list`)"
+                raise UndoneExtractionError(message)
+            plan = self._extractions.plan(extraction_id)
+            completion = self._complete(plan)
+            before = self._history.entries()
+            latest = before[-1] if before else None
+            self._history.clean()
+            sequence = self._history.next_sequence()
+            self._sorted.clean()
+            # A walk is of one time, a file may be a collection.
+            is_import = plan.mode is ExtractionMode.IMPORT
+            seen = self._sorted.facts(extraction_id, every_content=is_import)
+            work = ExtractionDiff(
+                plan=plan,
+                sequence=sequence,
+                observed_at=_newest_date(seen, plan)
+                if plan.dated_by_studies
+                else self._observed_at(plan, seen),
+                periods=self._history.periods(),
+                seen=seen,
+                whole=_walked_whole(plan, completion),
+                walks=whole_walks(before),
+                absences=absences(before),
             )
-            raise UndoneExtractionError(message)
-        plan = self._extractions.plan(extraction_id)
-        completion = self._complete(plan)
-        before = self._history.entries()
-        latest = before[-1] if before else None
-        self._history.clean()
-        sequence = self._history.next_sequence()
-        self._sorted.clean()
-        # A walk is of one time, a file may be a collection.
-        is_import = plan.mode is ExtractionMode.IMPORT
-        seen = self._sorted.facts(extraction_id, every_content=is_import)
-        work = ExtractionDiff(
-            plan=plan,
-            sequence=sequence,
-            observed_at=_newest_date(seen, plan)
-            if plan.dated_by_studies
-            else self._observed_at(plan, seen),
-            periods=self._history.periods(),
-            seen=seen,
-            whole=_walked_whole(plan, completion),
-            walks=whole_walks(before),
-            absences=absences(before),
-        )
-        if plan.mode is ExtractionMode.CENSUS:
-            work.find_wanted()
-        else:
-            work.find_new_contents()
-            self._write_contents(work, completion, progress)
-            work.observe()
-        if work.whole:
-            self._end_what_is_gone(work, before, fates)
-        return self._finish(work, latest, completion)
+            if plan.mode is ExtractionMode.CENSUS:
+                work.find_wanted()
+            else:
+                work.find_new_contents()
+                self._write_contents(work, completion, progress)
+                work.observe()
+            if work.whole:
+                self._end_what_is_gone(work, before, fates)
+            return self._finish(work, latest, completion)
 
     def holds(self, extraction_id: str) -> bool:
         """Whether the history has every content of an extraction's shards."""

@@ -24,7 +24,7 @@ from ctg_assets.history.entries import HistoryEntry, UndoRecord
 from ctg_assets.history.replay import PLACE, Replay, Replayer, Scope
 from ctg_assets.history.schemas import PERIODS_SCHEMA
 from ctg_assets.history.store import HistoryStore, IndexLostError
-from ctg_assets.storage.files import Storage
+from ctg_assets.storage.files import Storage, Work
 
 
 class UndoError(CtgAssetsError):
@@ -67,6 +67,7 @@ class Undoer:
 
     def __init__(self, storage: Storage, withdraw: Callable[[], object] = lambda: None) -> None:
         """Undo within `storage`; `withdraw` removes what stands on entries that count no more."""
+        self._storage = storage
         self._history = HistoryStore(storage)
         self._replayer = Replayer(self._history)
         self._extractions = ExtractionStore(storage)
@@ -107,51 +108,52 @@ class Undoer:
     ) -> tuple[UndoRecord, Consequences]:
         """Take back an entry, and what has to go with it; returns the record and what was done.
 
-        `progress` is called with the entries recorded once more and their number. Only one process may
-        record, compact or undo in a lake at a time (the caller sees to it). Killed at any point, it has
-        either happened or not; what is left is cleared away by the next recording or undo.
+        `progress` is called with the entries recorded once more and their number. Killed at any
+        point, it has either happened or not; what is left is cleared away by the next recording or undo.
 
-        Raises UndoError when the entry cannot be taken back, StorageError when files cannot be read.
+        Raises UndoError when the entry cannot be taken back, BusyError when another process records,
+        compacts or undoes, and StorageError when files cannot be read.
         """
-        scope = self.scope(sequence)
-        self._history.clean()
-        before = self._index_before(scope)
-        now = datetime.now(UTC)
-        undo_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        replayed: dict[int, int] = {}
+        with self._storage.lock(Work.SNAPSHOT):
+            scope = self.scope(sequence)
+            self._history.clean()
+            before = self._index_before(scope)
+            now = datetime.now(UTC)
+            undo_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+            replayed: dict[int, int] = {}
 
-        def write(replay: Replay) -> None:
-            self._replayer.write(replay, is_last=len(replayed) + 1 == len(scope.replayed))
-            replayed[replay.before.sequence] = replay.now.sequence
-            if progress is not None:
-                progress(len(replayed), len(scope.replayed))
+            def write(replay: Replay) -> None:
+                self._replayer.write(replay, is_last=len(replayed) + 1 == len(scope.replayed))
+                replayed[replay.before.sequence] = replay.now.sequence
+                if progress is not None:
+                    progress(len(replayed), len(scope.replayed))
 
-        consequences, undoings = self._carried_out(scope, before, undo_id, write)
-        first_seq = self._history.next_change_seq() + consequences.found
-        undoings = undoings.with_columns(
-            change_seq=pl.int_range(pl.len(), dtype=pl.Int64) + first_seq
-        )
-        self._history.write_undone_changes(undo_id, undoings)
-        earlier = self._earlier(scope)
-        if not replayed and earlier:
-            # Written for the newest entry that is left, whose own is removed when it is overtaken.
-            self._history.write_periods(earlier[-1].sequence, before)
-        record = UndoRecord(
-            undo_id=undo_id,
-            undone_at=now,
-            undone=[entry.sequence for entry in scope.undone],
-            extractions=[entry.extraction_id for entry in scope.undone],
-            replayed=replayed,
-            first_change_seq=first_seq,
-            next_change_seq=first_seq + undoings.height,
-            command=author.command,
-            user=author.user,
-            host=author.host,
-            reason=author.reason,
-        )
-        self._history.commit_undo(record)
-        self.finish()
-        return record, consequences
+            consequences, undoings = self._carried_out(scope, before, undo_id, write)
+            first_seq = self._history.next_change_seq() + consequences.found
+            undoings = undoings.with_columns(
+                change_seq=pl.int_range(pl.len(), dtype=pl.Int64) + first_seq
+            )
+            self._history.write_undone_changes(undo_id, undoings)
+            earlier = self._earlier(scope)
+            if not replayed and earlier:
+                # Written for the newest entry that is left, whose own is removed when it is overtaken.
+                self._history.write_periods(earlier[-1].sequence, before)
+            record = UndoRecord(
+                undo_id=undo_id,
+                undone_at=now,
+                undone=[entry.sequence for entry in scope.undone],
+                extractions=[entry.extraction_id for entry in scope.undone],
+                replayed=replayed,
+                first_change_seq=first_seq,
+                next_change_seq=first_seq + undoings.height,
+                command=author.command,
+                user=author.user,
+                host=author.host,
+                reason=author.reason,
+            )
+            self._history.commit_undo(record)
+            self.finish()
+            return record, consequences
 
     def finish(self) -> None:
         """Give up extractions of undone entries and remove what stands on them; nothing where that is done.

@@ -14,7 +14,7 @@ from ctg_assets.registry.client import PageRequest
 from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import RegistryError
 from ctg_assets.settings import Settings
-from ctg_assets.storage.data_folder import file_lock
+from ctg_assets.storage.files import Work
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def mend_lake(settings: Settings, lake: Lake) -> MendingReport:
     """
     mended: list[Mended] = []
     left: list[tuple[Finding, str]] = []
-    with file_lock(settings, "extraction"), file_lock(settings, "snapshot"):
+    with lake.extractions.lock(), lake.storage.lock(Work.SNAPSHOT):
         mender = Mender(lake.storage, lambda ids: _fetched(settings, ids))
         for finding in sorted(verify(lake.storage).findings, key=_place):
             try:

@@ -1,6 +1,7 @@
 """Assets of the extraction: the plan and the page shards, with the checks on them."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import groupby
 from typing import Any
 
@@ -20,7 +21,6 @@ from ctg_assets.refresh.checks import check_shards
 from ctg_assets.refresh.upcoming import plan_extraction
 from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import PermanentRegistryError
-from ctg_assets.storage.data_folder import file_lock
 
 # One crawl at a time, whoever asks for it: the registry's limit is on us as a whole.
 REGISTRY_POOL = "registry"
@@ -64,7 +64,7 @@ def extraction_plan(
     configured = settings.load()
     searches = saved_searches(configured.searches_file) if configured.aact else ()
     lake = open_lake(configured)
-    with file_lock(configured, "extraction"), open_registry(configured) as client:
+    with open_registry(configured) as client:
         plan = plan_extraction(configured, lake, client)
         pruned = prune_pages(context.instance, lake)
         register_pages(context.instance, plan)
@@ -120,14 +120,15 @@ def page_shards(
     keys = set(context.partition_keys)
     done: list[ShardInfo] = []
     try:
-        with file_lock(configured, "extraction"), open_registry(configured) as client:
+        with open_registry(configured) as client:
             crawler = Crawler(client, lake.extractions, lake.shards)
             for extraction_id, pages in groupby(wanted, key=lambda page: page[0]):
                 plan = lake.extractions.plan(extraction_id)
                 last_page = max(number for _, number in pages)
-                for page in crawler.walk(plan, last_page):
-                    done.append(page.shard)
-                    _log_page(context, plan, page)
+                with closing(crawler.walk(plan, last_page)) as crawled:
+                    for page in crawled:
+                        done.append(page.shard)
+                        _log_page(context, plan, page)
     except BaseException as error:
         # What landed before the failure is there, so Dagster should know it.
         _report(context, lake, done)

@@ -23,7 +23,8 @@ from ctg_assets.orchestration.runs import fail_orphaned_runs, process_tags, runs
 from ctg_assets.refresh.planner import Idle, Stage, Step
 from ctg_assets.settings import Settings
 from ctg_assets.storage.damage import DamagedFileError
-from ctg_assets.storage.data_folder import BusyError, data_folder
+from ctg_assets.storage.data_folder import data_folder
+from ctg_assets.storage.locks import BusyError
 
 _LOGS = "logs"
 

@@ -26,11 +26,9 @@ from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
-from ctg_assets.storage.data_folder import file_lock
 
 GROUP = "lake"
 
-_SNAPSHOT_LOCK = "snapshot"
 
 _CHECKS = {
     "every_study_is_accounted_for": "Studies and quarantine together hold every current id.",
@@ -136,9 +134,8 @@ def _record(
     times: CheckResult | None = None
     while waiting is not None and waiting.forbidden is None:
         plan = waiting.plan
-        with file_lock(configured, _SNAPSHOT_LOCK):
-            fates = explain_missing(configured, query=plan.query)
-            entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id, fates=fates)
+        fates = explain_missing(configured, query=plan.query)
+        entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id, fates=fates)
         # Of several, what is odd of one is what is told.
         times = check_times(plan, entry) if times is None or times.passed else times
         waiting = next_to_record(configured, lake)
@@ -216,9 +213,8 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     def log_progress(done: int, total: int) -> None:
         context.log.debug(f"{done} of {total} studies compacted")
 
-    with file_lock(configured, _SNAPSHOT_LOCK):
-        manifest = Compactor(lake.storage, lake.scratch).compact(entry.extraction_id, log_progress)
-        prune(lake, keep_extractions=configured.keep_extractions)
+    manifest = Compactor(lake.storage, lake.scratch).compact(entry.extraction_id, log_progress)
+    prune(lake, keep_extractions=configured.keep_extractions)
     outcomes = snapshot_check_results(
         manifest,
         configured,

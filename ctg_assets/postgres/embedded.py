@@ -4,7 +4,7 @@ Layout of `<data_dir>/postgres`:
     data/          the cluster, owned by the user the server runs as
     control.lock   held (flock) by the one process that is starting or stopping the server
     holders.lock   held shared by everyone who uses the server. The kernel drops the lock of a dead
-                   process, so nobody has to be pruned; whoever gets it file_lock was the last.
+                   process, so nobody has to be pruned; whoever gets it for itself was the last.
     start.log      what the last start said before the server's own log began
     tcp.pgpass     who is let in over TCP, where, and with what password; there only when somebody asked for it
 """

@@ -15,7 +15,7 @@ from ctg_assets.postgres.server import open_postgres
 from ctg_assets.refresh.planner import is_current
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import remove_withdrawn_snapshots
-from ctg_assets.storage.data_folder import file_lock
+from ctg_assets.storage.files import Work
 
 
 def undoer(lake: Lake) -> Undoer:
@@ -47,14 +47,16 @@ def take_back(
     They are emptied first. Whatever ends this before the undo counts, the entry is still there, and the
     next refresh loads it again; once the undo counts, nothing of it is in the tables.
 
-    Raises what `Undoer.undo` and `emptied` raise; the history is then as it was.
+    Raises BusyError when another process extracts or records, and what `Undoer.undo` and `emptied` raise;
+    the history is then as it was.
     """
-    if not leaves_nothing(settings, lake, undoer(lake).scope(sequence)):
-        return undoer(lake).undo(sequence, author, progress)
-    # Raises what the undo would, before any row is gone.
-    undoer(lake).preview(sequence)
-    with open_postgres(settings) as address, emptied(address):
-        return undoer(lake).undo(sequence, author, progress)
+    with lake.extractions.lock(), lake.storage.lock(Work.SNAPSHOT):
+        if not leaves_nothing(settings, lake, undoer(lake).scope(sequence)):
+            return undoer(lake).undo(sequence, author, progress)
+        # Raises what the undo would, before any row is gone.
+        undoer(lake).preview(sequence)
+        with open_postgres(settings) as address, emptied(address):
+            return undoer(lake).undo(sequence, author, progress)
 
 
 def remove_undone_months(
@@ -87,10 +89,10 @@ def rebuild_undone_months(
         return rebuild_months(address, lake, first=first)
 
 
-def prune_undone(settings: Settings, lake: Lake, before: datetime) -> list[int]:
+def prune_undone(lake: Lake, before: datetime) -> list[int]:
     """Remove for good the contents of entries that were undone before a time; returns their numbers.
 
     Raises BusyError when another process writes snapshots, and StorageError.
     """
-    with file_lock(settings, "snapshot"):
+    with lake.storage.lock(Work.SNAPSHOT):
         return lake.history.prune_withdrawn(before)

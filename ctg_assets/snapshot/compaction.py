@@ -46,7 +46,7 @@ from ctg_assets.snapshot.store import (
     snapshot_schema,
 )
 from ctg_assets.snapshot.unmodelled import Extra
-from ctg_assets.storage.files import Storage
+from ctg_assets.storage.files import Storage, Work
 from ctg_assets.storage.prefetch import Prefetch
 from ctg_assets.storage.sealed_parquet import sealed_writer
 
@@ -104,43 +104,43 @@ class Compactor:
         """Record a complete extraction and make its snapshot; one that is there is returned as it is.
 
         `progress` is called with the studies typed and their total, `fates` as by `Recorder.record`.
-        Only one compaction of a lake may run at a time (the caller sees to it), so what a killed one
-        left behind is removed first.
+        What a killed compaction left behind is removed first.
 
         Raises OvertakenError when a later extraction was recorded before this one got its snapshot,
-        and what `Recorder.record` raises.
+        BusyError when another process records, compacts or undoes, and what `Recorder.record` raises.
         """
-        remove_withdrawn_snapshots(self._history, self._snapshots)
-        existing = self._snapshots.manifest(extraction_id)
-        if existing is not None and existing.model_fingerprint == model_fingerprint():
-            return existing
-        entry = self._recorder.record(extraction_id, fates=fates)
-        latest = self._history.latest()
-        if latest is None or latest.sequence != entry.sequence:
-            message = (
-                f"extraction {extraction_id} was recorded, and a later one as well; compact that "
-                "(the newest snapshot holds everything)"
-            )
-            raise OvertakenError(message)
-        self._snapshots.clean(extraction_id)
-        base, changed = self._base(entry)
-        heads = self._history.periods().filter(pl.col("valid_to").is_null())
-        parts = [] if base is None else list(base.parts)
-        lineage = {} if base is None else dict(base.lineage)
-        unknown_fields: Counter[str] | None = None
-        if base is None or changed:
-            wanted = heads if base is None else heads.filter(pl.col("nct_id").is_in(changed))
-            replaced = None if base is None else changed
-            unknown_fields = self._write_part(extraction_id, wanted, replaced, progress)
-            parts.append(extraction_id)
-        whole = self._snapshots.parts(parts)
-        if base is not None:
-            unknown_fields = Counter(
-                path for rows in whole.extras() for path in rows["path"].to_pylist()
-            )
-        manifest = self._manifest(entry, heads, parts, lineage, unknown_fields or Counter())
-        self._snapshots.write_manifest(manifest)
-        return manifest
+        with self._storage.lock(Work.SNAPSHOT):
+            remove_withdrawn_snapshots(self._history, self._snapshots)
+            existing = self._snapshots.manifest(extraction_id)
+            if existing is not None and existing.model_fingerprint == model_fingerprint():
+                return existing
+            entry = self._recorder.record(extraction_id, fates=fates)
+            latest = self._history.latest()
+            if latest is None or latest.sequence != entry.sequence:
+                message = (
+                    f"extraction {extraction_id} was recorded, and a later one as well; compact that "
+                    "(the newest snapshot holds everything)"
+                )
+                raise OvertakenError(message)
+            self._snapshots.clean(extraction_id)
+            base, changed = self._base(entry)
+            heads = self._history.periods().filter(pl.col("valid_to").is_null())
+            parts = [] if base is None else list(base.parts)
+            lineage = {} if base is None else dict(base.lineage)
+            unknown_fields: Counter[str] | None = None
+            if base is None or changed:
+                wanted = heads if base is None else heads.filter(pl.col("nct_id").is_in(changed))
+                replaced = None if base is None else changed
+                unknown_fields = self._write_part(extraction_id, wanted, replaced, progress)
+                parts.append(extraction_id)
+            whole = self._snapshots.parts(parts)
+            if base is not None:
+                unknown_fields = Counter(
+                    path for rows in whole.extras() for path in rows["path"].to_pylist()
+                )
+            manifest = self._manifest(entry, heads, parts, lineage, unknown_fields or Counter())
+            self._snapshots.write_manifest(manifest)
+            return manifest
 
     def _base(self, entry: HistoryEntry) -> tuple[SnapshotManifest | None, list[str]]:
         """The snapshot to build on, if it pays, and the studies that changed since."""

@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from ctg_assets.errors import CtgAssetsError, ExitCode
+from ctg_assets.errors import CtgAssetsError
 from ctg_assets.settings import Settings
+from ctg_assets.storage.locks import hold
 
 LAKE = "lake"
 STATE = "state"
@@ -22,31 +21,15 @@ class DataFolderError(CtgAssetsError):
     """The data folder cannot be used; the message names the path and the remedy."""
 
 
-class BusyError(CtgAssetsError):
-    """Another process is already doing this; the message says what to do."""
-
-    exit_code = ExitCode.BUSY
-
-
 @contextlib.contextmanager
 def file_lock(settings: Settings, work: str) -> Iterator[None]:
     """Hold the data folder's lock on a kind of work; the lock dies with its holder.
 
     Raises BusyError when another process holds it.
     """
-    lock = FileLock(data_folder(settings, STATE) / f"{work}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        message = (
-            f"another process is at work on the {work} of {settings.data_dir}; wait until it is done "
-            "(`ctg-assets status` shows how far it is)"
-        )
-        raise BusyError(message) from None
-    try:
+    file = data_folder(settings, STATE) / f"{work}.lock"
+    with hold(file, f"the {work} of {settings.data_dir}"):
         yield
-    finally:
-        lock.release()
 
 
 def data_folder(settings: Settings, name: str) -> Path:

@@ -8,6 +8,7 @@ and closing is also what a failed writer does, so there a temporary name is need
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import posixpath
 import uuid
@@ -20,11 +21,21 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from ctg_assets.errors import CtgAssetsError
+from ctg_assets.storage.locks import hold
 
 _TEMPORARY_PREFIX = ".unfinished-"
 
 # Damaged files, each with its path below a folder named by the time; for people to look at.
 _ASIDE = "damaged"
+
+_LOCKS = "locks"
+
+
+class Work(enum.StrEnum):
+    """The kinds of work that a lake allows one process at a time, each beside the others."""
+
+    EXTRACTION = "extraction"
+    SNAPSHOT = "snapshot"
 
 
 class StorageError(CtgAssetsError):
@@ -73,6 +84,26 @@ class Storage:
             for info in self.filesystem.get_file_info(selector)
             if info.type == pafs.FileType.File and not info.base_name.startswith(_TEMPORARY_PREFIX)
         )
+
+    @contextlib.contextmanager
+    def lock(self, work: Work) -> Iterator[None]:
+        """Hold the right to a kind of work on what is stored here, which one at a time has.
+
+        An operation takes it for itself, and one that is made of others may take it around them. It ends
+        with its holder, killed or not. Only storage on this machine's disks is shared by processes.
+        Raises BusyError when another process or thread holds it.
+        """
+        if not self._is_local:
+            yield
+            return
+        folder = Path(self.path(_LOCKS))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"cannot create {folder}: {error.strerror}"
+            raise StorageError(message) from error
+        with hold(folder / f"{work}.lock", f"the {work} of {self.root}"):
+            yield
 
     def set_aside(self, relative: str) -> str:
         """Move a file or folder out of the way, below `damaged/`; returns where it is then."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ctg_assets.errors import CtgAssetsError
-from ctg_assets.storage.data_folder import BusyError
+from ctg_assets.storage.locks import BusyError
 
 _UNFINISHED = ".unfinished-"
 

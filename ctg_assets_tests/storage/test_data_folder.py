@@ -14,7 +14,9 @@ from ctg_assets.registry.configured import open_registry
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets.snapshot.compaction import Compactor
-from ctg_assets.storage.data_folder import BusyError, DataFolderError, file_lock
+from ctg_assets.storage.data_folder import DataFolderError
+from ctg_assets.storage.files import Work
+from ctg_assets.storage.locks import BusyError
 from ctg_assets_tests.support.processes import COMPLETE, Order, crawling
 
 
@@ -86,7 +88,7 @@ def test_two_cannot_crawl_at_once(tmp_path: Path, simulator: RunningSimulator) -
             assert second.message() == "BusyError"
         with (
             pytest.raises(BusyError, match=r"at work on the extraction .*ctg-assets status"),
-            file_lock(order.settings, "extraction"),
+            open_lake(order.settings).extractions.lock(),
         ):
             pytest.fail("the lock was held twice")
         first.kill()
@@ -103,9 +105,10 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path, simulator: RunningSimulator
 
 
 def test_different_kinds_of_work_do_not_exclude_each_other(tmp_path: Path) -> None:
-    """Compaction may run beside a crawl, and a lock is free again after its block."""
+    """Compaction may run beside a crawl, and what holds a lock may hold it once more."""
     settings = _settings(tmp_path)
-    with file_lock(settings, "extraction"), file_lock(settings, "snapshot"):
+    storage = open_lake(settings).storage
+    with storage.lock(Work.EXTRACTION), storage.lock(Work.SNAPSHOT):
         pass
-    with file_lock(settings, "extraction"):
+    with storage.lock(Work.EXTRACTION), storage.lock(Work.EXTRACTION):
         pass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.storage.data_folder import BusyError
+from ctg_assets.storage.locks import BusyError
 from ctg_assets.storage.whole_file import WholeFileError, write_whole
 from ctg_assets_tests.support.made_lakes import kill_at_signal
 

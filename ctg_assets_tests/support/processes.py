@@ -25,7 +25,7 @@ from ctg_assets.registry.client import RegistryClient
 from ctg_assets.registry.errors import RegistryError
 from ctg_assets.registry.rate_limit import SharedRateLimit
 from ctg_assets.settings import Settings, load_settings
-from ctg_assets.storage.data_folder import BusyError, file_lock
+from ctg_assets.storage.locks import BusyError
 
 # Far more than anything here takes; only a test that fails waits for so long.
 _PATIENCE_SECONDS = 60.0
@@ -128,7 +128,6 @@ def _plan_and_walk(order: Order, messages: Connection) -> str:
         settings.data_dir / "requests.sqlite", order.requests, window_seconds=order.window_seconds
     )
     with (
-        file_lock(settings, "extraction"),
         RegistryClient(
             settings.api_url,
             rate_limit=limit,
