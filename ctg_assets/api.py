@@ -29,7 +29,7 @@ from ctg_assets.load.as_of import contents_at, rows_of_contents
 from ctg_assets.load.row_sources import row_sources, staging_shapes, study_shapes, version_rows
 from ctg_assets.model.history_tables import STUDY_CHANGES, STUDY_VERSIONS
 from ctg_assets.settings import ENV_PREFIX, RefreshMode, Settings, load_settings
-from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_contents
+from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
 from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
 
 _STUDY = pa.field("study", pa.large_binary(), nullable=False)
@@ -166,7 +166,7 @@ class DataFolder(_Studies):
             message = f"no study {nct_id!r} was ever seen in {self.path}"
             raise UnknownNameError(message)
         found: dict[str, bytes] = {}
-        wanted = periods.select(WANTED_COLUMNS).unique("content_hash", maintain_order=True)
+        wanted = periods.select(CONTENT_COLUMNS).unique("content_hash", maintain_order=True)
         for contents in lake.history.contents(wanted, ROW_GROUP_ROWS):
             found |= dict(
                 zip(
@@ -203,7 +203,7 @@ class DataFolder(_Studies):
         """
         moment = require_possible(_moment(at, "as_of", end_of_day=True), "as_of")
         lake, _ = self._snapshot()
-        return PastStudies(lake, moment, contents_at(lake, moment).select(WANTED_COLUMNS))
+        return PastStudies(lake, moment, contents_at(lake, moment).select(CONTENT_COLUMNS))
 
     def refresh(self, *, mode: str | None = None, again: bool = False, quiet: bool = False) -> None:
         """Bring everything up to date, as `ctg-assets refresh` does, tables and marts in Postgres included.

@@ -29,7 +29,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     `complete` says that a whole scope was walked and counted, so that studies not seen are gone.
     `studies` are current afterwards. `changes` counts by kind. Changes have the numbers from
     `first_change_seq` up to, not including, `next_change_seq`. `revision` is the sequence of the last
-    entry that changed anything. `wanted` studies are still to be fetched. `duplicate_rows` repeated a
+    entry that changed anything. `stale` studies are still to be fetched. `duplicate_rows` repeated a
     study within the extraction. `impossible_dates` counts last update dates that an import by such dates
     did not go by, since they cannot be; `impossible_date` is one of them, with its study.
 
@@ -53,7 +53,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     first_change_seq: int
     next_change_seq: int
     revision: int
-    wanted: int = 0
+    # In files of before, and for releases of before, under its earlier name.
+    stale: int = msgspec.field(default=0, name="wanted")
     duplicate_rows: int = 0
     impossible_dates: int = 0
     impossible_date: str | None = None

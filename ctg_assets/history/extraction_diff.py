@@ -45,9 +45,9 @@ class MissingReason:
     merged_into: str | None = None
 
 
-def fate_in(fates: Mapping[str, MissingReason], nct_id: str) -> MissingReason:
+def reason_of(reasons: Mapping[str, MissingReason], nct_id: str) -> MissingReason:
     """What became of a study; one that is not named was removed from the registry."""
-    return fates.get(nct_id, MissingReason(ChangeKind.DELETE))
+    return reasons.get(nct_id, MissingReason(ChangeKind.DELETE))
 
 
 @dataclass
@@ -62,7 +62,7 @@ class ExtractionDiff:
     whole: bool
     walks: Sequence[datetime]
     absences: Sequence[tuple[Absence, ExtractionMode]]
-    wanted: pl.Series = field(default_factory=lambda: pl.Series("nct_id", [], pl.String))
+    stale_ids: pl.Series = field(default_factory=lambda: pl.Series("nct_id", [], pl.String))
     new_contents: pl.DataFrame = field(default_factory=pl.DataFrame)
     before: pl.DataFrame = field(init=False)
     _transitions: list[pl.DataFrame] = field(default_factory=list)
@@ -91,7 +91,7 @@ class ExtractionDiff:
         return credible_times.is_possible_date(column, self.plan.planned_at)
 
     @property
-    def heads(self) -> pl.DataFrame:
+    def current(self) -> pl.DataFrame:
         """The periods of current contents."""
         return self.periods.filter(pl.col("valid_to").is_null())
 
@@ -101,14 +101,14 @@ class ExtractionDiff:
         none = pl.Series("nct_id", [], pl.String)
         return pl.concat([none, *self._touched]).unique().sort()
 
-    def find_wanted(self) -> None:
+    def find_stale_ids(self) -> None:
         """Which studies a census has seen with other dates than are known, or for the first time."""
-        known = self.heads.select("nct_id", known_date="last_update_post_date")
+        known = self.current.select("nct_id", known_date="last_update_post_date")
         seen = self.seen.filter(are_nct_ids(pl.col("nct_id")))
         compared = seen.join(known, on="nct_id", how="left")
         same = pl.col("last_update_post_date").eq_missing(pl.col("known_date"))
         is_known = pl.col("nct_id").is_in(known["nct_id"].implode())
-        self.wanted = compared.filter(~(is_known & same))["nct_id"]
+        self.stale_ids = compared.filter(~(is_known & same))["nct_id"]
 
     def find_new_contents(self) -> None:
         """Which of the rows seen hold contents that no period has."""
@@ -325,13 +325,13 @@ class ExtractionDiff:
             changed = pl.concat([kept.filter(~concerned), changed])
         self.periods = changed.sort("nct_id", "valid_from")
 
-    def end(self, missing: pl.Series, fates: Mapping[str, MissingReason]) -> None:
+    def end(self, missing: pl.Series, reasons: Mapping[str, MissingReason]) -> None:
         """End the periods of studies that are gone."""
         gone = []
         for nct_id in missing.to_list():
-            fate = fate_in(fates, nct_id)
-            if fate.kind is not None:
-                gone.append((nct_id, str(fate.kind), fate.merged_into))
+            reason = reason_of(reasons, nct_id)
+            if reason.kind is not None:
+                gone.append((nct_id, str(reason.kind), reason.merged_into))
         schema = {"nct_id": pl.String, "kind": pl.String, "merged_into": pl.String}
         ended = pl.DataFrame(gone, schema=schema, orient="row")
         at = pl.lit(self.observed_at).cast(pl.Datetime("us", "UTC"))

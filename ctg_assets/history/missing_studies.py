@@ -50,18 +50,18 @@ def explain_missing(settings: Settings, *, query: str) -> ExplainMissing:
     def ask(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
         asked = set(filter(is_nct_id, nct_ids))
         still_there = None if not query else ChangeKind.LEAVE_SCOPE
-        fates: dict[str, MissingReason] = {}
+        reasons: dict[str, MissingReason] = {}
         with open_registry(settings) as client:
             for some in _batched(sorted(asked), IDS_PER_REQUEST):
                 found = _found(client, some)
                 for nct_id in found.unreadable:
-                    fates[nct_id] = MissingReason(still_there)
+                    reasons[nct_id] = MissingReason(still_there)
                 for study in found.studies:
                     if study.nctId in asked:
-                        fates[study.nctId] = MissingReason(still_there)
+                        reasons[study.nctId] = MissingReason(still_there)
                     for alias in asked.intersection(study.nctIdAliases):
-                        fates.setdefault(alias, MissingReason(ChangeKind.MERGE, study.nctId))
-        return fates
+                        reasons.setdefault(alias, MissingReason(ChangeKind.MERGE, study.nctId))
+        return reasons
 
     return ask
 

@@ -23,7 +23,7 @@ def seen_rows(
     as they were. A content that was current before is named by `as_before` alone: hashes are what would
     be large. Without `with_contents` (a census) only the dates are compared.
     """
-    heads = _heads(before).select(
+    current = _heads(before).select(
         "nct_id",
         known_hash="content_hash",
         known_date="last_update_post_date",
@@ -32,7 +32,7 @@ def seen_rows(
     moved = (
         _heads(after)
         .filter(~pl.col("nct_id").is_in(touched.implode()))
-        .join(heads, on="nct_id", how="inner")
+        .join(current, on="nct_id", how="inner")
         .filter(pl.col("last_observed_at") != pl.col("known_time"))
         .select("nct_id", "last_observed_at")
     )
@@ -44,7 +44,7 @@ def seen_rows(
     )
     as_before = (is_known & same).fill_null(value=False)
     return (
-        seen.join(heads, on="nct_id", how="left", maintain_order="left")
+        seen.join(current, on="nct_id", how="left", maintain_order="left")
         .join(moved, on="nct_id", how="left", maintain_order="left")
         .with_columns(as_before=as_before)
         .select(
@@ -87,10 +87,10 @@ def seen_again(seen: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
 
     Columns: nct_id, content_hash, last_update_post_date, page. `before` is the index before it.
     """
-    heads = _heads(before).select(
+    current = _heads(before).select(
         "nct_id", known_hash="content_hash", known_date="last_update_post_date"
     )
-    return seen.join(heads, on="nct_id", how="left", maintain_order="left").select(
+    return seen.join(current, on="nct_id", how="left", maintain_order="left").select(
         "nct_id",
         content_hash=pl.when("as_before").then("known_hash").otherwise("content_hash"),
         last_update_post_date=pl.when("as_before")

@@ -27,20 +27,20 @@ from ctg_assets.extract.extractions import (
 from ctg_assets.extract.shards import ShardStore
 from ctg_assets.history.diff_writer import write_differences
 from ctg_assets.history.entries import ChangeKind, HistoryEntry
-from ctg_assets.history.extraction_diff import ExtractionDiff, MissingReason, fate_in
+from ctg_assets.history.extraction_diff import ExtractionDiff, MissingReason, reason_of
 from ctg_assets.history.period_index import seen_rows
 from ctg_assets.history.schemas import (
     CHANGES_FILE,
     CHANGES_SCHEMA,
     CONTENTS_SCHEMA,
-    FATES_FILE,
-    FATES_SCHEMA,
     PERIODS_SCHEMA,
+    REASONS_FILE,
+    REASONS_SCHEMA,
     SEEN_FILE,
     SEEN_SCHEMA,
+    STALE_IDS_FILE,
     TOUCHED_FILE,
     TOUCHED_PERIODS_FILE,
-    WANTED_FILE,
 )
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.history.timeline import Absence
@@ -101,28 +101,28 @@ class Recorder:
         if not _walked_whole(plan, completion):
             return None
         columns = ["nct_id", "valid_to", "last_observed_at"]
-        heads = self._history.periods(columns).filter(pl.col("valid_to").is_null())
+        current = self._history.periods(columns).filter(pl.col("valid_to").is_null())
         seen = self._sorted.facts(extraction_id)
-        missing = missing_studies(plan, heads, seen, self._observed_at(plan, seen))
+        missing = missing_studies(plan, current, seen, self._observed_at(plan, seen))
         return Disappearance(
-            heads.height, missing.len(), leaves_scope(plan, self._history.entries())
+            current.height, missing.len(), leaves_scope(plan, self._history.entries())
         )
 
     def record(
         self,
         extraction_id: str,
         *,
-        fates: ExplainMissing | None = None,
+        explain: ExplainMissing | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> HistoryEntry:
         """Record a complete extraction; one that was recorded already is returned as it was.
 
-        `fates` is asked about studies that a whole walk did not see; without it all of them count as
+        `explain` is asked about studies that a whole walk did not see; without it all of them count as
         removed. `progress` is called with the contents written and their total.
 
         Raises IncompleteExtractionError when the extraction is not complete, or no longer,
         UndoneExtractionError when its entry was taken back, BusyError when another process records,
-        compacts or undoes, and what `fates` raises.
+        compacts or undoes, and what `explain` raises.
         """
         with self._storage.lock(Work.SNAPSHOT):
             existing = self._history.entry_of(extraction_id)
@@ -154,13 +154,13 @@ class Recorder:
                 absences=absences(before),
             )
             if plan.mode is ExtractionMode.CENSUS:
-                work.find_wanted()
+                work.find_stale_ids()
             else:
                 work.find_new_contents()
                 self._write_contents(work, completion, progress)
                 work.observe()
             if work.whole:
-                self._end_what_is_gone(work, before, fates)
+                self._end_what_is_gone(work, before, explain)
             return self._finish(work, latest, completion)
 
     def holds(self, extraction_id: str) -> bool:
@@ -232,19 +232,19 @@ class Recorder:
         work.add_sizes(sizes)
 
     def _end_what_is_gone(
-        self, work: ExtractionDiff, before: Sequence[HistoryEntry], fates: ExplainMissing | None
+        self, work: ExtractionDiff, before: Sequence[HistoryEntry], explain: ExplainMissing | None
     ) -> None:
-        missing = missing_studies(work.plan, work.heads, work.seen, work.observed_at)
+        missing = missing_studies(work.plan, work.current, work.seen, work.observed_at)
         if not missing.len():
             return
         if leaves_scope(work.plan, before):
             found: Mapping[str, MissingReason] = all_left_scope(missing)
         else:
             asked = missing.to_list()
-            found = {} if fates is None else fates(asked)
+            found = {} if explain is None else explain(asked)
             # Kept: whoever records this once more must not ask a registry that has moved on.
-            write_fates(
-                self._history, work.sequence, {nct_id: fate_in(found, nct_id) for nct_id in asked}
+            write_reasons(
+                self._history, work.sequence, {nct_id: reason_of(found, nct_id) for nct_id in asked}
             )
         work.end(missing, found)
 
@@ -264,13 +264,13 @@ class Recorder:
             observed_at=work.observed_at,
             recorded_at=recorded_at,
             complete=work.whole,
-            studies=work.heads.height,
+            studies=work.current.height,
             changes=kinds_counted(changes),
             silent=int(changes["is_silent"].sum()),
             first_change_seq=first_seq,
             next_change_seq=first_seq + changes.height,
             revision=revision_after(work, changes, latest),
-            wanted=work.wanted.len(),
+            stale=work.stale_ids.len(),
             duplicate_rows=completion.rows - work.seen.height,
             impossible_dates=work.impossible_dates.height,
             impossible_date=_format(work.impossible_dates),
@@ -295,7 +295,7 @@ def write_entry_files(
     )
     history.write_rows(work.sequence, CHANGES_FILE, changes, CHANGES_SCHEMA)
     if work.plan.mode is ExtractionMode.CENSUS:
-        history.write_ids(work.sequence, WANTED_FILE, work.wanted)
+        history.write_ids(work.sequence, STALE_IDS_FILE, work.stale_ids)
     touched = work.touched
     history.write_ids(work.sequence, TOUCHED_FILE, touched)
     history.write_rows(
@@ -317,15 +317,17 @@ def write_entry_files(
         history.write_periods(work.sequence, work.periods)
 
 
-def write_fates(history: HistoryStore, sequence: int, fates: Mapping[str, MissingReason]) -> None:
+def write_reasons(
+    history: HistoryStore, sequence: int, reasons: Mapping[str, MissingReason]
+) -> None:
     """Keep what was said to have become of studies."""
     rows = [
-        (nct_id, None if fate.kind is None else str(fate.kind), fate.merged_into)
-        for nct_id, fate in sorted(fates.items())
+        (nct_id, None if reason.kind is None else str(reason.kind), reason.merged_into)
+        for nct_id, reason in sorted(reasons.items())
     ]
     schema = {"nct_id": pl.String, "kind": pl.String, "merged_into": pl.String}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
-    history.write_rows(sequence, FATES_FILE, frame, FATES_SCHEMA)
+    history.write_rows(sequence, REASONS_FILE, frame, REASONS_SCHEMA)
 
 
 def kinds_counted(changes: pl.DataFrame) -> dict[str, int]:
@@ -368,17 +370,17 @@ def leaves_scope(plan: ExtractionPlan, before: Sequence[HistoryEntry]) -> bool:
 
 
 def all_left_scope(missing: pl.Series) -> dict[str, MissingReason]:
-    """The fate of all studies when another scope is walked than before."""
+    """What became of all studies when another scope is walked than before."""
     return {nct_id: MissingReason(ChangeKind.LEAVE_SCOPE) for nct_id in missing.to_list()}
 
 
 def missing_studies(
-    plan: ExtractionPlan, heads: pl.DataFrame, seen: pl.DataFrame, observed_at: datetime
+    plan: ExtractionPlan, current: pl.DataFrame, seen: pl.DataFrame, observed_at: datetime
 ) -> pl.Series:
     """The current studies that a walk of its whole scope did not see."""
     # An import may be of a later time than the walk; what it saw was there afterwards.
-    heads = heads.filter(pl.col("last_observed_at") < observed_at)
-    missing = heads["nct_id"].filter(~heads["nct_id"].is_in(seen["nct_id"].implode()))
+    current = current.filter(pl.col("last_observed_at") < observed_at)
+    missing = current["nct_id"].filter(~current["nct_id"].is_in(seen["nct_id"].implode()))
     if plan.mode is ExtractionMode.CENSUS:
         # What has no NCT id is not seen by a census.
         missing = missing.to_frame().filter(are_nct_ids(pl.col("nct_id")))["nct_id"]

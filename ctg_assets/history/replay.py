@@ -26,7 +26,7 @@ from ctg_assets.history.recording import (
     revision_after,
     whole_walks,
     write_entry_files,
-    write_fates,
+    write_reasons,
 )
 from ctg_assets.history.schemas import CONTENTS_SCHEMA
 from ctg_assets.history.store import HistoryStore
@@ -60,7 +60,7 @@ class Replay:
     """An entry recorded once more: what it is now, its observations, and its changes.
 
     `withdrawn` are the changes that it had before and has no more, `found` counts those that are new,
-    `kept` those that are as they were. `places` says where contents lay before, `fates` what had been
+    `kept` those that are as they were. `places` says where contents lay before, `reasons` what had been
     asked.
     """
 
@@ -70,7 +70,7 @@ class Replay:
     changes: pl.DataFrame
     withdrawn: pl.DataFrame
     places: pl.DataFrame
-    fates: dict[str, MissingReason]
+    reasons: dict[str, MissingReason]
 
     @property
     def found(self) -> int:
@@ -124,7 +124,7 @@ class Replayer:
                 walks=whole_walks(past),
                 absences=absences(past),
             )
-            fates = self._observe(work, places, past, entry)
+            reasons = self._observe(work, places, past, entry)
             changes, withdrawn, diverged = _numbered(
                 self._history.changes(entry.sequence),
                 work.numbered_changes(next_seq, recorded_at),
@@ -135,18 +135,18 @@ class Replayer:
                 entry,
                 sequence=sequence,
                 recorded_at=recorded_at,
-                studies=work.heads.height,
+                studies=work.current.height,
                 changes=kinds_counted(changes),
                 silent=int(changes["is_silent"].sum()),
                 first_change_seq=next_seq,
                 next_change_seq=next_seq + int((changes["change_seq"] >= next_seq).sum()),
                 revision=revision_after(work, changes, past[-1] if past else None),
-                wanted=work.wanted.len(),
+                stale=work.stale_ids.len(),
                 undo=undo_id,
                 replays=entry.sequence,
                 kept_numbers=entry.numbers,
             )
-            yield Replay(entry, now, work, changes, withdrawn, places, fates)
+            yield Replay(entry, now, work, changes, withdrawn, places, reasons)
             past.append(now)
             periods = work.periods
             sequence, next_seq = sequence + 1, now.next_change_seq
@@ -156,8 +156,8 @@ class Replayer:
         sequence = replay.now.sequence
         if replay.now.mode is not ExtractionMode.CENSUS:
             self._copy_contents(replay)
-        if replay.fates:
-            write_fates(self._history, sequence, replay.fates)
+        if replay.reasons:
+            write_reasons(self._history, sequence, replay.reasons)
         write_entry_files(self._history, replay.work, replay.changes, with_index=is_last)
         self._history.write_entry(replay.now)
 
@@ -175,14 +175,14 @@ class Replayer:
     ) -> dict[str, MissingReason]:
         """Bring in what was seen; returns what was said to have become of studies that were not."""
         if work.plan.mode is ExtractionMode.CENSUS:
-            work.find_wanted()
+            work.find_stale_ids()
         else:
             work.find_new_contents()
             work.add_sizes([places.select("nct_id", "content_hash", "json_bytes")])
             work.observe()
         if not work.whole:
             return {}
-        missing = missing_studies(work.plan, work.heads, work.seen, work.observed_at)
+        missing = missing_studies(work.plan, work.current, work.seen, work.observed_at)
         if not missing.len():
             return {}
         if leaves_scope(work.plan, past):
@@ -190,13 +190,13 @@ class Replayer:
             return {}
         known = {
             nct_id: MissingReason(None if kind is None else ChangeKind(kind), merged_into)
-            for nct_id, kind, merged_into in self._history.fates(entry.sequence).iter_rows()
+            for nct_id, kind, merged_into in self._history.reasons(entry.sequence).iter_rows()
         }
         # The registry has moved on, so it is not asked about others: only that they were gone is known.
         unknown = MissingReason(ChangeKind.LEAVE_SCOPE if work.plan.query else ChangeKind.DELETE)
-        fates = {nct_id: known.get(nct_id, unknown) for nct_id in missing.to_list()}
-        work.end(missing, fates)
-        return fates
+        reasons = {nct_id: known.get(nct_id, unknown) for nct_id in missing.to_list()}
+        work.end(missing, reasons)
+        return reasons
 
     def _copy_contents(self, replay: Replay) -> None:
         """Write the contents that an entry has seen first, now, from where they lay before."""

@@ -9,11 +9,11 @@ CHANGES_FILE = "changes.parquet"
 FIELD_CHANGES_FILE = "field_changes.parquet"
 TYPED_EVENTS_FILE = "typed_events.parquet"
 TOUCHED_FILE = "touched.parquet"
-WANTED_FILE = "wanted.parquet"
+STALE_IDS_FILE = "wanted.parquet"
 PERIODS_FILE = "periods.parquet"
 SEEN_FILE = "seen.parquet"
 TOUCHED_PERIODS_FILE = "touched_periods.parquet"
-FATES_FILE = "fates.parquet"
+REASONS_FILE = "fates.parquet"
 
 _TIME = pa.timestamp("us", "UTC")
 
@@ -116,7 +116,7 @@ SEEN_SCHEMA = pa.schema(
     ]
 )
 
-FATES_SCHEMA = pa.schema(
+REASONS_SCHEMA = pa.schema(
     [
         pa.field("nct_id", pa.string(), nullable=False),
         # The kind of the change; NULL: the registry had the study after all.

@@ -48,18 +48,18 @@ from ctg_assets.history.schemas import (
     CHANGES_FILE,
     CONTENTS_FILE,
     CONTENTS_SCHEMA,
-    FATES_FILE,
-    FATES_SCHEMA,
     FIELD_CHANGES_FILE,
     IDS_SCHEMA,
     PERIODS_FILE,
     PERIODS_SCHEMA,
+    REASONS_FILE,
+    REASONS_SCHEMA,
     SEEN_FILE,
+    STALE_IDS_FILE,
     TOUCHED_FILE,
     TOUCHED_PERIODS_FILE,
     TYPED_EVENTS_FILE,
     UNDONE_SCHEMA,
-    WANTED_FILE,
 )
 from ctg_assets.storage.files import Storage, StorageError
 from ctg_assets.storage.records import read_record, write_record
@@ -221,11 +221,11 @@ class HistoryStore:
         """The periods of the studies that an entry touched, as they were afterwards."""
         return self._read(sequence, TOUCHED_PERIODS_FILE)
 
-    def fates(self, sequence: int) -> pl.DataFrame:
-        """What was said to have become of studies that an entry's extraction missed (FATES_SCHEMA)."""
-        if not self._storage.exists(history_path(sequence, FATES_FILE)):
-            return pl.DataFrame(FATES_SCHEMA.empty_table())  # nothing was asked
-        return self._read(sequence, FATES_FILE)
+    def reasons(self, sequence: int) -> pl.DataFrame:
+        """What was said to have become of studies that an entry's extraction missed (REASONS_SCHEMA)."""
+        if not self._storage.exists(history_path(sequence, REASONS_FILE)):
+            return pl.DataFrame(REASONS_SCHEMA.empty_table())  # nothing was asked
+        return self._read(sequence, REASONS_FILE)
 
     def plan(self, sequence: int) -> ExtractionPlan:
         """The plan of an entry's extraction; raises KeyError for entries that do not keep it."""
@@ -248,9 +248,9 @@ class HistoryStore:
         """The NCT ids of studies whose periods an entry changed."""
         return self._read(sequence, TOUCHED_FILE)["nct_id"]
 
-    def wanted_ids(self, sequence: int) -> list[str]:
+    def stale_ids(self, sequence: int) -> list[str]:
         """The NCT ids that the census of an entry found missing or outdated, sorted."""
-        return self._read(sequence, WANTED_FILE)["nct_id"].to_list()
+        return self._read(sequence, STALE_IDS_FILE)["nct_id"].to_list()
 
     def changes(self, sequence: int) -> pl.DataFrame:
         """The changes of an entry (CHANGES_SCHEMA), by number."""

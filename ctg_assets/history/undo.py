@@ -226,17 +226,17 @@ class Undoer:
             kept += replay.kept
             after = replay.work.periods
         gone = pl.concat(withdrawn).sort("undone_change_seq")
-        heads = [
+        current = [
             periods.filter(pl.col("valid_to").is_null()).select("nct_id", "content_hash")
             for periods in (present, after)
         ]
         had, has = (
-            frame.rename({"content_hash": name}) for frame, name in zip(heads, "ab", strict=True)
+            frame.rename({"content_hash": name}) for frame, name in zip(current, "ab", strict=True)
         )
         both = had.join(has, on="nct_id", how="full", coalesce=True)
         consequences = Consequences(
             scope=scope,
-            studies=heads[1].height,
+            studies=current[1].height,
             added=both["a"].null_count(),
             changed=both.filter(pl.col("a") != pl.col("b")).height,
             removed=both["b"].null_count(),

@@ -24,7 +24,7 @@ from ctg_assets.extract.shards import ShardStore, first_missing_page
 from ctg_assets.history.diff_writer import write_differences
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.entry_files import history_path
-from ctg_assets.history.schemas import CONTENTS_FILE, CONTENTS_SCHEMA, TOUCHED_FILE, WANTED_FILE
+from ctg_assets.history.schemas import CONTENTS_FILE, CONTENTS_SCHEMA, STALE_IDS_FILE, TOUCHED_FILE
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.model.identity import identify
 from ctg_assets.model.nct_ids import UNIDENTIFIED, is_nct_id
@@ -219,9 +219,9 @@ class Mender:
         wanted = seen.filter(
             ~pl.col("as_before") & ~pl.col("nct_id").str.starts_with(UNIDENTIFIED)
         )["nct_id"]
-        relative = history_path(int(sequence), WANTED_FILE)
+        relative = history_path(int(sequence), STALE_IDS_FILE)
         done = self._set_aside(relative, "derived from what the census saw")
-        self._history.write_ids(int(sequence), WANTED_FILE, wanted)
+        self._history.write_ids(int(sequence), STALE_IDS_FILE, wanted)
         return done
 
     def _differences(self, sequence: str) -> str:

@@ -16,9 +16,9 @@ from ctg_assets.history.schemas import (
     CONTENTS_FILE,
     FIELD_CHANGES_FILE,
     PERIODS_FILE,
+    STALE_IDS_FILE,
     TOUCHED_FILE,
     TYPED_EVENTS_FILE,
-    WANTED_FILE,
 )
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.snapshot.store import (
@@ -202,7 +202,7 @@ class _References:
     def _of_entry(self, entry: HistoryEntry) -> Iterator[Finding]:
         is_census = entry.mode is ExtractionMode.CENSUS
         wanted = [CHANGES_FILE, FIELD_CHANGES_FILE, TYPED_EVENTS_FILE, TOUCHED_FILE]
-        for name in [*wanted, WANTED_FILE if is_census else CONTENTS_FILE]:
+        for name in [*wanted, STALE_IDS_FILE if is_census else CONTENTS_FILE]:
             path = history_path(entry.sequence, name)
             if path not in self._damaged and not self._storage.exists(path):
                 yield Finding(path, "it is not there")

@@ -23,7 +23,7 @@ from ctg_assets.model.spec import TableShape
 from ctg_assets.postgres.builds import BuildRecord
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.target import Target
-from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_contents
+from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
 
 
 class NothingObservedError(CtgAssetsError, ValueError):
@@ -119,9 +119,9 @@ def _periods_until(lake: Lake, at: datetime) -> pa.Table:
 def rows_of_contents(
     lake: Lake, contents: pl.DataFrame, tables: Collection[str] | None = None
 ) -> Iterator[Mapping[str, pa.Table]]:
-    """The rows that contents (at least WANTED_COLUMNS) give, of all tables or those named."""
+    """The rows that contents (at least CONTENT_COLUMNS) give, of all tables or those named."""
     flat = None if tables is None else [name for name in tables if name != EXTRAS.name]
-    wanted = contents.select(WANTED_COLUMNS)
+    wanted = contents.select(CONTENT_COLUMNS)
     for rows in lake.history.contents(wanted, ROW_GROUPS_AT_A_TIME * ROW_GROUP_ROWS):
         typed = type_contents(rows)
         yield flatten(typed.studies, flat)

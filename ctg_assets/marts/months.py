@@ -25,7 +25,7 @@ from ctg_assets.marts.past_months import (
 from ctg_assets.model.flatten import flatten
 from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS, WANTED_COLUMNS, type_contents
+from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
 
 _FACT = "fct_study_snapshot_monthly"
 _MONTHS = "dim_snapshot_month"
@@ -148,7 +148,7 @@ def _rows(
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Mapping[str, pa.Table]]:
     """The rows of every content that was current at one of these times; a batch has a study once."""
-    current = [current_at(periods, at).select(WANTED_COLUMNS) for at in times]
+    current = [current_at(periods, at).select(CONTENT_COLUMNS) for at in times]
     if not current:
         return
     contents = pl.concat(current).unique(["nct_id", "content_hash"]).sort("nct_id", "content_hash")

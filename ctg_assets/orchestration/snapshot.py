@@ -134,8 +134,8 @@ def _record(
     times: CheckResult | None = None
     while waiting is not None and waiting.forbidden is None:
         plan = waiting.plan
-        fates = explain_missing(configured, query=plan.query)
-        entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id, fates=fates)
+        explain = explain_missing(configured, query=plan.query)
+        entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id, explain=explain)
         # Of several, what is odd of one is what is told.
         times = check_times(plan, entry) if times is None or times.passed else times
         waiting = next_to_record(configured, lake)
@@ -237,7 +237,7 @@ def _history_metadata(lake: Lake, entry: HistoryEntry) -> dict[str, Any]:
         "observed at": dg.MetadataValue.timestamp(entry.observed_at),
         "whole walk": entry.complete,
         "current studies": entry.studies,
-        "studies to fetch": entry.wanted,
+        "studies to fetch": entry.stale,
         "dagster/uri": lake.history.periods_path() or "",
     }
 

@@ -29,14 +29,14 @@ from ctg_assets.settings import RefreshMode, Settings
 class Choice:
     """An extraction to plan, and why.
 
-    `since` is the first posting day of an incremental one; `wanted_by` the sequence of the history's
+    `since` is the first posting day of an incremental one; `ids_from` the sequence of the history's
     entry that names the studies of a picked one.
     """
 
     mode: ExtractionMode
     reason: str
     since: date | None = None
-    wanted_by: int | None = None
+    ids_from: int | None = None
 
     def __str__(self) -> str:
         """Mode and reason, as people are told."""
@@ -131,17 +131,17 @@ class _Policy:
         """The studies that the last census found wanting, unless they were fetched since."""
         others = [walk for walk in self._walks if walk.mode is not ExtractionMode.INCREMENTAL]
         last = others[-1]
-        if last.mode is not ExtractionMode.CENSUS or not last.wanted:
+        if last.mode is not ExtractionMode.CENSUS or not last.stale:
             return None
         reason = (
-            f"the census of {last.data_timestamp} found {last.wanted} studies missing or outdated"
+            f"the census of {last.data_timestamp} found {last.stale} studies missing or outdated"
         )
         # Fewer ids than studies go into a request, so beyond a share of them a walk is the shorter way.
         page_size = self._settings.page_size
-        requests = -(-last.wanted // min(page_size, IDS_PER_REQUEST))
+        requests = -(-last.stale // min(page_size, IDS_PER_REQUEST))
         if requests > planned_pages(last.studies, page_size):
             return self._whole(f"{reason}, too many to fetch one by one")
-        return Choice(ExtractionMode.PICKED, reason, wanted_by=last.sequence)
+        return Choice(ExtractionMode.PICKED, reason, ids_from=last.sequence)
 
     def _incremental_if_moved(self) -> Choice | None:
         last = self._last_walk_of_contents().data_timestamp

@@ -70,7 +70,7 @@ def plan_extraction(settings: Settings, lake: Lake, client: RegistryClient) -> E
     """
     now = client.version(retry_seconds=PLANNING_PATIENCE_SECONDS).data_timestamp
     choice = choose_again(settings, lake.history.entries(), now)
-    wanted = () if choice.wanted_by is None else lake.history.wanted_ids(choice.wanted_by)
+    wanted = () if choice.ids_from is None else lake.history.stale_ids(choice.ids_from)
     return Crawler(client, lake.extractions, lake.shards).plan(
         query=settings.query,
         page_size=settings.page_size,

@@ -70,7 +70,7 @@ _NO_NCT_ID = f"protocolSection.identificationModule.nctId: expected {EXPECTED}; 
 
 
 # What names a content of the history, and what a snapshot says of it beside the study itself.
-WANTED_COLUMNS = (
+CONTENT_COLUMNS = (
     "nct_id",
     "content_hash",
     "last_update_post_date",
@@ -99,11 +99,11 @@ class Compactor:
         extraction_id: str,
         progress: Callable[[int, int], None] | None = None,
         *,
-        fates: ExplainMissing | None = None,
+        explain: ExplainMissing | None = None,
     ) -> SnapshotManifest:
         """Record a complete extraction and make its snapshot; one that is there is returned as it is.
 
-        `progress` is called with the studies typed and their total, `fates` as by `Recorder.record`.
+        `progress` is called with the studies typed and their total, `explain` as by `Recorder.record`.
         What a killed compaction left behind is removed first.
 
         Raises OvertakenError when a later extraction was recorded before this one got its snapshot,
@@ -114,7 +114,7 @@ class Compactor:
             existing = self._snapshots.manifest(extraction_id)
             if existing is not None and existing.model_fingerprint == model_fingerprint():
                 return existing
-            entry = self._recorder.record(extraction_id, fates=fates)
+            entry = self._recorder.record(extraction_id, explain=explain)
             latest = self._history.latest()
             if latest is None or latest.sequence != entry.sequence:
                 message = (
@@ -124,12 +124,14 @@ class Compactor:
                 raise OvertakenError(message)
             self._snapshots.clean(extraction_id)
             base, changed = self._base(entry)
-            heads = self._history.periods().filter(pl.col("valid_to").is_null())
+            current = self._history.periods().filter(pl.col("valid_to").is_null())
             parts = [] if base is None else list(base.parts)
             lineage = {} if base is None else dict(base.lineage)
             unknown_fields: Counter[str] | None = None
             if base is None or changed:
-                wanted = heads if base is None else heads.filter(pl.col("nct_id").is_in(changed))
+                wanted = (
+                    current if base is None else current.filter(pl.col("nct_id").is_in(changed))
+                )
                 replaced = None if base is None else changed
                 unknown_fields = self._write_part(extraction_id, wanted, replaced, progress)
                 parts.append(extraction_id)
@@ -138,7 +140,7 @@ class Compactor:
                 unknown_fields = Counter(
                     path for rows in whole.extras() for path in rows["path"].to_pylist()
                 )
-            manifest = self._manifest(entry, heads, parts, lineage, unknown_fields or Counter())
+            manifest = self._manifest(entry, current, parts, lineage, unknown_fields or Counter())
             self._snapshots.write_manifest(manifest)
             return manifest
 
@@ -176,7 +178,7 @@ class Compactor:
         unknown_fields: Counter[str] = Counter()
         with ExitStack() as stack:
             output = stack.enter_context(_Output(self._storage, name))
-            facts = wanted.select(WANTED_COLUMNS)
+            facts = wanted.select(CONTENT_COLUMNS)
             read = self._history.contents(facts, ROW_GROUP_ROWS)
             for rows in stack.enter_context(Prefetch(read)):
                 typed = type_contents(rows)
@@ -194,13 +196,13 @@ class Compactor:
     def _manifest(
         self,
         entry: HistoryEntry,
-        heads: pl.DataFrame,
+        current: pl.DataFrame,
         parts: list[str],
         lineage: Mapping[str, Ancestor],
         unknown_fields: Counter[str],
     ) -> SnapshotManifest:
         quarantine = self._snapshots.parts(parts).quarantine(with_studies=False)
-        known = heads.filter(are_nct_ids(pl.col("nct_id")))
+        known = current.filter(are_nct_ids(pl.col("nct_id")))
         typed = known.filter(~pl.col("nct_id").is_in(quarantine["nct_id"].to_pylist()))
         spelled = typed.select(pl.format("{} {}\n", "nct_id", "content_hash").str.join("")).item()
         content_fingerprint = hashlib.sha256((spelled or "").encode()).hexdigest()

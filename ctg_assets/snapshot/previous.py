@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ctg_assets.history.contents import SCATTERED_AT_A_TIME, Contents
 from ctg_assets.history.store import HistoryStore
-from ctg_assets.snapshot.compaction import WANTED_COLUMNS, type_contents
+from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, type_contents
 from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore, snapshot_schema
 from ctg_assets.storage.prefetch import Prefetch
 
@@ -47,7 +47,7 @@ class FormerStudies:
         for rows in parts.studies(there.columns, row_groups=_ROW_GROUPS_AT_A_TIME):
             found = pl.DataFrame(rows).filter(pl.col("nct_id").is_in(asked.implode()))
             there = pl.concat([there, found])
-        known = history.periods(WANTED_COLUMNS).unique(["nct_id", "content_hash"])
+        known = history.periods(CONTENT_COLUMNS).unique(["nct_id", "content_hash"])
         facts = there.join(known, on=["nct_id", "content_hash"], how="inner")
         if facts.height != there.height:
             message = (
@@ -55,7 +55,7 @@ class FormerStudies:
             )
             raise pa.ArrowInvalid(message)
         with history.open_contents() as contents:
-            yield cls(contents, facts.select(WANTED_COLUMNS).sort("nct_id"))
+            yield cls(contents, facts.select(CONTENT_COLUMNS).sort("nct_id"))
 
     def studies(self, nct_ids: Collection[str]) -> pa.Table:
         """Those of some studies that were there, typed (`snapshot_schema()`), sorted by NCT id."""

@@ -66,10 +66,10 @@ class Chronicler:
         return name
 
     def record(
-        self, day: int, *studies: bytes, fates: ExplainMissing | None = None, **changes: Any
+        self, day: int, *studies: bytes, explain: ExplainMissing | None = None, **changes: Any
     ) -> HistoryEntry:
         """Make an extraction as `extracted` does, and record it."""
-        return self.recorder.record(self.extracted(day, *studies, **changes), fates=fates)
+        return self.recorder.record(self.extracted(day, *studies, **changes), explain=explain)
 
     def periods(self, *columns: str) -> list[Row]:
         """Some columns of all periods."""

@@ -62,7 +62,7 @@ def test_a_first_walk_inserts_all(lake: Chronicler) -> None:
         "asthma",
         ExtractionMode.FULL,
     )
-    assert (entry.changes, entry.silent, entry.wanted) == ({"insert": 2}, 0, 0)
+    assert (entry.changes, entry.silent, entry.stale) == ({"insert": 2}, 0, 0)
     assert (entry.first_change_seq, entry.next_change_seq) == (1, 3)
     assert entry.observed_at == on(1) < entry.recorded_at
     assert lake.history.touched(1).to_list() == [ONE, TWO]
@@ -244,7 +244,7 @@ def _bring_in_several(
 
 
 @pytest.mark.parametrize(
-    ("fate", "told"),
+    ("reason", "told"),
     [
         (None, ("delete", None)),
         (MissingReason(ChangeKind.DELETE), ("delete", None)),
@@ -253,18 +253,18 @@ def _bring_in_several(
     ],
 )
 def test_what_became_of_a_study(
-    lake: Chronicler, fate: MissingReason | None, told: tuple[str, str | None]
+    lake: Chronicler, reason: MissingReason | None, told: tuple[str, str | None]
 ) -> None:
     """Whoever can tell is asked, for all that are missing at once; what he does not know was removed."""
     asked: list[Sequence[str]] = []
 
-    def fates(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
+    def explain(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
         asked.append(nct_ids)
-        return {} if fate is None else {ONE: fate}
+        return {} if reason is None else {ONE: reason}
 
-    lake.record(1, A, OTHER, study(THREE), fates=fates)
+    lake.record(1, A, OTHER, study(THREE), explain=explain)
     assert asked == []
-    entry = lake.record(2, study(THREE), fates=fates)
+    entry = lake.record(2, study(THREE), explain=explain)
     assert asked == [[ONE, TWO]]
     columns = ("nct_id", "kind", "merged_into", "old_content_hash", "new_content_hash")
     assert lake.changes(entry, *columns) == [
@@ -279,7 +279,7 @@ def test_what_became_of_a_study(
 def test_a_study_that_is_there_after_all(lake: Chronicler) -> None:
     """What the registry has, although a walk did not see it, is not gone."""
     lake.record(1, A, OTHER)
-    entry = lake.record(2, OTHER, fates=lambda _: {ONE: MissingReason(None)})
+    entry = lake.record(2, OTHER, explain=lambda _: {ONE: MissingReason(None)})
     assert (entry.changes, entry.studies) == ({}, 2)
 
 
@@ -289,7 +289,7 @@ def test_another_scope_loses_nothing(lake: Chronicler, changed: dict[str, Any]) 
     lake.record(1, A, OTHER)
     name = lake.extracted(2, OTHER, **changed)
     assert lake.recorder.disappearance(name) == Disappearance(2, 1, left_scope=True)
-    entry = lake.recorder.record(name, fates=lambda _: pytest.fail("asked"))
+    entry = lake.recorder.record(name, explain=lambda _: pytest.fail("asked"))
     assert lake.changes(entry, "nct_id", "kind") == [(ONE, "leave_scope")]
     back = lake.record(3, A, OTHER)
     assert lake.changes(back, *_WHAT) == [(ONE, "restore", 1, 1)]
@@ -312,7 +312,7 @@ def test_who_has_not_seen_everything_removes_nothing(
     lake.record(1, A, OTHER)
     name = lake.extracted(2, OTHER, **changes)
     assert lake.recorder.disappearance(name) is None
-    entry = lake.recorder.record(name, fates=lambda _: pytest.fail("asked"))
+    entry = lake.recorder.record(name, explain=lambda _: pytest.fail("asked"))
     assert (entry.complete, entry.changes, entry.studies) == (False, {}, 2)
 
 
@@ -358,8 +358,8 @@ def test_a_census_tells_whom_to_fetch(lake: Chronicler) -> None:
         counted("NCT00000005", "2026-01-01"),
         mode=ExtractionMode.CENSUS,
     )
-    assert lake.history.wanted_ids(2) == [TWO, "NCT00000004", "NCT00000005"]
-    assert (entry.wanted, entry.complete) == (3, True)
+    assert lake.history.stale_ids(2) == [TWO, "NCT00000004", "NCT00000005"]
+    assert (entry.stale, entry.complete) == (3, True)
     assert lake.changes(entry, "nct_id", "kind") == [(THREE, "delete")]
     # What has no NCT id is not seen by a census.
     assert list(lake.current()) == [f"?{hash_of(b'{}')[:16]}", ONE, TWO]
@@ -372,7 +372,7 @@ def test_a_census_that_finds_everything_known(lake: Chronicler) -> None:
     nameless = study(TWO, None)
     lake.record(1, A, nameless)
     entry = lake.record(2, A, nameless, mode=ExtractionMode.CENSUS)
-    assert (entry.wanted, entry.changes, entry.revision) == (0, {}, 1)
+    assert (entry.stale, entry.changes, entry.revision) == (0, {}, 1)
 
 
 def test_walks_of_one_data_version_follow_each_other(lake: Chronicler) -> None:
@@ -578,13 +578,13 @@ def test_when_nobody_can_tell_nothing_is_recorded(lake: Chronicler) -> None:
     """A failure on the way is raised as it is; afterwards the same extraction can be recorded."""
     lake.record(1, A, OTHER)
 
-    def fates(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
+    def explain(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
         message = f"cannot ask for {nct_ids}"
         raise ConnectionError(message)
 
     name = lake.extracted(2, B)
     with pytest.raises(ConnectionError, match=TWO):
-        lake.recorder.record(name, fates=fates)
+        lake.recorder.record(name, explain=explain)
     assert [entry.sequence for entry in lake.history.entries()] == [1]
     assert set(lake.current()) == {ONE, TWO}
     assert lake.recorder.record(name).changes == {"delete": 1, "update": 1}
@@ -618,8 +618,8 @@ def progress(done, total):
     if sys.argv[4] == "contents" and done == total // 2:
         wait()
 
-def fates(nct_ids):
-    if sys.argv[4] == "fates":
+def explain(nct_ids):
+    if sys.argv[4] == "reasons":
         wait()
     return {}
 
@@ -629,12 +629,12 @@ def killed_commit(self, entry):
 recorder = Recorder(Storage.local(Path(sys.argv[1])), Path(sys.argv[2]))
 if sys.argv[4] == "commit":
     type(recorder._history).commit = killed_commit
-recorder.record(sys.argv[3], fates=fates, progress=progress)
+recorder.record(sys.argv[3], explain=explain, progress=progress)
 """
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("place", ["contents", "fates", "commit"])
+@pytest.mark.parametrize("place", ["contents", "reasons", "commit"])
 def test_a_killed_recording_leaves_no_entry(tmp_path: Path, place: str) -> None:
     """After kill -9 the history is as before; the next run succeeds and clears away what was left."""
     folder, scratch = tmp_path / "läke", tmp_path / "scratch"
@@ -782,7 +782,7 @@ def test_any_sequence_of_extractions(
                         "lastUpdatePostDateStruct"
                     ]["date"]
                 }
-                assert set(lake.history.wanted_ids(entry.sequence)) == expected
+                assert set(lake.history.stale_ids(entry.sequence)) == expected
 
     times = [entry.observed_at for entry, _ in seen if entry.mode is not ExtractionMode.IMPORT]
     assert times == sorted(set(times))

@@ -37,7 +37,7 @@ def test_any_sequence_is_as_without_what_was_undone(drawn: list[Step | Undo]) ->
 
     Drawn: up to eleven steps over nine days and five studies, one of them without an id: imports, dated
     by themselves or not, of any time; whole walks and censuses, of another scope now and then, counted
-    right or not, with every fate of what they miss; incremental walks and picked studies; and undos of
+    right or not, with every reason of what they miss; incremental walks and picked studies; and undos of
     any entry at any point, also of what was recorded once more. Numbers only go up.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -51,14 +51,14 @@ def test_any_sequence_is_as_without_what_was_undone(drawn: list[Step | Undo]) ->
                 if entry is None:
                     continue
                 preview = made.undoer.preview(entry.sequence)
-                heads = made.lake.current()
+                current = made.lake.current()
                 made.undo(entry.sequence)
                 now = made.lake.current()
                 assert preview.studies == len(now)
-                assert preview.added == len(now.keys() - heads.keys())
-                assert preview.removed == len(heads.keys() - now.keys())
+                assert preview.added == len(now.keys() - current.keys())
+                assert preview.removed == len(current.keys() - now.keys())
                 assert preview.changed == sum(
-                    now[nct_id] != heads[nct_id] for nct_id in now.keys() & heads.keys()
+                    now[nct_id] != current[nct_id] for nct_id in now.keys() & current.keys()
                 )
                 with pytest.raises(UndoError, match=f"entry {entry.sequence} was undone already"):
                     made.undoer.scope(entry.sequence)

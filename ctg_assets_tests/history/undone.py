@@ -41,7 +41,7 @@ _FATES = [
 class Step:
     """An extraction to be recorded: of which day, how, and what it sees (id, posting day, title).
 
-    `counted` says that the registry counted as many studies, `fates` what it tells of those not seen.
+    `counted` says that the registry counted as many studies, `reasons` what it tells of those not seen.
     """
 
     day: int
@@ -50,7 +50,7 @@ class Step:
     dated: bool = False
     counted: bool = True
     query: str = ""
-    fates: Mapping[str, MissingReason] = field(default_factory=dict)
+    reasons: Mapping[str, MissingReason] = field(default_factory=dict)
 
     @property
     def studies(self) -> list[bytes]:
@@ -69,7 +69,7 @@ class Undo:
 
 
 def _step(drawn: tuple[Any, ...]) -> Step:
-    day, mode, seen, dated, counted, query, fates = drawn
+    day, mode, seen, dated, counted, query, reasons = drawn
     is_import = mode is ExtractionMode.IMPORT
     if not (is_import and dated):
         # A walk sees a study once.
@@ -81,7 +81,7 @@ def _step(drawn: tuple[Any, ...]) -> Step:
         dated=is_import and dated,
         counted=counted,
         query="" if is_import else query,
-        fates=fates,
+        reasons=reasons,
     )
 
 
@@ -124,8 +124,8 @@ class History:
         told: dict[str, MissingReason] = {}
         least = MissingReason(ChangeKind.LEAVE_SCOPE if step.query else ChangeKind.DELETE)
 
-        def fates(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
-            source = step.fates if answers is None else answers
+        def explain(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
+            source = step.reasons if answers is None else answers
             told.update((nct_id, source.get(nct_id, least)) for nct_id in nct_ids)
             return told
 
@@ -137,7 +137,7 @@ class History:
             mode=step.mode,
             dated_by_studies=step.dated,
             query=step.query,
-            fates=fates,
+            explain=explain,
             **more,
         )
         self.left.append((step, told if answers is None else dict(answers)))
@@ -190,13 +190,13 @@ def told(lake: Chronicler) -> list[Any]:
                 entry.studies,
                 entry.changes,
                 entry.silent,
-                entry.wanted,
+                entry.stale,
                 entry.duplicate_rows,
                 changes.drop("change_seq", "recorded_at", "extraction_id").rows(),
                 _renumbered(lake.history.field_changes(entry.sequence), numbers),
                 _renumbered(lake.history.typed_events(entry.sequence), numbers),
                 lake.history.touched(entry.sequence).to_list(),
-                lake.history.wanted_ids(entry.sequence)
+                lake.history.stale_ids(entry.sequence)
                 if entry.mode is ExtractionMode.CENSUS
                 else None,
             )

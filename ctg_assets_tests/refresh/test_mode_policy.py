@@ -39,7 +39,7 @@ class Seen:
     mode: ExtractionMode
     day: int
     complete: bool = True
-    wanted: int = 0
+    stale: int = 0
     source: str = API
     query: str = ""
 
@@ -62,7 +62,7 @@ def _entries(seen: Sequence[Seen]) -> list[HistoryEntry]:
             first_change_seq=1,
             next_change_seq=1,
             revision=1,
-            wanted=each.wanted,
+            stale=each.stale,
         )
         for sequence, each in enumerate(seen, start=1)
     ]
@@ -96,34 +96,34 @@ MONDAYS_WALK = Seen(FULL, 0)
         Case([MONDAYS_WALK, Seen(INCREMENTAL, 1)], 1, CENSUS, "removals and missed updates"),
         Case([MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1)], 1, None),
         Case(
-            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, wanted=3)],
+            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, stale=3)],
             1,
             PICKED,
             "found 3 studies missing or outdated",
         ),
-        Case([MONDAYS_WALK, Seen(CENSUS, 1, wanted=3), Seen(PICKED, 1)], 1, INCREMENTAL),
+        Case([MONDAYS_WALK, Seen(CENSUS, 1, stale=3), Seen(PICKED, 1)], 1, INCREMENTAL),
         Case(
-            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, wanted=3), Seen(PICKED, 1)],
+            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, stale=3), Seen(PICKED, 1)],
             1,
             None,
         ),
         # A census that nobody followed up yet, when the data moved on.
-        Case([MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, wanted=3)], 2, PICKED),
+        Case([MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, stale=3)], 2, PICKED),
         Case(
-            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, wanted=3), Seen(INCREMENTAL, 2)],
+            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, stale=3), Seen(INCREMENTAL, 2)],
             2,
             PICKED,
         ),
         # Studies fetched by id do not make up for what else was posted.
         Case(
-            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, wanted=3), Seen(PICKED, 2)],
+            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, stale=3), Seen(PICKED, 2)],
             2,
             INCREMENTAL,
         ),
         # After a week of data everything is walked, and what was wanted comes with it.
         Case([MONDAYS_WALK, Seen(CENSUS, 6)], 6, INCREMENTAL),
         Case([MONDAYS_WALK, Seen(INCREMENTAL, 6), Seen(CENSUS, 6)], 7, FULL, "is 7 days old"),
-        Case([MONDAYS_WALK, Seen(CENSUS, 6, wanted=3)], 7, FULL),
+        Case([MONDAYS_WALK, Seen(CENSUS, 6, stale=3)], 7, FULL),
         Case([MONDAYS_WALK, Seen(FULL, 7)], 7, None),
         Case([MONDAYS_WALK], 40, FULL, "is 40 days old"),
         # A walk that the registry's count contradicts decides no removals, so another one is due, but
@@ -165,7 +165,7 @@ def test_what_is_chosen(case: Case) -> None:
         (RefreshMode.FULL, [MONDAYS_WALK], 1, FULL),
         (
             RefreshMode.FULL,
-            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, wanted=3)],
+            [MONDAYS_WALK, Seen(INCREMENTAL, 1), Seen(CENSUS, 1, stale=3)],
             1,
             FULL,
         ),
@@ -174,13 +174,13 @@ def test_what_is_chosen(case: Case) -> None:
         (RefreshMode.INCREMENTAL, [MONDAYS_WALK], 0, None),
         (RefreshMode.INCREMENTAL, [MONDAYS_WALK], 40, INCREMENTAL),
         (RefreshMode.INCREMENTAL, [MONDAYS_WALK, Seen(INCREMENTAL, 1)], 1, None),
-        (RefreshMode.INCREMENTAL, [MONDAYS_WALK, Seen(CENSUS, 1, wanted=3)], 1, PICKED),
+        (RefreshMode.INCREMENTAL, [MONDAYS_WALK, Seen(CENSUS, 1, stale=3)], 1, PICKED),
         (RefreshMode.CENSUS, [], 0, FULL),
         (RefreshMode.CENSUS, [MONDAYS_WALK], 0, None),
         (RefreshMode.CENSUS, [MONDAYS_WALK], 40, CENSUS),
         (RefreshMode.CENSUS, [MONDAYS_WALK, Seen(INCREMENTAL, 1)], 1, CENSUS),
-        (RefreshMode.CENSUS, [MONDAYS_WALK, Seen(CENSUS, 1, wanted=3)], 1, PICKED),
-        (RefreshMode.CENSUS, [MONDAYS_WALK, Seen(CENSUS, 1, wanted=3), Seen(PICKED, 1)], 1, None),
+        (RefreshMode.CENSUS, [MONDAYS_WALK, Seen(CENSUS, 1, stale=3)], 1, PICKED),
+        (RefreshMode.CENSUS, [MONDAYS_WALK, Seen(CENSUS, 1, stale=3), Seen(PICKED, 1)], 1, None),
     ],
 )
 def test_a_mode_that_is_set_is_chosen_always(
@@ -217,7 +217,7 @@ def test_intervals_are_settings() -> None:
         ([MONDAYS_WALK], 5, 0, date(2026, 11, 2)),
         ([MONDAYS_WALK, Seen(INCREMENTAL, 4)], 5, 1, date(2026, 11, 5)),
         # Neither a census nor single studies tell what was posted.
-        ([MONDAYS_WALK, Seen(CENSUS, 4, wanted=3), Seen(PICKED, 4)], 5, 1, date(2026, 11, 1)),
+        ([MONDAYS_WALK, Seen(CENSUS, 4, stale=3), Seen(PICKED, 4)], 5, 1, date(2026, 11, 1)),
         # A registry that went back may have posted since then what it had not posted before.
         ([MONDAYS_WALK, Seen(INCREMENTAL, 4)], 2, 1, date(2026, 11, 3)),
     ],
@@ -233,10 +233,10 @@ def test_an_incremental_walk_overlaps_the_one_before(
 
 def test_picked_studies_are_those_of_the_last_census() -> None:
     """The choice says in which entry of the history they are listed."""
-    seen = [MONDAYS_WALK, Seen(CENSUS, 1, wanted=3), Seen(PICKED, 1), Seen(CENSUS, 2, wanted=1)]
+    seen = [MONDAYS_WALK, Seen(CENSUS, 1, stale=3), Seen(PICKED, 1), Seen(CENSUS, 2, stale=1)]
     choice = choose(_settings(), _entries(seen), _data(2))
     assert choice is not None
-    assert (choice.mode, choice.wanted_by) == (PICKED, 4)
+    assert (choice.mode, choice.ids_from) == (PICKED, 4)
 
 
 @pytest.mark.parametrize("mode", [RefreshMode.AUTO, RefreshMode.CENSUS])
@@ -253,7 +253,7 @@ def test_a_walk_is_chosen_where_it_is_shorter(
     mode: RefreshMode, page_size: int, wanted: int, chosen: ExtractionMode
 ) -> None:
     """When a census finds a quarter of 600,000 studies wanting, everything takes no more requests."""
-    entries = _entries([MONDAYS_WALK, Seen(CENSUS, 1, wanted=wanted)])
+    entries = _entries([MONDAYS_WALK, Seen(CENSUS, 1, stale=wanted)])
     entries = [msgspec.structs.replace(entry, studies=600_000) for entry in entries]
     choice = choose(_settings(mode, page_size=page_size), entries, _data(1))
     assert choice is not None
@@ -291,7 +291,7 @@ def _follow(settings: Settings, day: int, seen: list[Seen], wanted: Iterator[int
         assert len(done) < 5, done
         done.append(choice)
         missing = next(wanted) if choice.mode is CENSUS else 0
-        seen.append(Seen(choice.mode, day, wanted=missing, query=settings.query))
+        seen.append(Seen(choice.mode, day, stale=missing, query=settings.query))
     return done
 
 
@@ -322,7 +322,7 @@ def test_every_data_version_comes_to_rest(
             covering = [each.day for each in seen if each.mode.covers_scope]
             assert day - wholes[-1] < settings.full_every_days
             assert day - covering[-1] < settings.census_every_days
-            assert seen[-1].wanted == 0
+            assert seen[-1].stale == 0
 
 
 def _endless(missing: Sequence[bool]) -> Iterator[int]:

@@ -71,8 +71,8 @@ def _do(step: Step, settings: Settings, lake: Lake, moment: Callable[[], None]) 
                     moment()
         case Stage.SNAPSHOT:
             for plan in unrecorded(settings, lake)[:1]:
-                fates = explain_missing(settings, query=plan.query)
-                Recorder(lake.storage, lake.scratch).record(plan.extraction_id, fates=fates)
+                explain = explain_missing(settings, query=plan.query)
+                Recorder(lake.storage, lake.scratch).record(plan.extraction_id, explain=explain)
             entry = lake.history.latest()
             assert entry is not None
             Compactor(lake.storage, lake.scratch).compact(entry.extraction_id)

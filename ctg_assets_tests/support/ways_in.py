@@ -71,8 +71,8 @@ class WaysIn:
         return import_file(self.lake, path, page_size=_PAGE, data_timestamp=day)
 
     def _recorded(self, plan: ExtractionPlan) -> SnapshotManifest:
-        fates = explain_missing(self._settings, query="")
-        Recorder(self.lake.storage, self.lake.scratch).record(plan.extraction_id, fates=fates)
+        explain = explain_missing(self._settings, query="")
+        Recorder(self.lake.storage, self.lake.scratch).record(plan.extraction_id, explain=explain)
         return Compactor(self.lake.storage, self.lake.scratch).compact(plan.extraction_id)
 
 

@@ -67,7 +67,7 @@ def test_what_has_no_id_is_never_asked_for(
             plan = crawler.plan(query="", page_size=50)
             list(crawler.walk(plan, 10))
         entry = Recorder(lake.storage, lake.scratch).record(
-            plan.extraction_id, fates=explain_missing(asking, query="")
+            plan.extraction_id, explain=explain_missing(asking, query="")
         )
         assert entry.complete
         found = {kind: number for kind, number in entry.changes.items() if kind != "update"}
@@ -87,8 +87,8 @@ def test_an_answer_that_cannot_be_read_ends_nothing(settings: Settings) -> None:
             update={"api_url": registry.api_url, "requests_per_minute": 100_000}
         )
         asked = [f"NCT0000000{digit}" for digit in range(4)] + ["?87ca87ca87ca87ca", "NCT1"]
-        fates = explain_missing(asking, query="")(asked)
-    assert {nct_id: fate.kind for nct_id, fate in fates.items()} == {
+        reasons = explain_missing(asking, query="")(asked)
+    assert {nct_id: reason.kind for nct_id, reason in reasons.items()} == {
         "NCT00000001": None,
         "NCT00000002": None,
     }
