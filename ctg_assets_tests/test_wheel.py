@@ -132,9 +132,11 @@ def test_the_wheel_has_what_an_installation_needs(wheel: Path) -> None:
         f"{shipped}/dbt_project/dbt_project.yml",
         f"{shipped}/dbt_project/profiles.yml",
     } <= names
-    models = {path.name for path in (PROJECT / "dbt_project" / "models").rglob("*.sql")}
-    assert models
-    assert {Path(n).name for n in names if n.startswith(f"{shipped}/dbt_project/models/")} >= models
+    for folder, suffix in (("models", "sql"), ("seeds", "csv")):
+        sources = {path.name for path in (PROJECT / "dbt_project" / folder).rglob(f"*.{suffix}")}
+        place = f"{shipped}/dbt_project/{folder}/"
+        assert sources
+        assert {Path(name).name for name in names if name.startswith(place)} >= sources
     folders = {name.partition("/")[0] for name in names}
     assert {name for name in folders if not name.endswith(".dist-info")} == {"ctg_assets"}
     written_by_dbt = ("/target/", "/logs/", "/dbt_packages/")

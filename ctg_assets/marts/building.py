@@ -16,6 +16,7 @@ from ctg_assets.marts.dbt_project import (
     definitions_fingerprint,
     profile_environment,
     project_fingerprint,
+    seed_names,
 )
 from ctg_assets.postgres.builds import LOAD_INFO, last_build, record_build
 from ctg_assets.postgres.connection import PostgresAddress, connect, postgres_errors
@@ -50,6 +51,8 @@ _FORMER_MODELS = {
     "int_sponsor_spellings",
 }
 _VIEWS = "config.materialized:view"
+# Not by `--exclude`, which leaves out the tests that read a seed, too.
+_NO_SEEDS = ("--exclude-resource-type", "seed")
 # The marts have constraints and unique indexes that say the same at every moment.
 _HELD_BY_CONSTRAINTS = (
     "test_name:unique",
@@ -61,20 +64,22 @@ _HELD_BY_CONSTRAINTS = (
 def build_arguments(address: PostgresAddress) -> list[str]:
     """Arguments for dbt to build marts and views.
 
-    Views that are there as the project has them are left alone: they show new rows by themselves. Each
-    node costs dbt a twentieth of a second, so that after a load of changes only, tests are left out
+    Views that are there as the project has them are left alone: they show new rows by themselves. So are
+    seeds, which are the same whatever is loaded. Each node costs dbt a twentieth of a second, so that after a load of changes only, tests are left out
     that could not fail. Tables that other SQL has made are replaced.
     """
     needless: list[str] = []
-    together: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     if _are_views_current(address):
         needless.append(_VIEWS)
     if newest_load_is_delta(address):
         needless += _HELD_BY_CONSTRAINTS
-        together = _CHANGES_TOGETHER
+        options = _CHANGES_TOGETHER
     if not _are_definitions_current(address):
-        together = (*together, "--full-refresh")
-    return [*_BUILD, *together, *(["--exclude", " ".join(needless)] if needless else [])]
+        options = (*options, "--full-refresh")
+    elif _are_seeds_there(address):
+        options = (*options, *_NO_SEEDS)
+    return [*_BUILD, *options, *(["--exclude", " ".join(needless)] if needless else [])]
 
 
 def prepare_build(address: PostgresAddress) -> None:
@@ -124,6 +129,12 @@ def record_definitions(address: PostgresAddress) -> None:
 def _are_definitions_current(address: PostgresAddress) -> bool:
     build = last_build(address, address.schemas.intermediate, _ALL_DEFINITIONS)
     return build is not None and build.fingerprint == definitions_fingerprint()
+
+
+def _are_seeds_there(address: PostgresAddress) -> bool:
+    schema = address.schemas.intermediate
+    with connect(address) as connection, postgres_errors(f"listing the tables of {schema}"):
+        return seed_names() <= owned_relations(connection, schema).keys()
 
 
 def _are_views_current(address: PostgresAddress) -> bool:

@@ -17,11 +17,13 @@ PROJECT_DIR = shipped_path("dbt_project")
 _WRITTEN_BY_DBT = {"target", "logs", "dbt_packages"}
 _SOURCE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md"}
 
+_SEEDS = "seeds/*.csv"
 
 # What decides the rows, columns and indexes of intermediate tables and marts.
 _DEFINITIONS = (
     "dbt_project.yml",
     "macros/*.sql",
+    _SEEDS,
     "models/intermediate/**/*.sql",
     "models/marts/**/*.sql",
 )
@@ -33,8 +35,13 @@ def project_fingerprint() -> str:
 
 
 def definitions_fingerprint() -> str:
-    """A digest of the SQL by which tables are built; texts, tests and staging views are no part of it."""
+    """A digest of the SQL and seeds by which tables are built; texts, tests and staging views are no part of it."""
     return _digest(path for pattern in _DEFINITIONS for path in PROJECT_DIR.glob(pattern))
+
+
+def seed_names() -> set[str]:
+    """The names of the project's seeds, which are those of their tables."""
+    return {path.stem for path in PROJECT_DIR.glob(_SEEDS)}
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -1,4 +1,4 @@
-"""The staging views and the marts: dbt models as assets, dbt tests as asset checks."""
+"""The staging views and the marts: dbt models and seeds as assets, dbt tests as asset checks."""
 
 import os
 import sys
@@ -51,24 +51,35 @@ _FINGERPRINT_FILE = "manifest.fingerprint"
 
 # The purpose of the schema that models of a folder are built in, and the first part of their keys.
 _PURPOSES = {"staging": "staging_views", "intermediate": "intermediate", "marts": "marts"}
+_BUILT = ("model", "seed")
+_LOAD_INFO = dg.AssetKey(["staging", "load_info"])
 
 
-def _purpose(model: Mapping[str, Any]) -> str:
-    return _PURPOSES[model["fqn"][1]]
+def _purpose(node: Mapping[str, Any]) -> str:
+    return "intermediate" if node["resource_type"] == "seed" else _PURPOSES[node["fqn"][1]]
 
 
 class _Translator(DagsterDbtTranslator):
-    """Keys and groups of models are what their schemas are for; sources name their own asset keys."""
+    """Keys and groups of models and seeds are what their schemas are for; sources name their own asset keys."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        if dbt_resource_props["resource_type"] == "model":
+        if dbt_resource_props["resource_type"] in _BUILT:
             return dg.AssetKey([_purpose(dbt_resource_props), dbt_resource_props["name"]])
         return super().get_asset_key(dbt_resource_props)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        if dbt_resource_props["resource_type"] == "model":
+        if dbt_resource_props["resource_type"] in _BUILT:
             return _purpose(dbt_resource_props)
         return super().get_group_name(dbt_resource_props)
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        if not unique_id.startswith("seed."):
+            return spec
+        # It is made from nothing, but in the build that follows a load, and is part of what is selected as such.
+        return spec.replace_attributes(deps=[_LOAD_INFO])
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         del dbt_resource_props
@@ -129,7 +140,7 @@ def _schemas_in_environment() -> list[str]:
 
 
 def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
-    """One asset for each model of the dbt project, one check for each of its tests."""
+    """One asset for each model and seed of the dbt project, one check for each of its tests."""
 
     @dbt_assets(
         manifest=project.manifest_path,
@@ -182,7 +193,7 @@ class _Facts:
         models = {
             unique_id: node
             for unique_id, node in manifest["nodes"].items()
-            if node["resource_type"] == "model" and node["config"]["materialized"] != "ephemeral"
+            if node["resource_type"] in _BUILT and node["config"]["materialized"] != "ephemeral"
         }
         keys = {
             unique_id: translator.get_asset_key(node)
@@ -215,9 +226,10 @@ class _Facts:
                 "size MB (with indexes)": round(facts.total_bytes / 1e6, 3),
                 **table_preview(self.address, schema, table),
             }
+        if model["resource_type"] == "model":
+            content["dagster/column_lineage"] = self._lineage.of(self._compiled(model))
         return {
             "dagster/column_schema": dg.TableSchema([_column(column) for column in columns]),
-            "dagster/column_lineage": self._lineage.of(self._compiled(model)),
             **content,
         }
 

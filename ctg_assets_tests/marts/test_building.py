@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ctg_assets.marts.building import (
     record_definitions,
     target_folder,
 )
+from ctg_assets.marts.dbt_project import seed_names
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.ownership import note_relations, note_schema
 from ctg_assets.postgres.schemas import Schemas
@@ -87,6 +89,29 @@ def test_tables_of_other_sql_are_replaced(address: PostgresAddress) -> None:
             "UPDATE ctg_meta.builds SET fingerprint = 'other' WHERE stage = 'intermediate'"
         )
     assert "--full-refresh" in build_arguments(address)
+
+
+def test_seeds_are_loaded_when_they_change(address: PostgresAddress) -> None:
+    """Seeds are left alone while all are there as the project has them."""
+    without_seeds = ("--exclude-resource-type", "seed")
+
+    def leaves_seeds() -> bool:
+        return without_seeds in pairwise(build_arguments(address))
+
+    load(address, snapshot({}), None)
+    record_definitions(address)
+    assert not leaves_seeds()
+    with connect(address) as connection:
+        connection.execute("CREATE SCHEMA intermediate")
+        for name in seed_names():
+            connection.execute(f"CREATE TABLE intermediate.{name} (x text)".encode())
+        note_relations(connection, "intermediate", sorted(seed_names()))
+    assert leaves_seeds()
+    with connect(address) as connection:
+        connection.execute(
+            "UPDATE ctg_meta.builds SET fingerprint = 'other' WHERE stage = 'intermediate'"
+        )
+    assert not leaves_seeds()
 
 
 def test_notes_and_tables_of_former_releases_go(address: PostgresAddress) -> None:

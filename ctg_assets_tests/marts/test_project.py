@@ -30,6 +30,12 @@ def marts(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: node for name, node in models(manifest).items() if node["fqn"][1] == "marts"}
 
 
+def seeds(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The seeds by name."""
+    nodes = manifest["nodes"].values()
+    return {node["name"]: node for node in nodes if node["resource_type"] == "seed"}
+
+
 def column_tests(manifest: dict[str, Any], model: str) -> set[tuple[str, str]]:
     """The generic tests on a model's columns: name of the test, name of the column."""
     return {
@@ -59,6 +65,13 @@ def test_models_by_schema(manifest: dict[str, Any]) -> None:
             f"stg_{source['name']}": "view" for source in manifest["sources"].values()
         },
     }
+
+
+def test_seeds_are_in_the_schema_of_what_marts_are_made_from(manifest: dict[str, Any]) -> None:
+    """Each seed has the fixed types that it declares, in the intermediate schema."""
+    for name, node in seeds(manifest).items():
+        assert node["schema"] == "intermediate", name
+        assert node["config"]["column_types"].keys() == node["columns"].keys(), name
 
 
 def test_only_staging_views_read_staging_tables(manifest: dict[str, Any]) -> None:
@@ -106,8 +119,9 @@ def test_facts_refer_to_their_dimensions(manifest: dict[str, Any], fact: str) ->
 
 
 def test_everything_is_described(manifest: dict[str, Any]) -> None:
-    """No model, source table or column of either is without a description."""
-    nodes = [*models(manifest).values(), *manifest["sources"].values()]
+    """No model, seed, source table or column of one is without a description."""
+    declared = [models(manifest), seeds(manifest), manifest["sources"]]
+    nodes = [node for nodes in declared for node in nodes.values()]
     missing = [node["name"] for node in nodes if not node["description"].strip()]
     missing += [
         f"{node['name']}.{column['name']}"

@@ -27,13 +27,13 @@ FIGURES = """
 """
 
 
-def unregulated() -> list[int]:
-    """The numbers of the studies that the published file says are not regulated, in order."""
+def unregulated() -> list[str]:
+    """The studies that the published file says are not regulated, in order."""
     published = gzip.decompress(
         shared_path("fdaaa/regulatory_snapshot_2017-01.csv.gz").read_bytes()
     )
     return sorted(
-        int(row["nct_id"].removeprefix("NCT"))
+        row["nct_id"]
         for row in csv.DictReader(published.decode().splitlines())
         if row["is_fda_regulated"] == "false"
     )
@@ -57,15 +57,18 @@ def test_the_trackers_own_code_finds_the_same(reported: PostgresAddress) -> None
     assert values(reported, FIGURES) == [(471, 72, 317, 222, 138, 57, 126, 0, 5)]
 
 
-def test_the_list_of_2017_is_read_as_it_was_written(
-    reported: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Of the published studies that are not regulated, the database finds each, and no other."""
-    folder = tmp_path_factory.mktemp("list")
-    dbt_on(reported, folder, "compile", "--select", "int_unregulated_2017")
-    [compiled] = (folder / "target" / "compiled").rglob("int_unregulated_2017.sql")
-    found = values(reported, compiled.read_text(encoding="utf-8"))
-    assert [int(nct_id.removeprefix("NCT")) for (nct_id,) in found] == unregulated()
+def test_the_list_of_2017_is_as_it_was_published(reported: PostgresAddress) -> None:
+    """The seed has each of the published studies that are not regulated, and no other; the mart reads it."""
+    published = unregulated()
+    thousands = values(
+        reported, "SELECT nct_id_start, nct_id_ends FROM intermediate.unregulated_2017"
+    )
+    assert sorted(start + end for start, ends in thousands for end in ends.split()) == published
+    marked = values(
+        reported, "SELECT nct_id FROM marts.fct_results_reporting WHERE was_unregulated_2017"
+    )
+    _, studies = real_studies()
+    assert {nct_id for (nct_id,) in marked} == {*published} & {*studies["nct_id"].to_pylist()}
 
 
 def test_sponsors_add_up_to_the_trials(reported: PostgresAddress) -> None:

@@ -13,7 +13,7 @@
 
 {#- Before the first node: end the run if a schema or relation of ours is somebody else's. -#}
 {% macro begin_run() -%}
-    {%- set models = graph.nodes.values() | selectattr("resource_type", "equalto", "model") -%}
+    {%- set models = graph.nodes.values() | selectattr("resource_type", "in", ["model", "seed"]) -%}
     select {{ notes("require_ours") }}(
         {%- for purpose in ["staging_views", "intermediate", "marts"] %}
         '{{ purpose }}', '{{ schema_of(purpose) }}',

@@ -6,10 +6,14 @@
     ],
 ) }}
 
+-- The day on which 42 CFR part 11 came into force.
+{% set rule_effective_date = "make_date(2017, 1, 18)" -%}
+{% set as_of = var("as_of") -%}
+
 with
 
 as_of as (
-    select coalesce({{ day_or_null(var("as_of")) }}, data_date) as today
+    select coalesce({{ "cast('" ~ as_of ~ "' as date)" if as_of else "null" }}, data_date) as today
     from {{ ref("int_data_date") }}
 ),
 
@@ -141,12 +145,12 @@ populations as (
     select
         *,
         coalesce(
-            is_of_kind and is_regulated and start_date >= {{ rule_effective_date() }}, false
+            is_of_kind and is_regulated and start_date >= {{ rule_effective_date }}, false
         ) as is_act,
         coalesce(
             is_of_kind
-            and start_date < {{ rule_effective_date() }}
-            and completion_date >= {{ rule_effective_date() }}
+            and start_date < {{ rule_effective_date }}
+            and completion_date >= {{ rule_effective_date }}
             and (
                 is_regulated
                 or (
@@ -189,7 +193,7 @@ deadlines as (
                 when are_results_waived or not (is_act or is_pact or is_highly_likely) then null
                 when
                     coalesce(primary_completion_date_type, '') <> 'ACTUAL'
-                    or primary_completion_date < {{ rule_effective_date() }}
+                    or primary_completion_date < {{ rule_effective_date }}
                     then null
                 when certificate_date < primary_completion_date + interval '1 year'
                     then greatest(
