@@ -24,6 +24,9 @@ from ctg_assets_tests.support.forked_commands import forked_commands
 
 _SNAPSHOT_ID = "snapshot"
 
+TABLES = ("build", "--resource-type", "model", "--resource-type", "seed")
+"""What has dbt make all tables and views, and test nothing; `run` makes none of the seeds."""
+
 
 def dbt(
     arguments: list[str],

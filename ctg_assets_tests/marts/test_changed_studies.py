@@ -18,7 +18,7 @@ from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.simulator.generate import study_json
 from ctg_assets.simulator.identity import nct_id
-from ctg_assets_tests.marts.projects import dbt, dbt_on, load, load_changes, values
+from ctg_assets_tests.marts.projects import TABLES, dbt, dbt_on, load, load_changes, values
 from ctg_assets_tests.model.snapshots import typed_rows
 
 SEED = 7
@@ -115,14 +115,14 @@ def test_following_changes_ends_where_a_whole_build_does(
     """
     registry = Registry(address, seed)
     registry.load()
-    dbt_on(address, tmp_path, "run")
+    dbt_on(address, tmp_path, *TABLES)
     before = tables(address)
     for _ in range(3):
         registry.change()
         dbt_on(address, tmp_path, "run", *WITHOUT_VIEWS)
     assert tables(address) == before
     compiled = tmp_path / "target" / "compiled" / "ctg" / "models" / "marts"
-    traced = origin(manifest, compiled / "fct_study_condition.sql", "condition_key")
+    traced = origin(manifest, compiled / "core" / "fct_study_condition.sql", "condition_key")
     assert traced == [("stg_conditions", "name")]
     followed = relations(address)
     dbt_on(address, tmp_path, "run", *WITHOUT_VIEWS, "--full-refresh")

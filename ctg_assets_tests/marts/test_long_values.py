@@ -20,7 +20,7 @@ from ctg_assets.postgres.connection import Connection, PostgresAddress, connect
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
-from ctg_assets_tests.marts.projects import dbt_on, values
+from ctg_assets_tests.marts.projects import TABLES, dbt_on, values
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.support.lakes import FIRST_DATA, NEXT_DATA, completed, planned
 
@@ -139,7 +139,7 @@ def test_text_of_any_length_passes_every_index(
     plan = planned(lake, settings, studies=42, data_timestamp=FIRST_DATA)
     completed(lake, plan, [*first, *others])
     load_staging(address, lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id))
-    dbt_on(address, tmp_path, "run")
+    dbt_on(address, tmp_path, *TABLES)
 
     changed = [_study(number, kind, 1) for number, kind in enumerate(reversed(_KINDS), 10)]
     plan = planned(lake, settings, studies=42, data_timestamp=NEXT_DATA)
@@ -149,7 +149,7 @@ def test_text_of_any_length_passes_every_index(
         ("full",),
         ("delta",),
     ]
-    dbt_on(address, tmp_path, "run")
+    dbt_on(address, tmp_path, *TABLES)
 
     indexed = _indexed(address)
     names = {f"{column.schema}.{column.table}.{column.column}" for column in indexed}
@@ -208,6 +208,6 @@ def test_a_long_name_does_not_stop_the_load(
         ("NCT09810001",),
         ("NCT09810002",),
     ]
-    dbt_on(address, tmp_path, "run")
+    dbt_on(address, tmp_path, *TABLES)
     longest = "SELECT max(length(condition_name)) > 4000 FROM marts.dim_condition"
     assert values(address, longest) == [(True,)]

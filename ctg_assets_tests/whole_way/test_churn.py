@@ -31,7 +31,7 @@ from ctg_assets.simulator.churn_acts import ChurnRates
 from ctg_assets.simulator.churn_log import ActKind
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.marts.projects import dbt_on
+from ctg_assets_tests.marts.projects import TABLES, dbt_on
 from ctg_assets_tests.simulator.churning import MovingRegistry, moving_registry
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.following import refresh, refresh_until_killed
@@ -244,7 +244,7 @@ def _rows(address: PostgresAddress, table: str, schema: str = "staging") -> list
 
 def _marts(address: PostgresAddress, folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of the marts, built from the tables as they are, but for those that tell of the past."""
-    dbt_on(address, folder, "run")
+    dbt_on(address, folder, *TABLES)
     names = query(address, "SELECT tablename FROM pg_tables WHERE schemaname = 'marts'")
     return {
         name: query(address, f"SELECT m::text FROM marts.{name} AS m ORDER BY 1")
