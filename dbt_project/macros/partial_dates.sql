@@ -1,0 +1,15 @@
+{#-
+    Days from one date to another, of which the registry may know the month or the year only: by the first
+    days of what both are known to, as for events (docs/changes.md). Takes first days and precisions.
+-#}
+{% macro days_between(first_day, precision, other_first_day, other_precision) -%}
+    {%- set coarser -%}
+        case
+            when 'year' in ({{ precision }}, {{ other_precision }}) then 'year'
+            when 'month' in ({{ precision }}, {{ other_precision }}) then 'month'
+            else 'day'
+        end
+    {%- endset -%}
+    cast(date_trunc({{ coarser }}, {{ other_first_day }}) as date)
+    - cast(date_trunc({{ coarser }}, {{ first_day }}) as date)
+{%- endmacro %}
