@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from ctg_assets.marts.selection import selected_marts
 from ctg_assets.orchestration.ctgov import build_ctgov_assets
 from ctg_assets.orchestration.ctgov_downloads import build_download_assets
 from ctg_assets.orchestration.extraction import (
@@ -20,12 +21,13 @@ from ctg_assets.orchestration.jobs import (
     extract_pages,
     plan_extraction,
 )
-from ctg_assets.orchestration.marts import build_marts_assets, dbt_cli, dbt_project, manifest_folder
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import marked_in_process_executor
 from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_refresh
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
+from ctg_assets.orchestration.unwanted_marts import drop_marts
+from ctg_assets.settings import Settings
 
 
 def build_definitions(
@@ -36,6 +38,7 @@ def build_definitions(
     Raises SettingsError for a setting that cannot be used, and DataFolderError for a data folder.
     """
     settings = SettingsResource(overrides=overrides)
+    marts, resources = _marts(settings.load())
     return dg.Definitions(
         assets=[
             extraction_plan,
@@ -45,17 +48,28 @@ def build_definitions(
             build_staging_assets(),
             build_ctgov_assets(),
             build_download_assets(),
-            build_marts_assets(dbt_project(manifest_folder(settings.load()))),
+            *marts,
         ],
         asset_checks=[pages_are_complete_and_consistent],
-        jobs=[plan_extraction, extract_pages, build_warehouse, export_aact],
+        jobs=[plan_extraction, extract_pages, build_warehouse, drop_marts, export_aact],
         sensors=[build_registry_refresh(sensor_interval_seconds)],
         resources={
             "settings": settings,
-            "dbt": dbt_cli(),
+            **resources,
         },
         executor=marked_in_process_executor,
     )
+
+
+def _marts(settings: Settings) -> tuple[list[dg.AssetsDefinition], dict[str, Any]]:
+    """The marts and the dbt that builds them; without any, dbt is not even imported, which takes seconds."""
+    wanted = selected_marts(settings)
+    if not wanted:
+        return [], {}
+    from ctg_assets.orchestration import marts  # noqa: PLC0415 - see above
+
+    project = marts.dbt_project(marts.manifest_folder(settings))
+    return [marts.build_marts_assets(project, wanted)], {"dbt": marts.dbt_cli()}
 
 
 @dg.definitions

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ctg_assets import __version__
 from ctg_assets.errors import CtgAssetsError, ExitCode
+from ctg_assets.shipped import shipped_marts
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +135,28 @@ def _require_schema_name(value: str, others: Iterable[str]) -> None:
             raise ValueError(message)
 
 
+ALL_MARTS, NO_MARTS = "all", "none"
+
+
+def _marts(value: str) -> str:
+    """The names, sorted and each once; only names that are no `all` or `none` cost a look at the project."""
+    names = sorted({name.strip() for name in value.split(",")} - {""})
+    if names in ([ALL_MARTS], [NO_MARTS]):
+        return names[0]
+    folders = shipped_marts()
+    known = {*folders, *(mart for marts in folders.values() for mart in marts)}
+    unknown = [name for name in names if name not in known]
+    if not names or unknown:
+        listed = "; ".join(f"{folder} ({', '.join(marts)})" for folder, marts in folders.items())
+        what = f"no mart or folder is called {', '.join(unknown)}" if names else "no mart is named"
+        alone = (
+            f"; {ALL_MARTS} and {NO_MARTS} stand alone" if {ALL_MARTS, NO_MARTS} & {*names} else ""
+        )
+        message = f"{what}{alone}. There are {listed}"
+        raise ValueError(message)
+    return ",".join(names)
+
+
 class RefreshMode(StrEnum):
     """What is asked of the registry when its data moved; `auto` takes turns."""
 
@@ -198,6 +221,11 @@ class Settings(BaseSettings):
         "intermediate", description="Postgres schema of what the marts are made from."
     )
     marts_schema: str = Field("marts", description="Postgres schema of the marts.")
+    marts: Annotated[str, AfterValidator(_marts)] = Field(
+        ALL_MARTS,
+        description="Which marts are built: all, none, or names of marts and of their folders (core), separated "
+        "by commas; each comes with what it is made from.",
+    )
     aact: bool = Field(
         True,
         description="Whether AACT's tables (schemas ctgov and ctgov_2023) are kept beside ours; they take as "

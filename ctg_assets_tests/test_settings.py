@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "staging_views_schema": ("ct_views", "ct_views"),
     "intermediate_schema": ("ct_between", "ct_between"),
     "marts_schema": ("ct_marts", "ct_marts"),
+    "marts": ("results_reporting, dim_study", "dim_study,results_reporting"),
     "aact": ("false", False),
     "ctgov_schema": ("ct_aact", "ct_aact"),
     "ctgov_2023_schema": ("ct_aact_old", "ct_aact_old"),
@@ -74,6 +76,23 @@ def test_every_setting_is_read_from_its_variable(
     text, value = GIVEN[name]
     monkeypatch.setenv(ENV_PREFIX + name.upper(), text)
     assert load_settings().model_dump() == {**before, name: value}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("cor", "no mart or folder is called cor. There are core (dim_condition, "),
+        ("core,all", "no mart or folder is called all; all and none stand alone. There are core"),
+        (",", "no mart is named. There are core"),
+    ],
+)
+def test_marts_are_named_as_they_are_called(
+    asked: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names a mart that is none, or all beside others, is told which marts and folders there are."""
+    monkeypatch.setenv("CTG_MARTS", asked)
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        load_settings()
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -33,10 +33,11 @@ def rebuild_past_months(
     Months in which nothing was observed keep the rows that they have: nothing could replace them.
     """
     from ctg_assets.lake import open_lake
-    from ctg_assets.marts.months import rebuild_months
+    from ctg_assets.marts.months import rebuild_months, require_monthly_marts
     from ctg_assets.postgres.server import open_postgres
 
     settings = load_settings()
+    require_monthly_marts(settings)
     begin = None if first is None else first_of_month(first, "--from")
     end = None if last is None else first_of_month(last, "--to")
     if begin is not None and end is not None and begin > end:

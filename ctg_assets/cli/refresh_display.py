@@ -37,6 +37,7 @@ _DOING = {
     Stage.CTGOV: "making AACT's tables",
     Stage.LOAD_INFO: "noting the new data version",
     Stage.MARTS: "building marts",
+    Stage.DROP_MARTS: "dropping marts that are not wanted",
 }
 
 

@@ -149,8 +149,9 @@ def _print_outcome(settings: Settings) -> None:
         raise typer.Exit(ExitCode.FAILED)
     out.print()
     out.print(rows_table("staging tables", database.staging_rows or {}))
-    out.print()
-    out.print(rows_table("marts", dict(sorted((database.marts_rows or {}).items()))))
+    if database.marts_rows is not None:
+        out.print()
+        out.print(rows_table("marts", dict(sorted(database.marts_rows.items()))))
     out.print()
     aact = database.ctgov_rows
     out.print(

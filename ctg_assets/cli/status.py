@@ -201,7 +201,19 @@ def warehouse_facts(status: WarehouseStatus) -> list[tuple[str, str]]:
         ("data version", "unknown" if version is None else f"{version:%Y-%m-%dT%H:%M:%S} UTC"),
         ("staging", _rows_in_words(status.staging_rows)),
         *_aact_facts(status.ctgov_rows),
-        ("marts", _rows_in_words(status.marts_rows)),
+        *_marts_facts(status),
+    ]
+
+
+def _marts_facts(status: WarehouseStatus) -> list[tuple[str, str]]:
+    rows, left_over = status.marts_rows, ", ".join(status.marts_left_over)
+    return [
+        ("marts", "none wanted (CTG_MARTS)" if rows is None else _rows_in_words(rows)),
+        *(
+            [("not kept up to date", f"{left_over} (CTG_MARTS leaves them out)")]
+            if left_over
+            else []
+        ),
     ]
 
 

@@ -5,21 +5,36 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from ctg_assets.load.load_log import newest_load_is_delta
-from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.load.staging import digest
 from ctg_assets.marts.dbt_project import (
     definitions_fingerprint,
     profile_environment,
     project_fingerprint,
     seed_names,
 )
-from ctg_assets.postgres.builds import LOAD_INFO, last_build, record_build
-from ctg_assets.postgres.connection import PostgresAddress, connect, postgres_errors
+from ctg_assets.marts.selection import all_marts, needed_models, wanted_views
+from ctg_assets.postgres.builds import (
+    LoadInfo,
+    builds,
+    last_build,
+    load_info,
+    record_build,
+    write_builds,
+)
+from ctg_assets.postgres.connection import (
+    Connection,
+    PostgresAddress,
+    connect,
+    postgres_errors,
+)
 from ctg_assets.postgres.inspection import view_names
 from ctg_assets.postgres.meta import ensure_meta
 from ctg_assets.postgres.ownership import (
@@ -42,7 +57,6 @@ _MOST_TARGETS = 3
 _TARGET_NAMES = "[0-9a-f]" * 12
 
 _ALL_VIEWS = "(all)"
-_ALL_DEFINITIONS = "(definitions)"
 # Of earlier releases, in schema `intermediate`.
 _FORMER_MODELS = {
     "int_condition_spellings",
@@ -50,6 +64,8 @@ _FORMER_MODELS = {
     "int_site_spellings",
     "int_sponsor_spellings",
 }
+# Rows of the past, which say themselves of which day they are, and could not all be made again.
+_KEPT_MARTS = {"fct_study_snapshot_monthly", "dim_snapshot_month"}
 _VIEWS = "config.materialized:view"
 # Not by `--exclude`, which leaves out the tests that read a seed, too.
 _NO_SEEDS = ("--exclude-resource-type", "seed")
@@ -61,23 +77,24 @@ _HELD_BY_CONSTRAINTS = (
 )
 
 
-def build_arguments(address: PostgresAddress) -> list[str]:
-    """Arguments for dbt to build marts and views.
+def build_arguments(address: PostgresAddress, marts: Collection[str] | None = None) -> list[str]:
+    """Arguments for dbt to build these marts, or all, and the views that they are made from.
 
     Views that are there as the project has them are left alone: they show new rows by themselves. So are
     seeds, which are the same whatever is loaded. Each node costs dbt a twentieth of a second, so that after a load of changes only, tests are left out
     that could not fail. Tables that other SQL has made are replaced.
     """
+    marts = all_marts() if marts is None else marts
     needless: list[str] = []
     options: tuple[str, ...] = ()
-    if _are_views_current(address):
+    if _are_views_current(address, marts):
         needless.append(_VIEWS)
     if newest_load_is_delta(address):
         needless += _HELD_BY_CONSTRAINTS
         options = _CHANGES_TOGETHER
-    if not _are_definitions_current(address):
+    if not _are_definitions_current(address, marts):
         options = (*options, "--full-refresh")
-    elif _are_seeds_there(address):
+    elif _are_seeds_there(address, marts):
         options = (*options, *_NO_SEEDS)
     return [*_BUILD, *options, *(["--exclude", " ".join(needless)] if needless else [])]
 
@@ -119,28 +136,82 @@ def target_folder(folder: Path, address: PostgresAddress) -> Path:
     return target
 
 
-def record_definitions(address: PostgresAddress) -> None:
-    """Note that all staging views and all tables were just built, or found to be current."""
+def record_definitions(address: PostgresAddress, marts: Collection[str] | None = None) -> None:
+    """Note that these marts, or all, and their staging views were just built, or found to be current."""
     schemas = address.schemas
-    record_build(address, schemas.staging_views, _ALL_VIEWS, project_fingerprint())
-    record_build(address, schemas.intermediate, _ALL_DEFINITIONS, definitions_fingerprint())
+    marts = all_marts() if marts is None else marts
+    record_build(address, schemas.staging_views, _ALL_VIEWS, _views_fingerprint(marts))
+    made = [(name, definitions_fingerprint(), None) for name in sorted(marts)]
+    with connect(address) as connection, postgres_errors("noting what the marts are made by"):
+        write_builds(connection, schemas.intermediate, made)
 
 
-def _are_definitions_current(address: PostgresAddress) -> bool:
-    build = last_build(address, address.schemas.intermediate, _ALL_DEFINITIONS)
-    return build is not None and build.fingerprint == definitions_fingerprint()
+def drop_marts_but(address: PostgresAddress, wanted: Collection[str]) -> list[str]:
+    """Drop our marts but those wanted, and the tables that only they were made from; returns those left over.
+
+    Left over, and not brought up to date any more, are tables on which somebody has built, and the
+    months of the past; their comments say so. Tables of others are left alone, and so are the staging views.
+    """
+    schemas = address.schemas
+    left = []
+    doing = f"dropping marts that are not wanted in {address.public_url}"
+    with connect(address) as connection, postgres_errors(doing):
+        ensure_meta(connection)
+        needed = needed_models(wanted)
+        for schema in (schemas.marts, schemas.intermediate):
+            for name in sorted(owned_relations(connection, schema).keys() - needed):
+                if name in _KEPT_MARTS or not _dropped(connection, schema, name):
+                    _say_left_over(connection, schema, name, load_info(address))
+                    left.append(name)
+        for stage, noted in ((schemas.marts, {*wanted}), (schemas.intermediate, {*wanted, *left})):
+            connection.execute(
+                schemas.sql("DELETE FROM {meta}.builds WHERE stage = %s AND name <> ALL(%s)"),
+                [stage, sorted(noted)],
+            )
+    return left
 
 
-def _are_seeds_there(address: PostgresAddress) -> bool:
+def _dropped(connection: Connection, schema: str, name: str) -> bool:
+    try:
+        with connection.transaction():
+            drop_relation(connection, schema, name)
+    except psycopg.errors.DependentObjectsStillExist:
+        return False
+    return True
+
+
+def _say_left_over(connection: Connection, schema: str, name: str, info: LoadInfo | None) -> None:
+    known = info is not None and info.data_timestamp is not None
+    day = f" since {info.data_timestamp:%Y-%m-%d}" if info and known else ""
+    said = f"Not brought up to date any more{day}: CTG_MARTS leaves it out."
+    connection.execute(
+        sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier(schema, name), sql.Literal(said))
+    )
+
+
+def _are_definitions_current(address: PostgresAddress, marts: Iterable[str]) -> bool:
+    """Whether all that is there of these marts was made by the SQL as it is; False where nothing is."""
+    made = {
+        build.name: build.fingerprint for build in builds(address, address.schemas.intermediate)
+    }
+    there = [made[name] for name in marts if name in made]
+    return bool(there) and set(there) == {definitions_fingerprint()}
+
+
+def _are_seeds_there(address: PostgresAddress, marts: Collection[str]) -> bool:
     schema = address.schemas.intermediate
     with connect(address) as connection, postgres_errors(f"listing the tables of {schema}"):
-        return seed_names() <= owned_relations(connection, schema).keys()
+        needed = seed_names() & needed_models(marts)
+        return needed <= owned_relations(connection, schema).keys()
 
 
-def _are_views_current(address: PostgresAddress) -> bool:
+def _are_views_current(address: PostgresAddress, marts: Collection[str]) -> bool:
     build = last_build(address, address.schemas.staging_views, _ALL_VIEWS)
-    if build is None or build.fingerprint != project_fingerprint():
+    if build is None or build.fingerprint != _views_fingerprint(marts):
         return False
     # A load makes them again as they were, but for those that do not fit the new tables.
-    wanted = {f"stg_{shape.name}" for shape in (*staging_shapes(), LOAD_INFO)}
-    return wanted <= view_names(address, address.schemas.staging_views)
+    return wanted_views(marts) <= view_names(address, address.schemas.staging_views)
+
+
+def _views_fingerprint(marts: Collection[str]) -> str:
+    return digest(project_fingerprint(), *sorted(wanted_views(marts)))

@@ -22,9 +22,11 @@ from ctg_assets.marts.past_months import (
     past_months,
     remove_days,
 )
+from ctg_assets.marts.selection import selected_marts
 from ctg_assets.model.flatten import flatten
 from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.settings import Settings, SettingsError
 from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
 
 _FACT = "fct_study_snapshot_monthly"
@@ -42,6 +44,13 @@ class RebuiltMonth:
     observed_at: datetime
     rows_before: int
     rows: int
+
+
+def require_monthly_marts(settings: Settings) -> None:
+    """Raise SettingsError unless the monthly snapshot is one of the marts that are built."""
+    if _FACT not in selected_marts(settings):
+        message = f"{_FACT} is not built with CTG_MARTS={settings.marts}; add it there, and refresh"
+        raise SettingsError(message)
 
 
 def rebuild_months(

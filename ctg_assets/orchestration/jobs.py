@@ -7,11 +7,14 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
+from ctg_assets.orchestration.unwanted_marts import drop_marts
 from ctg_assets.refresh.planner import Stage, Step
 
 STAGING_PREFIX = "staging"
+MARTS_PREFIX = "marts"
 CTGOV_GROUP = "ctgov"
 DOWNLOADS_GROUP = "ctgov_downloads"
 
@@ -55,7 +58,7 @@ export_aact = dg.define_asset_job(
     description="Write AACT's downloads: flat files, CSV and dump.",
 )
 
-STAGE_JOBS = {
+STAGE_JOBS: Mapping[Stage, dg.JobDefinition | UnresolvedAssetJobDefinition] = {
     Stage.PLAN: plan_extraction,
     Stage.PAGES: extract_pages,
     Stage.SNAPSHOT: build_warehouse,
@@ -63,13 +66,25 @@ STAGE_JOBS = {
     Stage.LOAD_INFO: build_warehouse,
     Stage.CTGOV: build_warehouse,
     Stage.MARTS: build_warehouse,
+    Stage.DROP_MARTS: drop_marts,
 }
 
 
-def step_assets(step: Step, graph: BaseAssetGraph[Any]) -> list[dg.AssetKey]:
-    """The assets that a step materializes: those of its stage, but of the tables only those it names."""
+def step_assets(step: Step, graph: BaseAssetGraph[Any]) -> list[dg.AssetKey] | None:
+    """The assets that a step materializes: those of its stage, but of tables and marts only those it names.
+
+    None for the one stage that materializes nothing.
+    """
+    if step.stage is Stage.DROP_MARTS:
+        return None
     selected = STAGE_SELECTIONS[step.stage].resolve(graph)
     if step.stage is Stage.STAGING:
         named = {dg.AssetKey([STAGING_PREFIX, name]) for name in step.tables}
         selected -= _STAGING.resolve(graph) - _LOAD_INFO.resolve(graph) - named
+    if step.marts:
+        marts = dg.AssetSelection.assets(*([MARTS_PREFIX, name] for name in step.marts))
+        selected &= marts.upstream().resolve(graph)
+        selected -= dg.AssetSelection.key_prefixes(MARTS_PREFIX).resolve(graph) - marts.resolve(
+            graph
+        )
     return sorted(selected, key=str)

@@ -1,8 +1,9 @@
 """The staging views and the marts: dbt models and seeds as assets, dbt tests as asset checks."""
 
+import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,8 @@ from ctg_assets.marts.building import (
 )
 from ctg_assets.marts.dbt_findings import compiled_path, describe_findings, node_under_test
 from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
-from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.marts.selection import all_marts, needed_models
+from ctg_assets.marts.up_to_date import outdated_marts, record_marts
 from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
@@ -139,11 +141,13 @@ def _schemas_in_environment() -> list[str]:
     return [f"{name}={os.environ[name]}" for name in variables if name in os.environ]
 
 
-def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
-    """One asset for each model and seed of the dbt project, one check for each of its tests."""
+def build_marts_assets(project: DbtProject, wanted: Collection[str]) -> dg.AssetsDefinition:
+    """One asset for each of these marts and of what they are made from, one check for each test."""
+    is_part = not all_marts() <= {*wanted}
 
     @dbt_assets(
-        manifest=project.manifest_path,
+        manifest=_part_of(project.manifest_path, wanted) if is_part else project.manifest_path,
+        select=" ".join(f"+{name}" for name in sorted(wanted)) if is_part else "fqn:*",
         project=project,
         name="marts",
         dagster_dbt_translator=_Translator(
@@ -157,8 +161,11 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
         with open_postgres(configured) as address:
             prepare_build(address)
             target = target_folder(data_folder(configured, _DBT), address)
-            with _environment(profile_environment(address)):
-                invocation = dbt.cli(build_arguments(address), context=context, target_path=target)
+            # Tests that also read what is not wanted are left out.
+            tests = {"DBT_INDIRECT_SELECTION": "cautious"} if is_part else {}
+            with _environment(profile_environment(address) | tests):
+                arguments = build_arguments(address, wanted)
+                invocation = dbt.cli(arguments, context=context, target_path=target)
                 facts = _Facts(address, invocation)
                 for event in invocation.stream():
                     if isinstance(event, dg.Output | dg.AssetMaterialization):
@@ -168,11 +175,35 @@ def build_marts_assets(project: DbtProject) -> dg.AssetsDefinition:
                     else:
                         yield event
             # Not `is_subset`: tests on sources are checks of the staging assets, and may be left out.
-            if context.selected_asset_keys >= set(marts.keys):
-                record_marts(address)
-                record_definitions(address)
+            left_out = {key.path[-1] for key in {*marts.keys} - context.selected_asset_keys}
+            if not left_out & needed_models(outdated_marts(address, wanted)):
+                record_marts(address, wanted)
+                record_definitions(address, wanted)
 
     return marts
+
+
+def _part_of(manifest_path: Path, wanted: Collection[str]) -> dict[str, Any]:
+    """The manifest of these marts, what they are made from, and the tests that read nothing else."""
+    manifest: dict[str, Any] = json.loads(manifest_path.read_bytes())
+    needed = needed_models(wanted)
+    nodes = manifest["nodes"]
+    gone = {
+        unique_id
+        for unique_id, node in nodes.items()
+        if node["resource_type"] in _BUILT and node["name"] not in needed
+    }
+    gone |= {
+        unique_id
+        for unique_id, node in nodes.items()
+        if gone & {*node["depends_on"].get("nodes", ())}
+    }
+    for collection in ("nodes", "parent_map", "child_map"):
+        manifest[collection] = {k: v for k, v in manifest[collection].items() if k not in gone}
+    for collection in ("parent_map", "child_map"):
+        for unique_id, related in manifest[collection].items():
+            manifest[collection][unique_id] = [each for each in related if each not in gone]
+    return manifest
 
 
 @dataclass(frozen=True)

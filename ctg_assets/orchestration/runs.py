@@ -25,7 +25,7 @@ from dagster._core.executor.in_process import InProcessExecutor
 _PROCESS_TAG = "ctg/process"
 
 # The UI materializes single assets through Dagster's own implicit job.
-OUR_JOBS = {"plan_extraction", "extract_pages", "build_warehouse", "__ASSET_JOB"}
+OUR_JOBS = {"plan_extraction", "extract_pages", "build_warehouse", "drop_marts", "__ASSET_JOB"}
 
 # Not NOT_STARTED: a run is that for a moment only, unless whoever created it died before it began.
 _UNFINISHED = [

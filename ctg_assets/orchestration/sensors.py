@@ -23,6 +23,7 @@ from ctg_assets.orchestration.jobs import (
 from ctg_assets.orchestration.pages import range_tags, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import fail_orphaned_runs, runs_under_way
+from ctg_assets.orchestration.unwanted_marts import drop_marts
 from ctg_assets.postgres.errors import TransientWarehouseError, WarehouseError
 from ctg_assets.refresh.backoff import Attempts
 from ctg_assets.refresh.desired_state import WarehouseState, wanted_state, warehouse_state
@@ -60,7 +61,7 @@ def build_registry_refresh(interval_seconds: int) -> dg.SensorDefinition:
     """The sensor, with this many seconds between its ticks at least."""
 
     @dg.sensor(
-        jobs=[plan_extraction, extract_pages, build_warehouse],
+        jobs=[plan_extraction, extract_pages, build_warehouse, drop_marts],
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )

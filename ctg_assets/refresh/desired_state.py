@@ -11,7 +11,8 @@ from ctg_assets.aact.state import ctgov_fingerprint, held_fingerprint
 from ctg_assets.extract.extractions import parse_data_timestamp, spell_timestamp
 from ctg_assets.lake import existing_lake
 from ctg_assets.load.staging import wanted_tables
-from ctg_assets.marts.up_to_date import last_marts_fingerprint, marts_fingerprint
+from ctg_assets.marts.selection import selected_marts
+from ctg_assets.marts.up_to_date import built_marts, marts_fingerprint
 from ctg_assets.postgres.builds import load_info, staging_builds
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import Settings
@@ -23,12 +24,12 @@ class WarehouseState(msgspec.Struct, frozen=True):
 
     `tables` has a fingerprint for each staging table, which depends on the studies' content and the
     table's declaration; `ctgov_fingerprint` (of AACT's tables) depends on those, AACT's definitions, searches and MeSH,
-    `marts_fingerprint` on those, the dbt project and the day. `data_timestamp` is the registry's.
+    those of `marts`, by name, on those, the dbt project and the day. `data_timestamp` is the registry's.
     """
 
     tables: dict[str, str] = {}
     data_timestamp: str | None = None
-    marts_fingerprint: str | None = None
+    marts: dict[str, str] = {}
     ctgov_fingerprint: str | None = None
 
     @property
@@ -51,7 +52,7 @@ def wanted_state(settings: Settings, manifest: SnapshotManifest) -> WarehouseSta
     return WarehouseState(
         tables=tables,
         data_timestamp=timestamp,
-        marts_fingerprint=marts_fingerprint(tables, timestamp),
+        marts=dict.fromkeys(sorted(selected_marts(settings)), marts_fingerprint(tables, timestamp)),
         ctgov_fingerprint=ctgov,
     )
 
@@ -64,7 +65,7 @@ def warehouse_state(settings: Settings) -> WarehouseState:
     with open_postgres(settings) as address:
         info = load_info(address)
         tables = staging_builds(address)
-        marts = last_marts_fingerprint(address)
+        marts = built_marts(address)
         ctgov = held_fingerprint(address)
     if info is None:
         return WarehouseState()
@@ -73,6 +74,6 @@ def warehouse_state(settings: Settings) -> WarehouseState:
         data_timestamp=None
         if info.data_timestamp is None
         else spell_timestamp(info.data_timestamp),
-        marts_fingerprint=marts,
+        marts=marts,
         ctgov_fingerprint=ctgov,
     )

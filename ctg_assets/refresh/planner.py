@@ -38,6 +38,7 @@ class Stage(StrEnum):
     LOAD_INFO = "load_info"
     CTGOV = "ctgov"
     MARTS = "marts"
+    DROP_MARTS = "drop_marts"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Step:
     """The next thing to do, and why.
 
     `extraction` is the plan concerned, if there is one; `first_page` and `last_page` say which of its
-    pages are wanted, and `tables` which staging tables.
+    pages are wanted, `tables` which staging tables, and `marts` which marts, all where it is empty.
     """
 
     stage: Stage
@@ -54,6 +55,7 @@ class Step:
     first_page: int = 0
     last_page: int = 0
     tables: tuple[str, ...] = ()
+    marts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -338,10 +340,18 @@ def _after_staging(
     if state.data_timestamp != wanted.data_timestamp:
         reason = "the studies did not change, only the data version"
         return Step(Stage.LOAD_INFO, reason, latest)
-    if state.marts_fingerprint != wanted.marts_fingerprint:
+    needless = sorted(state.marts.keys() - wanted.marts.keys())
+    if needless:
+        reason = f"marts are no longer wanted: {', '.join(needless)}"
+        return Step(Stage.DROP_MARTS, reason, latest)
+    outdated = [name for name, made in wanted.marts.items() if state.marts.get(name) != made]
+    if outdated and len(outdated) < len(wanted.marts):
+        reason = f"marts are not built yet: {', '.join(outdated)}"
+        return Step(Stage.MARTS, reason, latest, marts=tuple(outdated))
+    if outdated:
         return Step(Stage.MARTS, "the marts are not built from the tables yet", latest)
     # Last, so that nothing else waits for what AACT's tables alone need, such as a file of MeSH.
     if state.ctgov_fingerprint != wanted.ctgov_fingerprint:
         reason = "AACT's tables are not made from these tables, searches and MeSH yet"
         return Step(Stage.CTGOV, reason, latest)
-    return Idle("the marts are up to date")
+    return Idle("everything wanted is up to date")

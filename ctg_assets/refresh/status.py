@@ -16,6 +16,7 @@ from ctg_assets.extract.extractions import (
 )
 from ctg_assets.lake import Lake
 from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.marts.selection import selected_marts
 from ctg_assets.postgres.builds import LoadInfo, load_info
 from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.postgres.inspection import row_counts
@@ -44,7 +45,8 @@ class WarehouseStatus:
     """The database: where it is and what it holds; `problem` says why if it cannot be read.
 
     Staging tables come in the order of their declarations, any others after them. AACT's rows are not
-    counted again, but told as the last build noted them; None where its tables are not wanted.
+    counted again, but told as the last build noted them; None where its tables are not wanted. So are those of
+    the marts; `marts_left_over` are there and not brought up to date any more.
     """
 
     address: str | None = None
@@ -52,6 +54,7 @@ class WarehouseStatus:
     staging_rows: dict[str, int] | None = None
     ctgov_rows: dict[str, int] | None = None
     marts_rows: dict[str, int] | None = None
+    marts_left_over: tuple[str, ...] = ()
     problem: str | None = None
 
 
@@ -121,6 +124,8 @@ def warehouse_status(settings: Settings) -> WarehouseStatus:
     """What the database holds; never fails, a database that cannot be read is a finding."""
     try:
         with open_postgres(settings) as address:
+            wanted = selected_marts(settings)
+            marts = row_counts(address, address.schemas.marts, only_ours=True)
             return WarehouseStatus(
                 address=address.public_url,
                 info=load_info(address),
@@ -128,7 +133,8 @@ def warehouse_status(settings: Settings) -> WarehouseStatus:
                     row_counts(address, address.schemas.staging, only_ours=True)
                 ),
                 ctgov_rows=built_rows(address),
-                marts_rows=row_counts(address, address.schemas.marts, only_ours=True),
+                marts_rows={k: n for k, n in marts.items() if k in wanted} if wanted else None,
+                marts_left_over=tuple(name for name in marts if name not in wanted),
             )
     except WarehouseError as error:
         return WarehouseStatus(problem=str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from psycopg import sql
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.marts.building import (
     build_arguments,
+    drop_marts_but,
     prepare_build,
     record_definitions,
     target_folder,
 )
 from ctg_assets.marts.dbt_project import seed_names
+from ctg_assets.marts.up_to_date import built_marts, record_marts
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.ownership import note_relations, note_schema
 from ctg_assets.postgres.schemas import Schemas
@@ -143,6 +146,70 @@ def test_notes_and_tables_of_former_releases_go(address: PostgresAddress) -> Non
             ("int_sponsor_spellings",),
             ("passed_tests",),
         ]
+
+
+def test_unwanted_marts_go_unless_somebody_needs_them(address: PostgresAddress) -> None:
+    """Ours are dropped with what only they read; months of the past and what people have built on stay, and say so.
+
+    What others have in our schemas is not touched, and a mart that comes back is not taken for built.
+    """
+    load(address, snapshot({}), datetime(2026, 11, 20, 9, tzinfo=UTC))
+    ours = {
+        "marts": [
+            "dim_study",
+            "dim_condition",
+            "fct_study_condition",
+            "fct_study_snapshot_monthly",
+        ],
+        "intermediate": ["int_condition_headings", "int_intervention_headings"],
+    }
+    with connect(address) as connection:
+        for schema, names in ours.items():
+            connection.execute(f"CREATE SCHEMA {schema}".encode())
+            note_schema(connection, schema, schema)
+            for name in [*names, "of_others"]:
+                connection.execute(f"CREATE TABLE {schema}.{name} (nct_id text)".encode())
+            note_relations(connection, schema, names)
+        connection.execute("CREATE VIEW public.theirs AS SELECT nct_id FROM marts.dim_study")
+    record_marts(address, ours["marts"])
+    record_definitions(address, ours["marts"])
+    left = drop_marts_but(address, {"dim_condition", "fct_study_condition"})
+    assert left == ["dim_study", "fct_study_snapshot_monthly"]
+    assert built_marts(address).keys() == {"dim_condition", "fct_study_condition"}
+    with connect(address) as connection:
+        there = connection.execute(
+            "SELECT c.relname, obj_description(c.oid) LIKE '%CTG_MARTS%' FROM pg_class AS c "
+            "JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname IN ('marts', 'intermediate')"
+        ).fetchall()
+    assert sorted((name, bool(told)) for name, told in there) == [
+        ("dim_condition", False),
+        ("dim_study", True),
+        ("fct_study_condition", False),
+        ("fct_study_snapshot_monthly", True),
+        ("int_condition_headings", False),
+        ("of_others", False),
+        ("of_others", False),
+    ]
+
+
+def test_a_mart_left_over_is_made_anew_if_its_sql_is_another(address: PostgresAddress) -> None:
+    """What it was made by is remembered while it is left out; for one that is gone nothing is."""
+    load(address, snapshot({}), None)
+    with connect(address) as connection:
+        connection.execute("CREATE SCHEMA marts")
+        note_schema(connection, "marts", "marts")
+        connection.execute("CREATE TABLE marts.dim_study (nct_id text)")
+        note_relations(connection, "marts", ["dim_study"])
+        connection.execute("CREATE VIEW public.theirs AS SELECT nct_id FROM marts.dim_study")
+    record_definitions(address, {"dim_study", "dim_site"})
+    with connect(address) as connection:
+        connection.execute(
+            "UPDATE ctg_meta.builds SET fingerprint = 'other' WHERE stage = 'intermediate'"
+        )
+    drop_marts_but(address, {"fct_study_sponsor"})
+    record_definitions(address, {"fct_study_sponsor"})
+    assert "--full-refresh" not in build_arguments(address, {"fct_study_sponsor", "dim_site"})
+    assert "--full-refresh" in build_arguments(address, {"fct_study_sponsor", "dim_study"})
 
 
 def test_readers_read_what_dbt_makes(address: PostgresAddress, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.sensors import build_registry_refresh
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
+from ctg_assets.orchestration.unwanted_marts import drop_marts
 
 
 @dg.asset(key=["marts", "dim_study"], deps=[dg.AssetKey(["staging", "studies"])])
@@ -30,7 +31,7 @@ def definitions_without_dbt() -> dg.Definitions:
             build_ctgov_assets(),
             dim_study,
         ],
-        jobs=[plan_extraction, extract_pages, build_warehouse],
+        jobs=[plan_extraction, extract_pages, build_warehouse, drop_marts],
         sensors=[build_registry_refresh(30)],
         resources={"settings": SettingsResource()},
     )

@@ -77,7 +77,11 @@ def test_sensor_alone_keeps_everything_up_to_date() -> None:
     with (
         running_simulator(GeneratedSource(STUDIES, 1)) as running,
         workplace(
-            running.api_url, poll_seconds="2", retry_seconds="60", refresh_mode="full"
+            running.api_url,
+            poll_seconds="2",
+            retry_seconds="60",
+            refresh_mode="full",
+            marts="dim_study",
         ) as place,
     ):
         running.set_faults("page=3@studies:timeout")

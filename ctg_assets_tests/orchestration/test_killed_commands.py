@@ -123,7 +123,7 @@ class Bench:
 
     def is_built(self, studies: int) -> bool:
         """Whether the warehouse holds everything, down to the marts."""
-        return self.left() == Idle("the marts are up to date") and query(
+        return self.left() == Idle("everything wanted is up to date") and query(
             self.address, "SELECT count(*) FROM marts.dim_study"
         ) == [(studies,)]
 
@@ -345,7 +345,7 @@ def killed() -> Iterator[Workplace]:
     long = "a folder with a rather long name/" * 4
     with (
         running_simulator(GeneratedSource(STUDIES, 1)) as running,
-        workplace(running.api_url, long) as place,
+        workplace(running.api_url, long, marts="dim_study") as place,
     ):
         yield place
 
@@ -438,7 +438,7 @@ def test_commands_killed_at_every_file_end_loaded() -> None:
     """Each command, killed right before and right after each of its files becomes visible, gets done at last."""
     with (
         running_simulator(GeneratedSource(STUDIES, 1)) as running,
-        workplace(running.api_url) as place,
+        workplace(running.api_url, marts="dim_study") as place,
     ):
         commands = printed_commands()
         deaths = 0
@@ -464,7 +464,7 @@ def test_any_command_killed_at_any_moment_ends_loaded(seed: int) -> None:
     chance = random.Random(seed)
     with (
         running_simulator(GeneratedSource(STUDIES, 1)) as running,
-        workplace(running.api_url) as place,
+        workplace(running.api_url, marts="dim_study") as place,
     ):
         commands = printed_commands()
         number = chance.randrange(len(commands))

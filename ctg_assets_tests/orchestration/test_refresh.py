@@ -22,6 +22,7 @@ from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.storage.data_folder import file_lock
 from ctg_assets_tests.orchestration.workplace import (
+    EVERYTHING,
     INSTALLED,
     PAGE_SIZE,
     Workplace,
@@ -82,7 +83,7 @@ def simulator() -> Iterator[RunningSimulator]:
 @pytest.fixture(scope="module")
 def refreshed(simulator: RunningSimulator) -> Iterator[tuple[Workplace, str]]:
     """A workplace after its first refresh, and what that printed."""
-    with workplace(simulator.api_url) as place:
+    with workplace(simulator.api_url, **EVERYTHING) as place:
         yield place, place.refresh()
 
 

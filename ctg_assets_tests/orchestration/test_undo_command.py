@@ -25,7 +25,7 @@ def place() -> Iterator[Workplace]:
     """A workplace with good data."""
     with (
         running_simulator(GeneratedSource(8, 1)) as running,
-        workplace(running.api_url) as built,
+        workplace(running.api_url, marts="dim_condition,fct_study_snapshot_monthly") as built,
     ):
         built.refresh()
         yield built

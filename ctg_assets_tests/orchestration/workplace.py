@@ -27,6 +27,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 # Where programs lie as users start them: each imports all that it needs.
 INSTALLED = Path(sys.executable).parent
 PAGE_SIZE = 10
+# All that a refresh makes for users, who set nothing.
+EVERYTHING = {"marts": "all", "aact": "true"}
 _SECONDS = 600
 
 # Prints what Dagster knows: runs, how often each partition and asset was materialized, where the columns
@@ -65,7 +67,11 @@ class Workplace:
     """A data folder and a Dagster instance, pointed at one registry."""
 
     def __init__(self, folder: Path, api_url: str, **settings: str) -> None:
-        """Work in `folder`; `settings` are further CTG_ variables without the prefix."""
+        """Work in `folder`; `settings` are further CTG_ variables without the prefix.
+
+        Unless these say otherwise there are no marts and none of AACT's tables: dbt's 170 nodes take most of a
+        refresh. `EVERYTHING` has what users get.
+        """
         self.folder = folder
         self.api_url = api_url
         self.given = settings
@@ -88,6 +94,8 @@ class Workplace:
             "page_size": str(PAGE_SIZE),
             "requests_per_minute": "10000",
             "retry_seconds": "0.2",
+            "marts": "none",
+            "aact": "false",
             **self.given,
             **settings,
         }

@@ -26,6 +26,7 @@ from ctg_assets_tests.support.lakes import (
 )
 
 TABLES = ("studies", "conditions", "keywords")
+MARTS = ("dim_study", "fct_study_site")
 
 
 class World:
@@ -100,7 +101,7 @@ def _goal(manifest: SnapshotManifest) -> WarehouseState:
     return WarehouseState(
         tables=dict.fromkeys(TABLES, manifest.content_fingerprint),
         data_timestamp=manifest.data_timestamp,
-        marts_fingerprint=f"marts of {manifest.content_fingerprint}",
+        marts=dict.fromkeys(MARTS, f"marts of {manifest.content_fingerprint}"),
     )
 
 
@@ -223,8 +224,35 @@ def test_marts_follow_the_tables(world: World) -> None:
     """Tables that are up to date under marts that are not: the marts are next."""
     plan = world.extracted(1, 2, 3)
     state = _goal(world.compacted(plan))
-    world.database = WarehouseState(state.tables, state.data_timestamp, "older")
+    world.database = WarehouseState(
+        state.tables, state.data_timestamp, dict.fromkeys(MARTS, "older")
+    )
     assert world.step() == (Stage.MARTS, plan)
+
+
+def test_only_marts_that_are_newly_wanted_are_built(world: World) -> None:
+    """Where some of the marts are as they should be, the others are named."""
+    plan = world.extracted(1, 2, 3)
+    state = _goal(world.compacted(plan))
+    first, second = MARTS
+    world.database = msgspec.structs.replace(state, marts={first: state.marts[first]})
+    step = world.next()
+    assert isinstance(step, Step)
+    assert (step.stage, step.marts) == (Stage.MARTS, (second,))
+    assert second in step.reason
+
+
+def test_marts_that_are_not_wanted_go_before_others_are_built(world: World) -> None:
+    """One that the settings leave out, or that a newer release has no more, is named and dropped."""
+    plan = world.extracted(1, 2, 3)
+    state = _goal(world.compacted(plan))
+    world.database = msgspec.structs.replace(state, marts={"dim_of_old": "older"})
+    step = world.next()
+    assert isinstance(step, Step)
+    assert (step.stage, step.marts) == (Stage.DROP_MARTS, ())
+    assert "dim_of_old" in step.reason
+    world.database = state
+    assert isinstance(world.next(), Idle)
 
 
 def test_tables_of_aact_keep_nothing_waiting(world: World) -> None:
@@ -232,7 +260,7 @@ def test_tables_of_aact_keep_nothing_waiting(world: World) -> None:
     plan = world.extracted(1, 2, 3)
     state = _goal(world.compacted(plan))
     world.ctgov = "of these tables"
-    world.database = msgspec.structs.replace(state, marts_fingerprint="older")
+    world.database = msgspec.structs.replace(state, marts=dict.fromkeys(MARTS, "older"))
     assert world.step() == (Stage.MARTS, plan)
     world.database = state
     assert world.step() == (Stage.CTGOV, plan)
@@ -488,7 +516,9 @@ def test_a_snapshot_that_is_loaded_is_not_judged_again(world: World) -> None:
     world.settings = world.settings.model_copy(update={"max_quarantine_fraction": 0.01})
     manifest = world.lake.snapshots.manifest(plan.extraction_id)
     assert manifest is not None
-    world.database = WarehouseState(_goal(manifest).tables, FIRST_DATA, "older")
+    world.database = WarehouseState(
+        _goal(manifest).tables, FIRST_DATA, dict.fromkeys(MARTS, "older")
+    )
     assert world.step() == (Stage.MARTS, plan)
 
 

@@ -136,7 +136,7 @@ def test_what_is_known_is_told_without_asking_the_registry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether anything is unfinished follows from the lake and the database."""
-    built = WarehouseState({"studies": "made"}, "2026-11-20T09:00:05", "marts")
+    built = WarehouseState({"studies": "made"}, "2026-11-20T09:00:05", {"dim_study": "made"})
     monkeypatch.setattr(upcoming, "wanted_state", lambda *_: built)
     monkeypatch.setattr(upcoming, "warehouse_state", lambda _: built)
     _moved(simulator)
