@@ -8,19 +8,29 @@ the settings; two data folders share nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.pool import NullPool
 
 from ctg_assets.settings import load_settings
 from ctg_assets.shipped import shipped_path
 from ctg_assets.storage.data_folder import data_folder
+
+# Each run has a file; a process of ours works on one or two at a time.
+_MOST_ENGINES = 8
 
 _INSTANCE_FILE = "dagster.yaml"
 _STATE = "dagster"
@@ -54,8 +64,42 @@ def dagster_home() -> Path:
     return home
 
 
+class _EventLog(SqliteEventLogStorage):
+    """Dagster's event log with one engine for each of its files.
+
+    Dagster makes a new one for each of the hundreds of events of a run, which compiles every statement
+    anew: a quarter of what a refresh of few studies computes. Connections are opened and closed as ever.
+    """
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engine_of = lru_cache(_MOST_ENGINES)(self._new_engine)
+        super().__init__(base_dir, inst_data)
+
+    def _new_engine(self, shard: str) -> Engine:
+        return create_engine(
+            self.conn_string_for_shard(shard),
+            poolclass=NullPool,
+            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+        )
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock:
+            engine = self._engine_of(shard)
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.begin() as connection:
+                yield connection
+
+
 class DataFolderStorage(DagsterSqliteStorage):
     """Dagster's SQLite storage, in the data folder."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        """Work in `base_dir`."""
+        super().__init__(base_dir, inst_data)
+        self._event_log_storage = _EventLog(self._event_log_storage._base_dir)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:

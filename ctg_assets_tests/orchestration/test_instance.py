@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import Engine, create_engine
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
@@ -118,3 +120,25 @@ def test_the_command_dev_starts_dagster_on_the_data_folders_instance(
 @dg.job
 def _nothing() -> None:
     """A job for a run to be of."""
+
+
+def test_events_are_written_by_one_engine_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's events go to its own file and to the index; each has one engine, which knows its statements."""
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path))
+    made: list[str] = []
+
+    def counted(url: str, **options: Any) -> Engine:
+        made.append(url)
+        return create_engine(url, **options)
+
+    monkeypatch.setattr("ctg_assets.orchestration.instance.create_engine", counted)
+    with open_instance() as instance:
+        run_id = _nothing.execute_in_process(instance=instance).run_id
+        assert len(instance.all_logs(run_id)) > 3
+        instance.event_log_storage.wipe()
+        assert instance.all_logs(run_id) == []
+    assert len(made) == len(set(made))
+    assert any(run_id in url for url in made)
