@@ -6,10 +6,11 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +25,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ctg_assets import __version__
 from ctg_assets.errors import CtgAssetsError, ExitCode
+from ctg_assets.settings_file import (
+    FILE_VARIABLE,
+    SettingsFile,
+    SettingsFileError,
+    find_settings_file,
+)
 from ctg_assets.shipped import shipped_marts
 
 _log = logging.getLogger(__name__)
@@ -167,7 +174,7 @@ class RefreshMode(StrEnum):
 
 
 class Settings(BaseSettings):
-    """All settings; each is read from the environment variable `CTG_<NAME>`.
+    """All settings; each is read from the environment variable `CTG_<NAME>`, or a line of that name in a file.
 
     A variable that is set but empty counts as unset.
     """
@@ -331,21 +338,34 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings from the environment; keyword arguments win over it.
+    """Read the settings from the environment and the settings file.
 
-    Relative paths are taken from the current folder, once, here. A variable that nearly is a setting
-    (`CTG_PAGE_SIZ`) is refused, as its owner believes it works; one that is like none is only logged.
+    Keyword arguments win over the environment, and that over the file (`ctg.toml` of the current folder, or
+    what CTG_CONFIG_FILE names). Relative paths are taken from the current folder, those in the file from
+    its own, once, here. A variable that nearly is a setting (`CTG_PAGE_SIZ`) is refused, as its owner
+    believes it works; one that is like none is only logged, but refused in the file, which is ours alone.
 
     Raises SettingsError, naming every variable at fault with the remedy, when a value cannot be used.
     """
     problems = _misspelt(os.environ)
+    from_file: dict[str, object] = {}
+    file = None
+    try:
+        file = find_settings_file(os.environ)
+    except SettingsFileError as error:
+        problems.append(str(error))
+    if file is not None:
+        problems += _not_settings(file)
+        from_file = _values_of(file)
     settings = None
     try:
-        settings = Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**{**from_file, **overrides})  # type: ignore[arg-type]
     except ValidationError as error:
         for item in error.errors():
             name = str(item["loc"][0])
-            problems.append(_problem(name, item["input"], item["msg"]))
+            of_file = file is not None and name in from_file and name not in overrides
+            where = f" (in {file.path})" if file is not None and of_file else ""
+            problems.append(_problem(name, item["input"], item["msg"], where))
     if problems or settings is None:
         message = "unusable settings:\n  " + "\n  ".join(problems)
         # The validation error would repeat the values, and with them a password.
@@ -353,26 +373,84 @@ def load_settings(**overrides: object) -> Settings:
     return settings
 
 
-def _problem(name: str, value: object, complaint: str) -> str:
+def setting_sources() -> dict[str, str]:
+    """Where each setting has its value from: `environment`, the path of the settings file, or `default`.
+
+    Raises SettingsFileError when there is a file that cannot be read.
+    """
+    file = find_settings_file(os.environ)
+    from_file = {} if file is None else _values_of(file)
+    path = "" if file is None else str(file.path)
+    return {
+        name: "environment"
+        if _is_set(variable(name), os.environ)
+        else path
+        if name in from_file
+        else "default"
+        for name in Settings.model_fields
+    }
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting may hold a password, which is shown to nobody."""
+    return name in _SECRET
+
+
+def variable(name: str) -> str:
+    """The variable of a setting, which is also its name in the settings file."""
+    return ENV_PREFIX + name.upper()
+
+
+def _is_set(of_setting: str, environment: Mapping[str, str]) -> bool:
+    return any(value and name.upper() == of_setting for name, value in environment.items())
+
+
+def _values_of(file: SettingsFile) -> dict[str, object]:
+    """What a file sets that the environment does not, by setting; paths are whole."""
+    values: dict[str, object] = {}
+    for name, field in Settings.model_fields.items():
+        value = file.values.get(variable(name), "")
+        if value == "" or _is_set(variable(name), os.environ):
+            continue
+        if _is_path(field.annotation) and isinstance(value, str):
+            with suppress(RuntimeError):  # a user that is not there: the setting itself complains
+                value = str(file.path.parent / Path(value).expanduser())
+        values[name] = value
+    return values
+
+
+def _is_path(annotation: object) -> bool:
+    return annotation is Path or any(map(_is_path, get_args(annotation)))
+
+
+def _not_settings(file: SettingsFile) -> list[str]:
+    """What to say about the names in a file that are no settings."""
+    known = [variable(name) for name in Settings.model_fields]
+    problems = []
+    for name in file.values:
+        if name not in known:
+            alike = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_TYPO_LIKENESS)
+            meant = f"did you mean {alike[0]}?" if alike else "`ctg-assets config` lists all"
+            problems.append(f"{name}: no such setting (in {file.path}); {meant}")
+    return problems
+
+
+def _problem(name: str, value: object, complaint: str, where: str = "") -> str:
     field = Settings.model_fields.get(name)
     if field is None:
         return f"{name}: no such setting; the settings are {', '.join(Settings.model_fields)}"
     shown = "" if name in _SECRET else f"={value!r}"
     default = "" if field.default is None else f" (default: {str(field.default)!r})"
     complaint = complaint.removeprefix("Value error, ")
-    return f"{_variable(name)}{shown}: {complaint}. Expected: {field.description}{default}"
-
-
-def _variable(name: str) -> str:
-    return ENV_PREFIX + name.upper()
+    return f"{variable(name)}{shown}{where}: {complaint}. Expected: {field.description}{default}"
 
 
 def _misspelt(environment: Iterable[str]) -> list[str]:
     """What to say about the variables that nearly are settings; those like none are logged."""
-    known = [_variable(name) for name in Settings.model_fields]
+    known = [*map(variable, Settings.model_fields), FILE_VARIABLE]
     problems = []
-    for variable in sorted(environment):
-        name = variable.upper()
+    for given in sorted(environment):
+        name = given.upper()
         if not name.startswith(ENV_PREFIX) or name.startswith(_INTERNAL_PREFIXES) or name in known:
             continue
         bare = name.removeprefix(ENV_PREFIX)
@@ -380,11 +458,11 @@ def _misspelt(environment: Iterable[str]) -> list[str]:
             bare, [other.removeprefix(ENV_PREFIX) for other in known], n=1, cutoff=_TYPO_LIKENESS
         )
         if alike:
-            problems.append(f"{variable}: no such setting; did you mean {ENV_PREFIX}{alike[0]}?")
+            problems.append(f"{given}: no such setting; did you mean {ENV_PREFIX}{alike[0]}?")
         else:
             _log.warning(
                 "the environment variable %s is ignored; the settings are %s",
-                variable,
+                given,
                 ", ".join(known),
             )
     return problems

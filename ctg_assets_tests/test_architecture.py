@@ -21,6 +21,7 @@ ROOMS = (
         "errors",
         "results",
         "shipped",
+        "settings_file",
         "settings",
         "printable",
         "storage",
@@ -40,7 +41,7 @@ ONLY_IN = {
     "pika": {"feed"},
 }
 # Three for each room; more would mean that rooms are cut in the wrong places.
-MOST_ARROWS = 75
+MOST_ARROWS = 76
 MOST_LINES = 450
 
 BENCHMARKS = PACKAGE.parent / "benchmarks"

@@ -11,8 +11,10 @@ import typer
 from ctg_assets import __version__
 from ctg_assets.cli import (
     as_of,
+    config,
     dagster_ui,
     database,
+    doctor,
     export,
     feed,
     history,
@@ -29,7 +31,7 @@ from ctg_assets.cli.console import err, log_to, out
 app = typer.Typer(
     help="The whole of ClinicalTrials.gov as Dagster assets: page shards, Parquet, Postgres, marts.\n\n"
     "Start with [bold]refresh[/]; look with [bold]status[/] and [bold]psql[/]. Settings are "
-    "environment variables named CTG_…; the README lists them.",
+    "environment variables named CTG_…, or lines of a file ctg.toml: see [bold]config[/].",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -41,6 +43,8 @@ _PASSING_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options
 
 app.command("refresh")(refresh.refresh)
 app.command("status")(status.status)
+app.command("config")(config.config)
+app.command("doctor")(doctor.doctor)
 app.command("import-file")(imports.import_file)
 app.command("as-of")(as_of.as_of)
 app.command("rebuild-months")(marts.rebuild_past_months)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
@@ -158,6 +159,8 @@ class RegistryClient:
         `transport` is for tests that answer without a network.
         """
         self.api_url = api_url
+        # What the registry's clock said with its last answer; None before the first, or if it did not say.
+        self.server_time: datetime | None = None
         self._retry_seconds = retry_seconds
         self._first_pause_seconds = first_pause_seconds
         self._answer_seconds = read_timeout_seconds * _LONGEST_ANSWER_IN_READ_TIMEOUTS
@@ -297,6 +300,7 @@ class RegistryClient:
                         message = f"{url} was still sending after {self._answer_seconds:.0f} s"
                         raise TransientRegistryError(message)
                 body = b"".join(chunks)
+                self.server_time = _time_of(response)
         except (
             httpx.UnsupportedProtocol,
             httpx.LocalProtocolError,
@@ -366,6 +370,13 @@ class RegistryClient:
 
 def _log_retry(details: RetryDetails) -> None:
     _log.warning("%s; trying again in %.1f s", details.caused_by, details.wait_for)
+
+
+def _time_of(response: httpx.Response) -> datetime | None:
+    try:
+        return parsedate_to_datetime(response.headers["Date"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _status_error(response: httpx.Response, body: bytes) -> RegistryError:
