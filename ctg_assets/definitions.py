@@ -27,6 +27,7 @@ from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_re
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
 from ctg_assets.orchestration.unwanted_marts import drop_marts
+from ctg_assets.postgres.embedded import schemas_of
 from ctg_assets.settings import Settings
 
 
@@ -68,7 +69,7 @@ def _marts(settings: Settings) -> tuple[list[dg.AssetsDefinition], dict[str, Any
         return [], {}
     from ctg_assets.orchestration import marts  # noqa: PLC0415 - see above
 
-    project = marts.dbt_project(marts.manifest_folder(settings))
+    project = marts.dbt_project(marts.manifest_folder(settings), schemas_of(settings))
     return [marts.build_marts_assets(project, wanted)], {"dbt": marts.dbt_cli()}
 
 

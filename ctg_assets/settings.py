@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
@@ -15,8 +14,6 @@ from typing import Annotated, get_args
 from pydantic import (
     AfterValidator,
     Field,
-    HttpUrl,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -25,6 +22,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ctg_assets import __version__
 from ctg_assets.errors import CtgAssetsError, ExitCode
+from ctg_assets.setting_values import (
+    absolute_path,
+    database_name,
+    header_value,
+    http_url,
+    password,
+    require_schema_name,
+    role_name,
+)
 from ctg_assets.settings_file import (
     FILE_VARIABLE,
     SettingsFile,
@@ -54,29 +60,6 @@ class SettingsError(CtgAssetsError, ValueError):
     exit_code = ExitCode.UNUSABLE_SETTINGS
 
 
-def _http_url(value: str) -> str:
-    url = TypeAdapter(HttpUrl).validate_python(value)
-    if url.query is not None or url.fragment is not None:
-        message = "a base URL has no query and no fragment; leave out what follows ? or #"
-        raise ValueError(message)
-    return value.rstrip("/")
-
-
-def _absolute(folder: Path) -> Path:
-    try:
-        return folder.expanduser().absolute()
-    except RuntimeError as error:
-        message = f"{error}; write the path out"
-        raise ValueError(message) from error
-
-
-def _header_value(value: str) -> str:
-    if not (value.isascii() and value.isprintable() and value.strip()):
-        message = "an HTTP header value is printable ASCII text on one line"
-        raise ValueError(message)
-    return value.strip()
-
-
 _SCHEMAS = (
     "staging_schema",
     "staging_views_schema",
@@ -86,61 +69,6 @@ _SCHEMAS = (
     "ctgov_2023_schema",
     "meta_schema",
 )
-
-# What Postgres cuts names at.
-_LONGEST_NAME = 63
-
-
-def _require_plain_name(value: str, what: str) -> None:
-    """Raise ValueError unless a name needs no quotes in SQL."""
-    if not re.fullmatch(r"[a-z_][a-z0-9_]*", value) or len(value) > _LONGEST_NAME:
-        message = (
-            f"a {what} is called by small letters, digits and _, not beginning with a digit, at most "
-            f"{_LONGEST_NAME} of them"
-        )
-        raise ValueError(message)
-
-
-def _database_name(value: str) -> str:
-    _require_plain_name(value, "database")
-    if value in {"postgres", "template0", "template1"}:
-        message = "this database is Postgres' own; choose another name, such as aact"
-        raise ValueError(message)
-    return value
-
-
-def _role_name(value: str) -> str:
-    if not value.isprintable() or len(value.encode()) > _LONGEST_NAME:
-        message = f"the name of a role is printable and has at most {_LONGEST_NAME} bytes"
-        raise ValueError(message)
-    if value.startswith("pg_") or value in {"postgres", "public", "none"}:
-        message = "this role is Postgres' own, or may write; name one that only reads"
-        raise ValueError(message)
-    return value
-
-
-_SHORTEST_PASSWORD = 8
-
-
-def _password(value: str) -> str:
-    if len(value) < _SHORTEST_PASSWORD or not value.isprintable():
-        message = f"a password has at least {_SHORTEST_PASSWORD} printable characters"
-        raise ValueError(message)
-    return value
-
-
-def _require_schema_name(value: str, others: Iterable[str]) -> None:
-    """Raise ValueError unless a schema may be called so, beside others of ours."""
-    _require_plain_name(value, "schema")
-    if value.startswith("pg_") or value in {"public", "information_schema"}:
-        message = "this schema is Postgres' own; name one that is nobody else's"
-        raise ValueError(message)
-    for other in others:
-        # New tables are prepared in <name>_next (postgres/target.py).
-        if value in {other, f"{other}_next"} or other == f"{value}_next":
-            message = f"{other} is another schema of ours; each needs a name of its own"
-            raise ValueError(message)
-
 
 ALL_MARTS, NO_MARTS = "all", "none"
 
@@ -188,11 +116,11 @@ class Settings(BaseSettings):
         str_strip_whitespace=True,
     )
 
-    api_url: Annotated[str, AfterValidator(_http_url)] = Field(
+    api_url: Annotated[str, AfterValidator(http_url)] = Field(
         "https://clinicaltrials.gov/api/v2",
         description="Base URL of the registry's API v2.",
     )
-    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+    data_dir: Annotated[Path, AfterValidator(absolute_path)] = Field(
         Path("data"),
         description="Folder for shards, snapshots, state and the embedded Postgres.",
     )
@@ -203,16 +131,16 @@ class Settings(BaseSettings):
         description="Postgres to load into, as postgresql://user:password@host:port/database; "
         "unset starts an embedded server in the data folder.",
     )
-    database: Annotated[str, AfterValidator(_database_name)] | None = Field(
+    database: Annotated[str, AfterValidator(database_name)] | None = Field(
         None,
         description="Name that the embedded server's database gets, and keeps when this is unset again; at first "
         "ctg. With aact, aact.ctgov.studies means what it means to AACT's users.",
     )
-    reader_role: Annotated[str, AfterValidator(_role_name)] = Field(
+    reader_role: Annotated[str, AfterValidator(role_name)] = Field(
         "ctg_reader",
         description="Postgres role that may read all our tables and write none; made where our user may create roles.",
     )
-    tcp_password: Annotated[str, AfterValidator(_password)] | None = Field(
+    tcp_password: Annotated[str, AfterValidator(password)] | None = Field(
         None,
         repr=False,
         description="Password that ctg-assets db-url --tcp gives its role; unset makes one up and shows it once.",
@@ -280,7 +208,7 @@ class Settings(BaseSettings):
         description="Days before the last data version seen from which an incremental walk asks for "
         "what was posted.",
     )
-    user_agent: Annotated[str, AfterValidator(_header_value)] = Field(
+    user_agent: Annotated[str, AfterValidator(header_value)] = Field(
         f"ctg-assets/{__version__} (python-httpx; registry mirror)",
         description="User-Agent header; say honestly who you are.",
     )
@@ -314,16 +242,16 @@ class Settings(BaseSettings):
     keep_extractions: int = Field(
         2, ge=1, description="Complete extractions whose shards are kept; older ones are pruned."
     )
-    feed_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+    feed_file: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
         None, description="TOML file that names who is told of changes (docs/feed.md)."
     )
 
-    searches_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+    searches_file: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
         None,
         description="TOML file of saved searches, whose studies AACT's tables name (docs/aact.md); unset is "
         "one for COVID-19.",
     )
-    mesh_file: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+    mesh_file: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
         None,
         description="NLM's file of MeSH descriptors (desc2026.xml, d2026.bin, or either gzipped), from which "
         "ctgov.mesh_terms and mesh_headings are filled.",
@@ -333,7 +261,7 @@ class Settings(BaseSettings):
     @classmethod
     def _schema(cls, value: str, info: ValidationInfo) -> str:
         others = [str(info.data[name]) for name in _SCHEMAS if name in info.data]
-        _require_schema_name(value, others)
+        require_schema_name(value, others)
         return value
 
 

@@ -21,6 +21,7 @@ ROOMS = (
         "errors",
         "results",
         "shipped",
+        "setting_values",
         "settings_file",
         "settings",
         "printable",

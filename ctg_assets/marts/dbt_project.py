@@ -9,6 +9,7 @@ from pathlib import Path
 from psycopg.pq import Conninfo
 
 from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.schemas import Schemas
 from ctg_assets.shipped import shipped_path
 
 PROJECT_DIR = shipped_path("dbt_project")
@@ -27,6 +28,9 @@ _DEFINITIONS = (
     "models/intermediate/**/*.sql",
     "models/marts/**/*.sql",
 )
+
+
+_SCHEMAS_OF_DBT = ("staging", "staging_views", "intermediate", "marts", "meta")
 
 
 def project_fingerprint() -> str:
@@ -56,6 +60,12 @@ def _digest(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def schema_environment(schemas: Schemas) -> dict[str, str]:
+    """The environment variables by which the project finds the schemas that it knows."""
+    known = dict(schemas.by_purpose())
+    return {f"CTG_{purpose.upper()}_SCHEMA": known[purpose] for purpose in _SCHEMAS_OF_DBT}
+
+
 def profile_environment(address: PostgresAddress) -> dict[str, str]:
     """The environment variables by which the project, and libpq beneath it, find database and schemas.
 
@@ -67,10 +77,7 @@ def profile_environment(address: PostgresAddress) -> dict[str, str]:
         "CTG_DBT_USER": address.user,
         "CTG_DBT_PASSWORD": address.password or "",
         "CTG_DBT_DBNAME": address.dbname,
-        **{
-            f"CTG_{purpose.upper()}_SCHEMA": schema
-            for purpose, schema in address.schemas.by_purpose()
-        },
+        **schema_environment(address.schemas),
     }
     # What the profile does not name (sslmode and the like) libpq reads from variables of its own.
     for option in Conninfo.get_defaults():

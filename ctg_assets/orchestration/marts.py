@@ -29,7 +29,12 @@ from ctg_assets.marts.building import (
     target_folder,
 )
 from ctg_assets.marts.dbt_findings import compiled_path, describe_findings, node_under_test
-from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment, project_fingerprint
+from ctg_assets.marts.dbt_project import (
+    PROJECT_DIR,
+    profile_environment,
+    project_fingerprint,
+    schema_environment,
+)
 from ctg_assets.marts.selection import all_marts, needed_models
 from ctg_assets.marts.up_to_date import outdated_marts, record_marts
 from ctg_assets.orchestration.column_lineage import ColumnLineage
@@ -118,7 +123,7 @@ def manifest_folder(settings: Settings) -> Path:
     return data_folder(settings, f"{_DBT}/{_MANIFEST}")
 
 
-def dbt_project(target: Path) -> DbtProject:
+def dbt_project(target: Path, schemas: Schemas) -> DbtProject:
     """The dbt project with a current manifest in `target`; parses it (no database needed) if it is not.
 
     Nothing is written elsewhere: the project may be installed where nobody may write.
@@ -127,18 +132,15 @@ def dbt_project(target: Path) -> DbtProject:
     recorded = target / _FINGERPRINT_FILE
     # Several processes load the definitions at once: web server, code server, run workers.
     with FileLock(target / "manifest.lock"):
-        current = "\n".join([project_fingerprint(), *_schemas_in_environment()])
+        variables = schema_environment(schemas)
+        named = [f"{name}={schema}" for name, schema in variables.items()]
+        current = "\n".join([project_fingerprint(), *named])
         known = recorded.read_text() if recorded.exists() and project.manifest_path.exists() else ""
         if known != current:
-            dbt_cli().cli(["parse", "--quiet"], manifest={}, target_path=target).wait()
+            with _environment(variables):
+                dbt_cli().cli(["parse", "--quiet"], manifest={}, target_path=target).wait()
             recorded.write_text(current)
     return project
-
-
-def _schemas_in_environment() -> list[str]:
-    """What decides the schemas that the manifest names."""
-    variables = [f"CTG_{purpose.upper()}_SCHEMA" for purpose, _ in Schemas().by_purpose()]
-    return [f"{name}={os.environ[name]}" for name in variables if name in os.environ]
 
 
 def build_marts_assets(project: DbtProject, wanted: Collection[str]) -> dg.AssetsDefinition:

@@ -19,8 +19,9 @@ _PARSE = """
 import sys
 from pathlib import Path
 from ctg_assets.orchestration.marts import dbt_project
+from ctg_assets.postgres.schemas import Schemas
 Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-dbt_project(Path(sys.argv[1]))
+dbt_project(Path(sys.argv[1]), Schemas())
 """
 
 

@@ -1,0 +1,93 @@
+"""What single settings may be: each function gives the value as it is used, or raises ValueError with what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import HttpUrl, TypeAdapter
+
+
+def http_url(value: str) -> str:
+    """A base URL, without a slash at its end; raises ValueError unless it is one of HTTP and has no query."""
+    url = TypeAdapter(HttpUrl).validate_python(value)
+    if url.query is not None or url.fragment is not None:
+        message = "a base URL has no query and no fragment; leave out what follows ? or #"
+        raise ValueError(message)
+    return value.rstrip("/")
+
+
+def absolute_path(folder: Path) -> Path:
+    """The path from the root, with `~` replaced; raises ValueError for a user who is not there."""
+    try:
+        return folder.expanduser().absolute()
+    except RuntimeError as error:
+        message = f"{error}; write the path out"
+        raise ValueError(message) from error
+
+
+def header_value(value: str) -> str:
+    """Text as it may stand in an HTTP header; raises ValueError for other text."""
+    if not (value.isascii() and value.isprintable() and value.strip()):
+        message = "an HTTP header value is printable ASCII text on one line"
+        raise ValueError(message)
+    return value.strip()
+
+
+# What Postgres cuts names at.
+_LONGEST_NAME = 63
+
+
+def _require_plain_name(value: str, what: str) -> None:
+    """Raise ValueError unless a name needs no quotes in SQL."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", value) or len(value) > _LONGEST_NAME:
+        message = (
+            f"a {what} is called by small letters, digits and _, not beginning with a digit, at most "
+            f"{_LONGEST_NAME} of them"
+        )
+        raise ValueError(message)
+
+
+def database_name(value: str) -> str:
+    """The name of a database of ours; raises ValueError unless Postgres takes it without quotes."""
+    _require_plain_name(value, "database")
+    if value in {"postgres", "template0", "template1"}:
+        message = "this database is Postgres' own; choose another name, such as aact"
+        raise ValueError(message)
+    return value
+
+
+def role_name(value: str) -> str:
+    """The name of a role for readers; raises ValueError for one that is Postgres' own."""
+    if not value.isprintable() or len(value.encode()) > _LONGEST_NAME:
+        message = f"the name of a role is printable and has at most {_LONGEST_NAME} bytes"
+        raise ValueError(message)
+    if value.startswith("pg_") or value in {"postgres", "public", "none"}:
+        message = "this role is Postgres' own, or may write; name one that only reads"
+        raise ValueError(message)
+    return value
+
+
+_SHORTEST_PASSWORD = 8
+
+
+def password(value: str) -> str:
+    """A password; raises ValueError unless it is long enough and can be typed."""
+    if len(value) < _SHORTEST_PASSWORD or not value.isprintable():
+        message = f"a password has at least {_SHORTEST_PASSWORD} printable characters"
+        raise ValueError(message)
+    return value
+
+
+def require_schema_name(value: str, others: Iterable[str]) -> None:
+    """Raise ValueError unless a schema may be called so, beside others of ours."""
+    _require_plain_name(value, "schema")
+    if value.startswith("pg_") or value in {"public", "information_schema"}:
+        message = "this schema is Postgres' own; name one that is nobody else's"
+        raise ValueError(message)
+    for other in others:
+        # New tables are prepared in <name>_next (postgres/target.py).
+        if value in {other, f"{other}_next"} or other == f"{value}_next":
+            message = f"{other} is another schema of ours; each needs a name of its own"
+            raise ValueError(message)
