@@ -59,8 +59,12 @@ changes as (
         on
             periods.nct_id = study_changes.nct_id
             and periods.valid_from = study_changes.observed_at
-            and periods.content_hash = study_changes.new_content_hash
-            and periods.previous_hash = study_changes.old_content_hash
+    -- In a case, since four equal columns would let the planner expect one row, and plan for it.
+    where
+        case
+            when periods.content_hash = study_changes.new_content_hash
+                then periods.previous_hash = study_changes.old_content_hash
+        end
     group by periods.nct_id, periods.valid_from
 ),
 
@@ -73,10 +77,7 @@ events as (
         study_events.days,
         changes.valid_from
     from study_events
-    inner join changes
-        on
-            study_events.nct_id = changes.nct_id
-            and study_events.change_seq = changes.change_seq
+    inner join changes on study_events.change_seq = changes.change_seq
     where
         study_events.event_type in (
             'start_moved', 'primary_completion_moved', 'completion_moved',
@@ -84,95 +85,58 @@ events as (
         )
 ),
 
--- How often dates moved, the first that was stated, and how far the present one is from it.
+-- How often dates moved, and the first that was stated.
 moves as (
     select
         nct_id,
         event_type,
-        count(days) as moves
+        valid_from,
+        case
+            when
+                coalesce(old_value, new_value)
+                ~ '^(?!0000)[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?$'
+                then coalesce(old_value, new_value)
+        end as stated,
+        count(days) over (partition by nct_id, event_type) as moves
     from events
-    where event_type like '%_moved'
-    group by nct_id, event_type
-),
-
-stated as (
-    select distinct on (nct_id, event_type)
-        nct_id,
-        event_type,
-        coalesce(old_value, new_value) as stated
-    from events
-    where
-        event_type like '%_moved'
-        and coalesce(old_value, new_value)
-        ~ '^(?!0000)[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?$'
-    order by nct_id asc, event_type asc, valid_from asc
+    where event_type in ('start_moved', 'primary_completion_moved', 'completion_moved')
 ),
 
 first_stated as (
-    select
+    select distinct on (nct_id, event_type)
         nct_id,
         event_type,
+        moves,
         stated,
         case length(stated) when 4 then 'year' when 7 then 'month' else 'day' end as precision,
         -- A day is added to its month, since there may be no such day.
         cast(left(stated || '-01', 7) || '-01' as date)
         + case length(stated) when 10 then cast(right(stated, 2) as integer) - 1 else 0 end
             as first_day
-    from stated
-),
-
-present as (
-    select
-        studies.nct_id,
-        dates.event_type,
-        dates.first_day,
-        dates.precision
-    from studies
-    cross join
-        lateral (
-            values
-            ('start_moved', studies.start_date_first, studies.start_date_precision),
-            (
-                'primary_completion_moved',
-                studies.primary_completion_date_first,
-                studies.primary_completion_date_precision
-            ),
-            ('completion_moved', studies.completion_date_first, studies.completion_date_precision)
-        ) as dates (event_type, first_day, precision)
-    where studies.nct_id in (select moves.nct_id from moves)
-),
-
-slippages as (
-    select
-        moves.nct_id,
-        moves.event_type,
-        moves.moves,
-        first_stated.stated,
-        {{ days_between(
-            "first_stated.first_day", "first_stated.precision", "present.first_day", "present.precision"
-        ) }} as days
     from moves
-    inner join present on moves.nct_id = present.nct_id and moves.event_type = present.event_type
-    left join first_stated
-        on moves.nct_id = first_stated.nct_id and moves.event_type = first_stated.event_type
+    order by nct_id asc, event_type asc, stated is null asc, valid_from asc
 ),
 
 slipped as (
     select
         nct_id,
-        max(stated) filter (where event_type = 'start_moved') as start_first_stated,
         max(moves) filter (where event_type = 'start_moved') as start_moves,
-        max(days) filter (where event_type = 'start_moved') as start_slippage_days,
-        max(stated) filter (where event_type = 'primary_completion_moved')
-            as primary_completion_first_stated,
+        max(stated) filter (where event_type = 'start_moved') as start_first_stated,
+        max(first_day) filter (where event_type = 'start_moved') as start_first_day,
+        max(precision) filter (where event_type = 'start_moved') as start_precision,
         max(moves) filter (where event_type = 'primary_completion_moved')
             as primary_completion_moves,
-        max(days) filter (where event_type = 'primary_completion_moved')
-            as primary_completion_slippage_days,
-        max(stated) filter (where event_type = 'completion_moved') as completion_first_stated,
+        max(stated) filter (where event_type = 'primary_completion_moved')
+            as primary_completion_first_stated,
+        max(first_day) filter (where event_type = 'primary_completion_moved')
+            as primary_completion_first_day,
+        max(precision) filter (where event_type = 'primary_completion_moved')
+            as primary_completion_precision,
         max(moves) filter (where event_type = 'completion_moved') as completion_moves,
-        max(days) filter (where event_type = 'completion_moved') as completion_slippage_days
-    from slippages
+        max(stated) filter (where event_type = 'completion_moved') as completion_first_stated,
+        max(first_day) filter (where event_type = 'completion_moved') as completion_first_day,
+        max(precision) filter (where event_type = 'completion_moved') as completion_precision
+    from first_stated
     group by nct_id
 ),
 
@@ -292,21 +256,37 @@ measured as (
         coalesce(slipped.start_first_stated, studies.start_month_year) as start_first_stated,
         coalesce(slipped.start_moves, 0) as start_moves,
         case
-            when studies.start_date is not null then coalesce(slipped.start_slippage_days, 0)
+            when studies.start_date is null then null
+            when slipped.start_first_day is null then 0
+            else
+                {{ days_between(
+                    "slipped.start_first_day", "slipped.start_precision",
+                    "studies.start_date_first", "studies.start_date_precision"
+                ) }}
         end as start_slippage_days,
         coalesce(slipped.primary_completion_first_stated, studies.primary_completion_month_year)
             as primary_completion_first_stated,
         coalesce(slipped.primary_completion_moves, 0) as primary_completion_moves,
         case
-            when studies.primary_completion_date is not null
-                then coalesce(slipped.primary_completion_slippage_days, 0)
+            when studies.primary_completion_date is null then null
+            when slipped.primary_completion_first_day is null then 0
+            else
+                {{ days_between(
+                    "slipped.primary_completion_first_day", "slipped.primary_completion_precision",
+                    "studies.primary_completion_date_first", "studies.primary_completion_date_precision"
+                ) }}
         end as primary_completion_slippage_days,
         coalesce(slipped.completion_first_stated, studies.completion_month_year)
             as completion_first_stated,
         coalesce(slipped.completion_moves, 0) as completion_moves,
         case
-            when studies.completion_date is not null
-                then coalesce(slipped.completion_slippage_days, 0)
+            when studies.completion_date is null then null
+            when slipped.completion_first_day is null then 0
+            else
+                {{ days_between(
+                    "slipped.completion_first_day", "slipped.completion_precision",
+                    "studies.completion_date_first", "studies.completion_date_precision"
+                ) }}
         end as completion_slippage_days
     from studies
     left join sites on studies.nct_id = sites.nct_id
