@@ -20,7 +20,9 @@ from ctg_assets.orchestration.jobs import (
     export_aact,
     extract_pages,
     plan_extraction,
+    write_report,
 )
+from ctg_assets.orchestration.report import build_report_assets
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import marked_in_process_executor
 from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_refresh
@@ -39,7 +41,9 @@ def build_definitions(
     Raises SettingsError for a setting that cannot be used, and DataFolderError for a data folder.
     """
     settings = SettingsResource(overrides=overrides)
-    marts, resources = _marts(settings.load())
+    configured = settings.load()
+    marts, resources = _marts(configured)
+    reports = build_report_assets(selected_marts(configured))
     return dg.Definitions(
         assets=[
             extraction_plan,
@@ -50,9 +54,13 @@ def build_definitions(
             build_ctgov_assets(),
             build_download_assets(),
             *marts,
+            *reports,
         ],
         asset_checks=[pages_are_complete_and_consistent],
-        jobs=[plan_extraction, extract_pages, build_warehouse, drop_marts, export_aact],
+        jobs=[
+            *(plan_extraction, extract_pages, build_warehouse, drop_marts, export_aact),
+            *([write_report] if reports else []),
+        ],
         sensors=[build_registry_refresh(sensor_interval_seconds)],
         resources={
             "settings": settings,

@@ -23,6 +23,7 @@ from ctg_assets.cli import (
     marts,
     model,
     refresh,
+    report,
     simulate,
     status,
 )
@@ -45,6 +46,8 @@ app.command("refresh")(refresh.refresh)
 app.command("status")(status.status)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
+app.command("report")(report.report)
+app.command("study")(report.study)
 app.command("import-file")(imports.import_file)
 app.command("as-of")(as_of.as_of)
 app.command("rebuild-months")(marts.rebuild_past_months)

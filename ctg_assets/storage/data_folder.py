@@ -15,6 +15,7 @@ LAKE = "lake"
 STATE = "state"
 SCRATCH = "scratch"
 EXPORTS = "exports"
+REPORT = "report"
 
 
 class DataFolderError(CtgAssetsError):
