@@ -13,7 +13,7 @@ from ctg_assets.printable import printable
 NOT_GIVEN = "not given"
 
 # Columns whose values are codes; the registry's enumerations have a label for most of them.
-_CODED = {"status", "phase", "study_type", "class", "start_date_type", "what"}
+_CODED = {"status", "phase", "study_type", "class", "start_date_type", "what", "reason"}
 
 # Columns that may hold such a code, or any text that somebody wrote.
 _MAYBE_CODED = {"old_value", "new_value"}
@@ -36,6 +36,7 @@ _OWN = {
     "OTHER_GOV": "Other government",
     "AMBIG": "Ambiguous",
     "UNKNOWN": "Unknown",
+    "covid19": "COVID-19",
     "insert": "New study",
     "delete": "Gone from the registry",
     "restore": "Back in the registry",

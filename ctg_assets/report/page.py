@@ -175,7 +175,7 @@ def _findings(findings: Sequence[Finding] | None) -> str:
 def _quarantine(studies: Sequence[tuple[str, str]]) -> str:
     if not studies:
         return element("p", "No study is in quarantine.")
-    rows = [{"study": nct_id, "reason": reason} for nct_id, reason in studies]
+    rows = [{"study": nct_id, "why": reason} for nct_id, reason in studies]
     return element("p", "Studies that could not be typed, and are in no table.") + table(
-        {"study": "Study", "reason": "Reason"}, rows, "Studies in quarantine", stacks=True
+        {"study": "Study", "why": "Reason"}, rows, "Studies in quarantine", stacks=True
     )

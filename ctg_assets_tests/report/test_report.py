@@ -33,6 +33,8 @@ MARTS = (
     "+fct_results_reporting_by_sponsor",
     "+dim_site",
     "+dim_condition",
+    "+fct_recruitment",
+    "+fct_stop_reason",
 )
 
 # With seeds; what tests find is told elsewhere.

@@ -58,14 +58,14 @@ class Churned:
         lake.record(1, *self.first.values())
         for day in range(2, _ROUNDS + 2):
             churn.advance()
-            entry = lake.record(day, *_raws(churn.source).values(), fates=self._fates)
+            entry = lake.record(day, *_raws(churn.source).values(), explain=self._explain)
         Compactor(self.lake.storage, self.lake.scratch).compact(entry.extraction_id)
         self.last = _raws(churn.source)
 
     def _happened(self, done: Round) -> None:
         self.acts += done.records
 
-    def _fates(self, nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
+    def _explain(self, nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
         merged = {act.nct_id: act.into for act in self.acts if act.act is ActKind.MERGE}
         return {
             nct_id: MissingReason(ChangeKind.MERGE, merged[nct_id])
