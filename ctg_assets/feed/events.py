@@ -39,6 +39,12 @@ class TypedEvent(msgspec.Struct, frozen=True, kw_only=True):
             description="Whether it came after the primary completion; null where that is unknown."
         ),
     ] = None
+    similarity: Annotated[
+        float | None,
+        Meta(
+            description="Of an outcome before and afterwards, how similar the measures are, from 0 to 1."
+        ),
+    ] = None
 
 
 class UndoneChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ctg_assets.history.contents import SCATTERED_AT_A_TIME, Contents
 from ctg_assets.history.schemas import (
+    EVENT_RULES_KEY,
     FIELD_CHANGES_FILE,
     FIELD_CHANGES_SCHEMA,
     TYPED_EVENTS_FILE,
@@ -20,6 +21,7 @@ from ctg_assets.history.schemas import (
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.model.changes.decoding import decode_differing
 from ctg_assets.model.changes.field_changes import FieldChange, field_changes
+from ctg_assets.model.changes.rules import event_rules
 from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
 from ctg_assets.storage.prefetch import Prefetch
 
@@ -44,16 +46,12 @@ def write_differences(
     history: HistoryStore, sequence: int, changes: pl.DataFrame
 ) -> dict[int, int]:
     """Write how contents differ; returns the number of changed fields by change."""
-    compared = changes.filter(
-        pl.col("old_content_hash").is_not_null()
-        & pl.col("new_content_hash").is_not_null()
-        & (pl.col("old_content_hash") != pl.col("new_content_hash"))
-    )
+    compared = _compared(changes)
     counts: dict[int, int] = {}
     with (
         history.open_contents() as kept,
         history.writer(sequence, FIELD_CHANGES_FILE, FIELD_CHANGES_SCHEMA) as field_writer,
-        history.writer(sequence, TYPED_EVENTS_FILE, TYPED_EVENTS_SCHEMA) as event_writer,
+        history.writer(sequence, TYPED_EVENTS_FILE, _events_schema()) as event_writer,
         # Files are read without Python's lock, and contents compared with it.
         Prefetch(_with_contents(kept, compared)) as batches,
     ):
@@ -67,6 +65,48 @@ def write_differences(
         of_fields.write()
         of_events.write()
     return counts
+
+
+def rewrite_events(history: HistoryStore, sequence: int) -> None:
+    """Write the events of an entry's changes anew, in place of those that it has."""
+    compared = _compared(placed_changes(history, sequence))
+    with (
+        history.open_contents() as kept,
+        history.writer(sequence, TYPED_EVENTS_FILE, _events_schema()) as writer,
+        Prefetch(_with_contents(kept, compared)) as batches,
+    ):
+        of_events = _Rows(writer, TypedEvent)
+        for some, contents in batches:
+            for each in _differences(some, contents):
+                of_events.add(each.change_seq, each.nct_id, each.events)
+        of_events.write()
+
+
+def placed_changes(history: HistoryStore, sequence: int) -> pl.DataFrame:
+    """The changes of an entry, with the entries in whose contents those before and after them lie."""
+    changes = history.changes(sequence)
+    lies_in = history.periods(["nct_id", "content_hash", "contents_entry"]).unique()
+    for side in ("old", "new"):
+        renamed = lies_in.rename(
+            {"content_hash": f"{side}_content_hash", "contents_entry": f"{side}_contents_entry"}
+        )
+        changes = changes.join(
+            renamed, on=["nct_id", f"{side}_content_hash"], how="left", maintain_order="left"
+        )
+    return changes
+
+
+def _compared(changes: pl.DataFrame) -> pl.DataFrame:
+    """The changes from one content to another."""
+    return changes.filter(
+        pl.col("old_content_hash").is_not_null()
+        & pl.col("new_content_hash").is_not_null()
+        & (pl.col("old_content_hash") != pl.col("new_content_hash"))
+    )
+
+
+def _events_schema() -> pa.Schema:
+    return TYPED_EVENTS_SCHEMA.with_metadata({EVENT_RULES_KEY: event_rules()})
 
 
 def _with_contents(

@@ -88,6 +88,9 @@ FIELD_CHANGES_SCHEMA = pa.schema(
     ]
 )
 
+# In a file's metadata: the rules by which its events were told.
+EVENT_RULES_KEY = "ctg_assets.event_rules"
+
 TYPED_EVENTS_SCHEMA = pa.schema(
     [
         pa.field("change_seq", pa.int64(), nullable=False),
@@ -99,6 +102,8 @@ TYPED_EVENTS_SCHEMA = pa.schema(
         pa.field("new_value", pa.string()),
         pa.field("days", pa.int32()),
         pa.field("after_primary_completion", pa.bool_()),
+        # Not in files of releases before 2026-11-26.
+        pa.field("similarity", pa.float64()),
     ]
 )
 

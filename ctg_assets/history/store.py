@@ -48,6 +48,7 @@ from ctg_assets.history.schemas import (
     CHANGES_FILE,
     CONTENTS_FILE,
     CONTENTS_SCHEMA,
+    EVENT_RULES_KEY,
     FIELD_CHANGES_FILE,
     IDS_SCHEMA,
     PERIODS_FILE,
@@ -59,6 +60,7 @@ from ctg_assets.history.schemas import (
     TOUCHED_FILE,
     TOUCHED_PERIODS_FILE,
     TYPED_EVENTS_FILE,
+    TYPED_EVENTS_SCHEMA,
     UNDONE_SCHEMA,
 )
 from ctg_assets.storage.files import Storage, StorageError
@@ -262,13 +264,23 @@ class HistoryStore:
 
     def typed_events(self, sequence: int) -> pl.DataFrame:
         """The typed events of an entry (TYPED_EVENTS_SCHEMA), by number and position."""
-        return self._read(sequence, TYPED_EVENTS_FILE)
+        groups = list(self.tables(sequence, TYPED_EVENTS_FILE))
+        found = pl.from_arrow(pa.concat_tables([TYPED_EVENTS_SCHEMA.empty_table(), *groups]))
+        assert isinstance(found, pl.DataFrame)  # noqa: S101 - what a table becomes
+        return found
+
+    def events_told_by(self, sequence: int) -> str | None:
+        """The rules by which an entry's events were told; None of releases that did not say."""
+        with open_sealed(self._storage, history_path(sequence, TYPED_EVENTS_FILE)) as file:
+            told_by = (file.schema_arrow.metadata or {}).get(EVENT_RULES_KEY.encode())
+        return None if told_by is None else told_by.decode()
 
     def tables(self, sequence: int, name: str) -> Iterator[pa.Table]:
         """One of an entry's Parquet files, a row group at a time."""
         with open_sealed(self._storage, history_path(sequence, name)) as file:
             for group in range(file.num_row_groups):
-                yield file.read_row_group(group)
+                rows = file.read_row_group(group)
+                yield _with_similarity(rows) if name == TYPED_EVENTS_FILE else rows
 
     def contents(self, wanted: pl.DataFrame, rows_at_a_time: int) -> Iterator[pa.Table]:
         """The JSON of some contents, in the order of `wanted`, some rows at a time.
@@ -417,3 +429,14 @@ class HistoryStore:
         self, sequence: int, name: str, frame: pl.DataFrame, schema: pa.Schema
     ) -> None:
         write_frame(self._storage, history_path(sequence, name), frame, schema)
+
+
+def _with_similarity(events: pa.Table) -> pa.Table:
+    """Events with all columns of TYPED_EVENTS_SCHEMA; earlier releases did not write the last one."""
+    columns = [
+        events[field.name]
+        if field.name in events.schema.names
+        else pa.nulls(len(events), field.type)
+        for field in TYPED_EVENTS_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=TYPED_EVENTS_SCHEMA)

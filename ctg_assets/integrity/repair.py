@@ -21,7 +21,7 @@ from ctg_assets.extract.extractions import (
     ExtractionStore,
 )
 from ctg_assets.extract.shards import ShardStore, first_missing_page
-from ctg_assets.history.diff_writer import write_differences
+from ctg_assets.history.diff_writer import placed_changes, write_differences
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.entry_files import history_path
 from ctg_assets.history.schemas import CONTENTS_FILE, CONTENTS_SCHEMA, STALE_IDS_FILE, TOUCHED_FILE
@@ -225,15 +225,7 @@ class Mender:
         return done
 
     def _differences(self, sequence: str) -> str:
-        changes = self._history.changes(int(sequence))
-        lies_in = self._history.periods(["nct_id", "content_hash", "contents_entry"]).unique()
-        for side in ("old", "new"):
-            renamed = lies_in.rename(
-                {"content_hash": f"{side}_content_hash", "contents_entry": f"{side}_contents_entry"}
-            )
-            changes = changes.join(
-                renamed, on=["nct_id", f"{side}_content_hash"], how="left", maintain_order="left"
-            )
+        changes = placed_changes(self._history, int(sequence))
         for name in ("field_changes.parquet", "typed_events.parquet"):
             relative = history_path(int(sequence), name)
             if self._storage.exists(relative):

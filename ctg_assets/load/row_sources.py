@@ -199,9 +199,9 @@ class HistoryOfStudies:
         return f"history {snapshot.history_revision}"
 
     def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
-        """Nothing: rows are as in the lake."""
-        del manifest
-        return {shape.name: "as in the lake" for shape in HISTORY_TABLES}
+        """Of events the rules by which they were told; other rows are as in the lake, always."""
+        as_in_lake = {shape.name: "as in the lake" for shape in HISTORY_TABLES}
+        return as_in_lake | {STUDY_EVENTS.name: manifest.event_rules}
 
     def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
         """All versions, and what all entries say."""

@@ -188,6 +188,12 @@ STUDY_EVENTS = TableShape(
             ColumnType.BOOLEAN,
             "Of outcomes: whether it was first observed after the study's primary completion date.",
         ),
+        _column(
+            "similarity",
+            ColumnType.DOUBLE,
+            "Of outcomes that were there before and are after: how similar the measures are, from 0 to 1 "
+            "(part of their telling words that is the same, in the same order). 1 where it is the same measure.",
+        ),
     ),
     primary_key=("change_seq", "position"),
     foreign_keys=(_OF_CHANGE,),

@@ -11,6 +11,7 @@ from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, Extra
 from ctg_assets.extract.shards import first_missing_page
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake
+from ctg_assets.model.changes.rules import event_rules
 from ctg_assets.refresh.checks import recording_check_results, snapshot_check_results
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.refresh.mode_policy import Choice, choose
@@ -297,6 +298,9 @@ def _after_recording(
     if manifest is None or manifest.model_fingerprint != model_fingerprint():
         how = "yet" if manifest is None else "by the present field tree"
         reason = f"extraction {entry.extraction_id} is not compacted {how}"
+        return Step(Stage.SNAPSHOT, reason, latest)
+    if manifest.event_rules != event_rules():
+        reason = "what recorded changes mean is to be told by the present rules"
         return Step(Stage.SNAPSHOT, reason, latest)
 
     wanted = goal(manifest)

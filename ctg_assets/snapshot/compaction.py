@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +25,10 @@ from ctg_assets.errors import CtgAssetsError
 from ctg_assets.extract.extractions import is_import
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import ExplainMissing, Recorder
+from ctg_assets.history.retelling import retell_events
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.model import json_text
+from ctg_assets.model.changes.rules import event_rules
 from ctg_assets.model.identity import identify, may_be_odd
 from ctg_assets.model.json_text import FOUND, why_refused
 from ctg_assets.model.nct_ids import EXPECTED, are_nct_ids, is_nct_id
@@ -103,8 +106,9 @@ class Compactor:
     ) -> SnapshotManifest:
         """Record a complete extraction and make its snapshot; one that is there is returned as it is.
 
-        `progress` is called with the studies typed and their total, `explain` as by `Recorder.record`.
-        What a killed compaction left behind is removed first.
+        Events of the history that were told by other rules than the present ones are told anew. `progress`
+        is called with the studies typed and their total, `explain` as by `Recorder.record`. What a killed
+        compaction left behind is removed first.
 
         Raises OvertakenError when a later extraction was recorded before this one got its snapshot,
         BusyError when another process records, compacts or undoes, and what `Recorder.record` raises.
@@ -113,7 +117,7 @@ class Compactor:
             remove_withdrawn_snapshots(self._history, self._snapshots)
             existing = self._snapshots.manifest(extraction_id)
             if existing is not None and existing.model_fingerprint == model_fingerprint():
-                return existing
+                return self._with_events_told(existing)
             entry = self._recorder.record(extraction_id, explain=explain)
             latest = self._history.latest()
             if latest is None or latest.sequence != entry.sequence:
@@ -122,6 +126,7 @@ class Compactor:
                     "(the newest snapshot holds everything)"
                 )
                 raise OvertakenError(message)
+            retell_events(self._history)
             self._snapshots.clean(extraction_id)
             base, changed = self._base(entry)
             current = self._history.periods().filter(pl.col("valid_to").is_null())
@@ -143,6 +148,15 @@ class Compactor:
             manifest = self._manifest(entry, current, parts, lineage, unknown_fields or Counter())
             self._snapshots.write_manifest(manifest)
             return manifest
+
+    def _with_events_told(self, manifest: SnapshotManifest) -> SnapshotManifest:
+        """A snapshot that is there, of a history whose events are told by the present rules."""
+        if manifest.event_rules == event_rules():
+            return manifest
+        retell_events(self._history)
+        told = msgspec.structs.replace(manifest, event_rules=event_rules())
+        self._snapshots.write_manifest(told)
+        return told
 
     def _base(self, entry: HistoryEntry) -> tuple[SnapshotManifest | None, list[str]]:
         """The snapshot to build on, if it pays, and the studies that changed since."""
@@ -244,6 +258,7 @@ class Compactor:
             created_at=datetime.now(UTC),
             history_sequence=entry.sequence,
             history_revision=entry.revision,
+            event_rules=event_rules(),
             parts=parts,
             lineage={**lineage, entry.extraction_id: itself},
         )

@@ -99,7 +99,8 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     UTC; `data_timestamp` the registry's. `file_bytes` is the size of the studies in all parts.
 
     `history_sequence` is the entry of the history after which studies were like this, and
-    `history_revision` that of the last entry that changed anything. `parts` are folders, oldest first.
+    `history_revision` that of the last entry that changed anything. `event_rules` are those by which the
+    events of all entries up to it were told (empty: not known). `parts` are folders, oldest first.
     `lineage` holds each snapshot with the same first part, this one included, by its id.
     """
 
@@ -122,6 +123,7 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     history_sequence: int
     history_revision: int
+    event_rules: str = ""
     parts: list[str]
     lineage: dict[str, Ancestor]
 

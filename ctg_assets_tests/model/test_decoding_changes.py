@@ -82,7 +82,7 @@ def _study(status: str, **more: Any) -> dict[str, Any]:
         (
             _study("COMPLETED"),
             _study("COMPLETED", time="1 year"),
-            ["primary_outcome_reworded"],
+            ["primary_outcome_time_frame_changed"],
         ),
         # The day of posting did not change.
         (

@@ -146,14 +146,6 @@ def test_similarity_is_that_of_telling_words_in_both_directions(
     assert is_reworded in {None, there == [EventType.PRIMARY_OUTCOME_REWORDED]}
 
 
-def test_another_time_frame_is_another_wording() -> None:
-    """An outcome of the same measure with another time frame is told as reworded, whole."""
-    [event] = events(aiming(outcome("Survival", "1 year")), aiming(outcome("Survival", "2 years")))
-    assert event.event_type is EventType.PRIMARY_OUTCOME_REWORDED
-    assert event.old_value == '{"measure":"Survival","timeFrame":"1 year"}'
-    assert event.new_value == '{"measure":"Survival","timeFrame":"2 years"}'
-
-
 def test_of_several_candidates_the_most_similar_are_paired() -> None:
     """An outcome is not taken for the rewording of one that has a better match."""
     old = aiming(outcome("tumour response in arm A"), outcome("tumour response in arm B"))
@@ -301,7 +293,19 @@ MEANINGS = {
     "completion_moved": {EventType.COMPLETION_MOVED},
     "primary_outcome_added": {EventType.PRIMARY_OUTCOME_ADDED},
     "primary_outcome_removed": {EventType.PRIMARY_OUTCOME_REMOVED},
-    "primary_outcome_reworded": {EventType.PRIMARY_OUTCOME_REWORDED},
+    # The edit changes the measure, the description or the time frame.
+    "primary_outcome_reworded": {
+        EventType.PRIMARY_OUTCOME_REWORDED,
+        EventType.PRIMARY_OUTCOME_DESCRIPTION_CHANGED,
+        EventType.PRIMARY_OUTCOME_TIME_FRAME_CHANGED,
+    },
+    "secondary_outcome_added": {EventType.SECONDARY_OUTCOME_ADDED},
+    "secondary_outcome_removed": {EventType.SECONDARY_OUTCOME_REMOVED},
+    "secondary_outcome_reworded": {
+        EventType.SECONDARY_OUTCOME_REWORDED,
+        EventType.SECONDARY_OUTCOME_DESCRIPTION_CHANGED,
+        EventType.SECONDARY_OUTCOME_TIME_FRAME_CHANGED,
+    },
     "site_added": {EventType.SITE_OPENED},
     "site_removed": {EventType.SITE_CLOSED},
     "site_status_changed": {EventType.SITE_OPENED, EventType.SITE_CLOSED},
@@ -343,6 +347,8 @@ def test_each_edit_of_the_simulator_means_what_it_is_called(name: str) -> None:
 # What an event is when it is undone. A retraction that is taken back is none.
 UNDONE = {
     EventType.PRIMARY_OUTCOME_ADDED: EventType.PRIMARY_OUTCOME_REMOVED,
+    EventType.SECONDARY_OUTCOME_ADDED: EventType.SECONDARY_OUTCOME_REMOVED,
+    EventType.PRIMARY_OUTCOME_MOVED_TO_SECONDARY: EventType.SECONDARY_OUTCOME_MOVED_TO_PRIMARY,
     EventType.SITE_OPENED: EventType.SITE_CLOSED,
     EventType.COLLABORATOR_ADDED: EventType.COLLABORATOR_REMOVED,
     EventType.RESULTS_POSTED: EventType.RESULTS_WITHDRAWN,

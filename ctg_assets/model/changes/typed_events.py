@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 
 from ctg_assets.model.changes.field_changes import ChangeKind, FieldChange
-from ctg_assets.model.changes.outcomes import outcome_changes
+from ctg_assets.model.changes.outcomes import OutcomeChange, OutcomeList, outcome_changes
 from ctg_assets.model.changes.partial_dates import days_moved, is_after
 from ctg_assets.model.changes.sites import site_changes
 
 _STATUS = ("protocolSection", "statusModule")
 _ENROLLMENT = ("protocolSection", "designModule", "enrollmentInfo")
-_OUTCOMES = ("protocolSection", "outcomesModule", "primaryOutcomes")
+_OUTCOMES = {name: ("protocolSection", "outcomesModule", f"{name}Outcomes") for name in OutcomeList}
 _SITES = ("protocolSection", "contactsLocationsModule", "locations")
 _LEAD_SPONSOR = ("protocolSection", "sponsorCollaboratorsModule", "leadSponsor", "name")
 _COLLABORATORS = "protocolSection.sponsorCollaboratorsModule.collaborators[]"
@@ -53,7 +53,37 @@ class EventType(StrEnum):
     PRIMARY_OUTCOME_REMOVED = "primary_outcome_removed", "A primary outcome is gone."
     PRIMARY_OUTCOME_REWORDED = (
         "primary_outcome_reworded",
-        "A primary outcome has another description or time frame, or a similar measure in other words.",
+        "A primary outcome has a similar measure in other words, or another description and time frame.",
+    )
+    PRIMARY_OUTCOME_TIME_FRAME_CHANGED = (
+        "primary_outcome_time_frame_changed",
+        "A primary outcome has another time frame, and all else as it was.",
+    )
+    PRIMARY_OUTCOME_DESCRIPTION_CHANGED = (
+        "primary_outcome_description_changed",
+        "A primary outcome has another description, and all else as it was.",
+    )
+    PRIMARY_OUTCOME_MOVED_TO_SECONDARY = (
+        "primary_outcome_moved_to_secondary",
+        "A primary outcome is a secondary one now, in the same words or similar ones.",
+    )
+    SECONDARY_OUTCOME_MOVED_TO_PRIMARY = (
+        "secondary_outcome_moved_to_primary",
+        "A secondary outcome is a primary one now, in the same words or similar ones.",
+    )
+    SECONDARY_OUTCOME_ADDED = "secondary_outcome_added", "There is a new secondary outcome."
+    SECONDARY_OUTCOME_REMOVED = "secondary_outcome_removed", "A secondary outcome is gone."
+    SECONDARY_OUTCOME_REWORDED = (
+        "secondary_outcome_reworded",
+        "A secondary outcome has a similar measure in other words, or another description and time frame.",
+    )
+    SECONDARY_OUTCOME_TIME_FRAME_CHANGED = (
+        "secondary_outcome_time_frame_changed",
+        "A secondary outcome has another time frame, and all else as it was.",
+    )
+    SECONDARY_OUTCOME_DESCRIPTION_CHANGED = (
+        "secondary_outcome_description_changed",
+        "A secondary outcome has another description, and all else as it was.",
     )
     SITE_OPENED = (
         "site_opened",
@@ -88,7 +118,8 @@ class TypedEvent:
     """One event: what happened, to what part of the study, and the values before and after.
 
     Values are text as it is, everything else as JSON (as Postgres' `->>` gives them). `days` is set where
-    a date moved. `after_primary_completion` is set for outcomes, where the date tells.
+    a date moved. `after_primary_completion` is set for outcomes, where the date tells; `similarity` for
+    those that were there before and are after: how similar their measures are, from 0 to 1.
     """
 
     event_type: EventType
@@ -97,6 +128,7 @@ class TypedEvent:
     new_value: str | None = None
     days: int | None = None
     after_primary_completion: bool | None = None
+    similarity: float | None = None
 
 
 def typed_events(
@@ -138,27 +170,29 @@ def _dates(old: Any, new: Any) -> Iterator[TypedEvent]:
 def _outcomes(
     old: Any, new: Any, changes: Sequence[FieldChange], observed_on: date
 ) -> Iterator[TypedEvent]:
-    if not _touches(changes, _OUTCOMES):
+    if not any(_touches(changes, path) for path in _OUTCOMES.values()):
         return
     completion = (*_STATUS, "primaryCompletionDateStruct", "date")
     is_late = is_after(observed_on, _at(new, completion) or _at(old, completion))
+    before, after = (
+        {name: _items(study, path) for name, path in _OUTCOMES.items()} for study in (old, new)
+    )
     events = [
         TypedEvent(
-            (
-                EventType.PRIMARY_OUTCOME_ADDED
-                if change.old is None
-                else EventType.PRIMARY_OUTCOME_REMOVED
-                if change.new is None
-                else EventType.PRIMARY_OUTCOME_REWORDED
-            ),
+            _outcome_event_type(change),
             _text((change.new or change.old or {}).get("measure")),
             _text(change.old),
             _text(change.new),
             after_primary_completion=is_late,
+            similarity=change.similarity,
         )
-        for change in outcome_changes(_items(old, _OUTCOMES), _items(new, _OUTCOMES))
+        for change in outcome_changes(before, after)
     ]
     yield from _in_order_of_types(events)
+
+
+def _outcome_event_type(change: OutcomeChange) -> EventType:
+    return EventType(f"{change.was_in or change.is_in}_outcome_{change.kind}")
 
 
 def _sites(old: Any, new: Any, changes: Sequence[FieldChange]) -> Iterator[TypedEvent]:

@@ -8,5 +8,6 @@ select
     old_value,
     new_value,
     days,
-    after_primary_completion
+    after_primary_completion,
+    similarity
 from {{ source("staging", "study_events") }}
