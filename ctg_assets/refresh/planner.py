@@ -11,13 +11,16 @@ from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, Extra
 from ctg_assets.extract.shards import first_missing_page
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake
-from ctg_assets.model.changes.rules import event_rules
 from ctg_assets.refresh.checks import recording_check_results, snapshot_check_results
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.refresh.mode_policy import Choice, choose
 from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
-from ctg_assets.snapshot.compaction import model_fingerprint, stands_on_what_counts
+from ctg_assets.snapshot.compaction import (
+    has_events_told,
+    model_fingerprint,
+    stands_on_what_counts,
+)
 from ctg_assets.snapshot.store import SnapshotManifest
 
 # Tokens may expire and counts may be off for a moment, but not time after time at one data version.
@@ -299,7 +302,7 @@ def _after_recording(
         how = "yet" if manifest is None else "by the present field tree"
         reason = f"extraction {entry.extraction_id} is not compacted {how}"
         return Step(Stage.SNAPSHOT, reason, latest)
-    if manifest.event_rules != event_rules():
+    if not has_events_told(manifest):
         reason = "what recorded changes mean is to be told by the present rules"
         return Step(Stage.SNAPSHOT, reason, latest)
 

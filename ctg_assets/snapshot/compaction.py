@@ -151,7 +151,7 @@ class Compactor:
 
     def _with_events_told(self, manifest: SnapshotManifest) -> SnapshotManifest:
         """A snapshot that is there, of a history whose events are told by the present rules."""
-        if manifest.event_rules == event_rules():
+        if has_events_told(manifest):
             return manifest
         retell_events(self._history)
         told = msgspec.structs.replace(manifest, event_rules=event_rules())
@@ -262,6 +262,11 @@ class Compactor:
             parts=parts,
             lineage={**lineage, entry.extraction_id: itself},
         )
+
+
+def has_events_told(manifest: SnapshotManifest) -> bool:
+    """Whether the events of a snapshot's history are told by the present rules."""
+    return manifest.event_rules == event_rules()
 
 
 def stands_on_what_counts(manifest: SnapshotManifest, entries: Sequence[HistoryEntry]) -> bool:

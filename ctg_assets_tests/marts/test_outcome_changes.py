@@ -50,7 +50,7 @@ READ_BY_HAND = {
     ("NCT06861062", "primary", "moved to secondary"): 1,
     ("NCT06861062", "primary", "added"): 2,
     ("NCT06861062", "secondary", "removed"): 5,
-    ("NCT06861062", "secondary", "added"): 27,
+    ("NCT06861062", "secondary", "added"): 26,
     ("NCT07098338", "primary", "description changed"): 1,
     ("NCT07098338", "secondary", "description changed"): 1,
 }
