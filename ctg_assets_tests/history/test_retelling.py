@@ -38,13 +38,16 @@ def aiming(*measures: str) -> bytes:
     )
 
 
-def observed(lake: Lake, settings: Settings, *days: tuple[str, Sequence[bytes]]) -> Any:
+def observed(
+    lake: Lake, settings: Settings, *days: tuple[str, Sequence[bytes]]
+) -> SnapshotManifest:
     """The last snapshot after walks on these days."""
     manifest = None
     for day, studies in days:
         plan = planned(lake, settings, studies=len(studies), data_timestamp=f"{day}T09:00:05")
         completed(lake, plan, studies)
         manifest = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
+    assert manifest is not None
     return manifest
 
 
@@ -62,7 +65,7 @@ def aged(lake: Lake, settings: Settings) -> SnapshotManifest:
     for entry in lake.history.entries():
         events = lake.history.typed_events(entry.sequence).filter(pl.col("similarity").is_null())
         lake.history.write_rows(entry.sequence, TYPED_EVENTS_FILE, events, earlier)
-    older = msgspec.structs.replace(manifest, event_rules="")
+    older: SnapshotManifest = msgspec.structs.replace(manifest, event_rules="")
     lake.snapshots.write_manifest(older)
     return older
 

@@ -33,10 +33,12 @@
         from {{ versions }}
         window in_time as (partition by nct_id order by valid_from)
     ) as version
-        on
-            change.nct_id = version.nct_id
-            and change.observed_at = version.valid_from
-            and change.new_content_hash = version.content_hash
-            and change.old_content_hash = version.previous_content_hash
+        on change.nct_id = version.nct_id and change.observed_at = version.valid_from
+    -- The planner would take all four conditions together for one row in all, and loop over what follows.
+    where
+        case
+            when change.new_content_hash = version.content_hash
+                then change.old_content_hash = version.previous_content_hash
+        end
     order by change.nct_id, change.observed_at, change.change_seq desc
 {%- endmacro %}

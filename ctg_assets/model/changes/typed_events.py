@@ -192,7 +192,7 @@ def _outcomes(
 
 
 def _outcome_event_type(change: OutcomeChange) -> EventType:
-    return EventType(f"{change.was_in or change.is_in}_outcome_{change.kind}")
+    return EventType[f"{change.was_in or change.is_in}_outcome_{change.kind}".upper()]
 
 
 def _sites(old: Any, new: Any, changes: Sequence[FieldChange]) -> Iterator[TypedEvent]:

@@ -148,96 +148,90 @@ placed as (
     left join turns on studies.nct_id = turns.nct_id
 ),
 
--- Texts of dates that moved: year, month and day of what can be a date.
-split as (
+-- Of dates that moved: the last day of what is a date.
+parts as (
     select
         nct_id,
         event_type,
         said_at,
         case length(value) when 4 then 'year' when 7 then 'month' else 'day' end as precision,
-        make_date(
-            cast(left(value, 4) as integer),
-            cast(coalesce(nullif(substr(value, 6, 2), ''), '12') as integer),
-            1
-        ) as first_of_month,
-        cast(nullif(substr(value, 9, 2), '') as integer) as day_of_month
+        case
+            when value ~ '^[1-9][0-9]{3}(-(0[1-9]|1[0-2])(-[0-9]{2})?)?$'
+                then
+                    make_date(
+                        cast(left(value, 4) as integer),
+                        cast(coalesce(nullif(substr(value, 6, 2), ''), '12') as integer),
+                        1
+                    )
+        end as first_of_month,
+        case
+            when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' then cast(substr(value, 9, 2) as integer)
+        end as day_of_month
     from said
-    where value ~ '^[1-9][0-9]{3}(-(0[1-9]|1[0-2])(-[0-9]{2})?)?$'
+    where event_type in ('start_moved', 'primary_completion_moved', 'completion_moved')
 ),
 
 dates as (
     select
-        said.nct_id,
-        said.event_type,
-        said.said_at,
-        split.precision,
+        nct_id,
+        event_type,
+        said_at,
+        precision,
         case
-            when split.day_of_month is null
-                then cast(split.first_of_month + interval '1 month' - interval '1 day' as date)
+            when day_of_month is null
+                then cast(first_of_month + interval '1 month' - interval '1 day' as date)
             when
-                split.day_of_month between 1 and extract(
-                    day from split.first_of_month + interval '1 month' - interval '1 day'
+                day_of_month between 1 and extract(
+                    day from first_of_month + interval '1 month' - interval '1 day'
                 )
-                then split.first_of_month + split.day_of_month - 1
+                then first_of_month + day_of_month - 1
         end as day
-    from said
-    left join split
-        on
-            said.nct_id = split.nct_id
-            and said.event_type = split.event_type
-            and said.said_at = split.said_at
-    where
-        said.event_type in ('start_moved', 'primary_completion_moved', 'completion_moved')
+    from parts
 ),
 
 -- Of each date that ever moved what was stated at the turn, and first.
 stated as (
     select
         dates.nct_id,
-        dates.event_type,
+    {%- for point, _, event, turn in points %}
+        bool_or(dates.event_type = '{{ event }}') as has_{{ point }}_moved,
         (array_agg(dates.day order by dates.said_at desc) filter (
-            where
-            dates.said_at <= case dates.event_type
-                when 'start_moved' then placed.launched_at else placed.completed_at
-            end
-        ))[1] as day_at_turn,
+            where dates.event_type = '{{ event }}' and dates.said_at <= placed.{{ turn }}
+            ))[1] as {{ point }}_at_turn,
         (array_agg(dates.precision order by dates.said_at desc) filter (
-            where
-            dates.said_at <= case dates.event_type
-                when 'start_moved' then placed.launched_at else placed.completed_at
-            end
-        ))[1] as precision_at_turn,
-        (array_agg(dates.day order by dates.said_at) filter (where dates.day is not null))[1]
-            as first_day,
-        (array_agg(dates.precision order by dates.said_at) filter (where dates.day is not null))[1]
-            as first_precision
+            where dates.event_type = '{{ event }}' and dates.said_at <= placed.{{ turn }}
+            ))[1] as {{ point }}_precision_at_turn,
+        (array_agg(dates.day order by dates.said_at) filter (
+            where dates.event_type = '{{ event }}' and dates.day is not null
+            ))[1] as {{ point }}_first,
+        (array_agg(dates.precision order by dates.said_at) filter (
+            where dates.event_type = '{{ event }}' and dates.day is not null
+            ))[1] as {{ point }}_first_precision{{ "," if not loop.last }}
+    {%- endfor %}
     from dates
     inner join placed on dates.nct_id = placed.nct_id
-    group by dates.nct_id, dates.event_type
+    group by dates.nct_id
 ),
 
 points as (
     select
         placed.*,
-    {%- for point, name, event, turn in points %}
+    {%- for point, name, _, turn in points %}
         case
-            when {{ event }}.nct_id is null or placed.{{ turn }} is null then placed.{{ name }}_date
-            else {{ event }}.day_at_turn
+            when stated.has_{{ point }}_moved and placed.{{ turn }} is not null
+                then stated.{{ point }}_at_turn
+            else placed.{{ name }}_date
         end as {{ point }}_stated,
         case
-            when {{ event }}.nct_id is null or placed.{{ turn }} is null
-                then placed.{{ name }}_date_precision
-            else {{ event }}.precision_at_turn
+            when stated.has_{{ point }}_moved and placed.{{ turn }} is not null
+                then stated.{{ point }}_precision_at_turn
+            else placed.{{ name }}_date_precision
         end as {{ point }}_stated_precision,
-        {{ event }}.first_day as {{ point }}_first,
-        {{ event }}.first_precision as {{ point }}_first_precision{{ "," if not loop.last }}
+        stated.{{ point }}_first,
+        stated.{{ point }}_first_precision{{ "," if not loop.last }}
     {%- endfor %}
-    from
-        placed
-    {%- for _, _, event, _ in points %}
-        left join stated as {{ event }}
-            on placed.nct_id = {{ event }}.nct_id and {{ event }}.event_type = '{{ event }}'
-    {%- endfor %}
+    from placed
+    left join stated on placed.nct_id = stated.nct_id
 ),
 
 milestones as (
