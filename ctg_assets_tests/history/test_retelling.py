@@ -90,7 +90,7 @@ def test_an_older_lake_is_read_and_brought_up_to_date(
 ) -> None:
     """The next step is to tell events anew, which asks nobody for anything; then one table is loaded anew."""
     assert told(lake) == [ADDED]
-    held = WarehouseState(wanted_tables(aged), aged.data_timestamp, "marts", None)
+    held = WarehouseState(wanted_tables(aged), aged.data_timestamp)
     steps = {
         "warehouse": lambda _: held,
         "goal": lambda it: msgspec.structs.replace(held, tables=wanted_tables(it)),

@@ -17,7 +17,8 @@ from ctg_assets.model.changes.sites import site_changes
 
 _STATUS = ("protocolSection", "statusModule")
 _ENROLLMENT = ("protocolSection", "designModule", "enrollmentInfo")
-_OUTCOMES = {name: ("protocolSection", "outcomesModule", f"{name}Outcomes") for name in OutcomeList}
+_OUTCOMES_MODULE = ("protocolSection", "outcomesModule")
+_OUTCOMES = {name: (*_OUTCOMES_MODULE, f"{name}Outcomes") for name in OutcomeList}
 _SITES = ("protocolSection", "contactsLocationsModule", "locations")
 _LEAD_SPONSOR = ("protocolSection", "sponsorCollaboratorsModule", "leadSponsor", "name")
 _COLLABORATORS = "protocolSection.sponsorCollaboratorsModule.collaborators[]"
@@ -170,7 +171,7 @@ def _dates(old: Any, new: Any) -> Iterator[TypedEvent]:
 def _outcomes(
     old: Any, new: Any, changes: Sequence[FieldChange], observed_on: date
 ) -> Iterator[TypedEvent]:
-    if not any(_touches(changes, path) for path in _OUTCOMES.values()):
+    if not _touches(changes, _OUTCOMES_MODULE):
         return
     completion = (*_STATUS, "primaryCompletionDateStruct", "date")
     is_late = is_after(observed_on, _at(new, completion) or _at(old, completion))
