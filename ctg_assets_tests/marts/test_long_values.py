@@ -26,10 +26,10 @@ from ctg_assets_tests.support.lakes import FIRST_DATA, NEXT_DATA, completed, pla
 
 LENGTH = 10_000
 
-# Written by us alone: ids of studies, and in our notes names of tables, tests, loads and sinks.
+# Written by us alone: ids of studies, codes of a seed, and in our notes names of tables, tests, loads and sinks.
 _BOUNDED = {"nct_id"}
 _OUR_NOTES = "ctg_meta"
-_OUR_KEYS = {("staging", "load_info", "snapshot_id")}
+_OUR_KEYS = {("staging", "load_info", "snapshot_id"), ("marts", "dim_country", "country_code")}
 
 
 def _incompressible(draw: Random) -> str:
