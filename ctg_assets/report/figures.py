@@ -143,7 +143,8 @@ SECTIONS = (
                 "Completed or stopped, by year of start",
                 {"year": "Year of start", "outcome": "Outcome", "studies": "Studies"},
                 Columns("year", "studies", "outcome"),
-                note="Studies that are still under way, or of unknown status, are not counted.",
+                note="Stopped are those terminated, withdrawn or suspended; those still under way, or of unknown "
+                "status, are not counted.",
             ),
             Figure(
                 "stop_reasons",

@@ -45,6 +45,8 @@ _INK, _QUIET, _LINES = "var(--ink)", "var(--quiet)", "var(--lines)"
 _CONFIG: dict[str, Any] = {
     "aria": False,  # the figure has a text of its own
     "background": "transparent",
+    # To the right there is half of the last number of an axis.
+    "padding": {"left": 5, "top": 5, "right": 20, "bottom": 5},
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {

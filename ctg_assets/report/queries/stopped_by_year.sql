@@ -8,7 +8,7 @@ data_day as (
 
 select
     extract(year from start_date)::integer as year,
-    case when overall_status = 'COMPLETED' then 'Completed' else 'Terminated, withdrawn or suspended' end as outcome,
+    case when overall_status = 'COMPLETED' then 'Completed' else 'Stopped' end as outcome,
     count(*) as studies
 from {marts}.dim_study
 cross join data_day
