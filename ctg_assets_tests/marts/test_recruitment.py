@@ -22,7 +22,7 @@ import pytest
 from ctg_assets.model.changes.field_changes import field_changes
 from ctg_assets.model.changes.typed_events import typed_events
 from ctg_assets.postgres.connection import PostgresAddress, connect
-from ctg_assets_tests.marts.projects import dbt_on, load, rows, values
+from ctg_assets_tests.marts.projects import dbt_on, rows, values
 from ctg_assets_tests.model.snapshots import real_studies
 from ctg_assets_tests.shared_material import shared_path
 
@@ -152,22 +152,20 @@ def note_history(address: PostgresAddress, histories: dict[str, list[Any]]) -> N
 
 @pytest.fixture(scope="module")
 def built(
-    address: PostgresAddress,
+    recorded: PostgresAddress,
     histories: dict[str, list[Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> PostgresAddress:
     """A database with the marts of the recorded studies, and all that their first queries read."""
-    _, studies = real_studies()
-    load(address, studies, DAY)
-    note_history(address, histories)
+    note_history(recorded, histories)
     marts = ("fct_recruitment", "fct_stop_reason", "fct_study_funnel", "dim_snapshot_month")
     asked = (*marts, "fct_study_intervention", "dim_intervention")
     dbt_on(
-        address,
+        recorded,
         tmp_path_factory.mktemp("dbt"),
         *("run", "--select", *(f"+{name}" for name in asked)),
     )
-    return address
+    return recorded
 
 
 def expected_recruitment(contents: list[Any]) -> dict[str, Any]:

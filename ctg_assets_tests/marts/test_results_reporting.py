@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
-from datetime import UTC, datetime
 
 import pytest
 
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets_tests.marts.projects import dbt_on, load, values
+from ctg_assets_tests.marts.projects import dbt_on, values
 from ctg_assets_tests.model.snapshots import real_studies
 from ctg_assets_tests.shared_material import shared_path
 
-DAY = datetime(2026, 8, 13, 9, tzinfo=UTC)
 FIGURES = """
     SELECT
         count(*) FILTER (WHERE is_act), count(*) FILTER (WHERE is_pact),
@@ -40,16 +38,16 @@ def unregulated() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def reported(address: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> PostgresAddress:
+def reported(
+    recorded: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
+) -> PostgresAddress:
     """A database with the mart of the recorded studies, whose data are of 2026-08-13."""
-    _, studies = real_studies()
-    load(address, studies, DAY)
     folder = tmp_path_factory.mktemp("dbt")
     # Tests that refer to other marts as well are left out.
     selected = ("--select", "+fct_results_reporting_by_sponsor", "--indirect-selection", "cautious")
-    said = dbt_on(address, folder, "build", *selected)
+    said = dbt_on(recorded, folder, "build", *selected)
     assert "WARN=0 ERROR=0 SKIP=0" in said
-    return address
+    return recorded
 
 
 def test_the_trackers_own_code_finds_the_same(reported: PostgresAddress) -> None:
