@@ -8,13 +8,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
 
 PROCESS, POSTGRES, SLOW = "process", "postgres", "slow"
 _SERVERS = {"server", "stopped_cluster"}
 # A broker; what dbt makes of its project; a place in which commands were run.
 _PROCESSES = {"broker", "manifest", "refreshed"}
+# Those that take longest, longest first: whoever begins one of them late ends long after the others.
+LONGEST = (
+    "orchestration/test_killed_commands.py",
+    "orchestration/test_refresh.py",
+    "whole_way/test_churn.py",
+    "marts/test_foreign_objects.py",
+    "orchestration/test_daemon.py",
+    "test_wheel.py",
+    "marts/test_changed_studies.py",
+    "integrity/test_damage.py",
+    "cli/test_cli.py",
+    "marts/test_long_values.py",
+    "extract/test_bulk_file.py",
+    "model/test_flatten.py",
+    "marts/test_past_months.py",
+    "marts/test_odd_fields.py",
+    "orchestration/test_undo_command.py",
+    "orchestration/test_chosen_marts.py",
+)
 _STARTS = {
     "os.exec",
     "os.fork",
@@ -74,11 +96,20 @@ def mark_and_sort(items: list[pytest.Item]) -> None:
             item.add_marker(PROCESS)
     ranks: dict[str, int] = {}
     for item in items:
-        file = str(item.path)
-        ranks[file] = min(ranks.get(file, 2), _rank(item))
-    items.sort(key=lambda item: ranks[str(item.path)])
+        file = _file(item)
+        ranks[file] = min(ranks.get(file, len(LONGEST) + 2), _rank(item))
+    items.sort(key=lambda item: ranks[_file(item)])
+
+
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix()
 
 
 def _rank(item: pytest.Item) -> int:
+    file = _file(item)
+    if file in LONGEST:
+        return LONGEST.index(file)
     kinds: Sequence[str] = [mark.name for mark in item.iter_markers()]
-    return 0 if PROCESS in kinds else 1 if POSTGRES in kinds or SLOW in kinds else 2
+    return len(LONGEST) + (
+        0 if PROCESS in kinds else 1 if POSTGRES in kinds or SLOW in kinds else 2
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ctg_assets
+from ctg_assets_tests import kinds
 
 PACKAGE = Path(ctg_assets.__file__).parent
 
@@ -214,3 +215,8 @@ def test_files_that_are_named_are_there(text: Path) -> None:
     assert [
         path for path in named if not any((top / path).exists() for top in (_TOP, PACKAGE))
     ] == []
+
+
+def test_the_tests_that_take_longest_are_there() -> None:
+    """Each file that is to begin early lies where the list of them says."""
+    assert [name for name in kinds.LONGEST if not (kinds.TESTS / name).is_file()] == []

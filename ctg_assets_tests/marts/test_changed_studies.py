@@ -18,11 +18,18 @@ from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.simulator.generate import study_json
 from ctg_assets.simulator.identity import nct_id
-from ctg_assets_tests.marts.projects import TABLES, dbt, dbt_on, load, load_changes, values
+from ctg_assets_tests.marts.projects import (
+    TABLES,
+    WITHOUT_VIEWS,
+    dbt,
+    dbt_on,
+    load,
+    load_changes,
+    values,
+)
 from ctg_assets_tests.model.snapshots import typed_rows
 
 SEED = 7
-WITHOUT_VIEWS = ("--exclude", "config.materialized:view")
 FIRST_DAY = datetime(2025, 11, 3, 9, tzinfo=UTC)
 
 
