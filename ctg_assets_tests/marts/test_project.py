@@ -16,6 +16,7 @@ STAR_FACTS = (
     "fct_study_condition",
     "fct_study_intervention",
     "fct_study_site",
+    "fct_study_mesh_term",
 )
 
 

@@ -1,7 +1,8 @@
 {{ config(indexes=[{"columns": ["name_key"], "unique": true}]) }}
 
--- Each MeSH heading with one descriptor id: the one used most. Records in the beta API's spelling
--- pad ids to nine digits (D000006973 for D006973), so a heading can have two.
+-- Each MeSH heading with one descriptor id. Records in the beta API's spelling pad all ids to nine
+-- digits (D000006973 for D006973), so a heading can have two. MeSH's own ids have six digits, nine
+-- those that are newer than 2013, and never both: the shorter is MeSH's.
 with
 
 term_uses as (
@@ -19,4 +20,5 @@ select distinct on (name_key)
     mesh_id,
     mesh_term
 from term_uses
-order by name_key asc, uses desc, mesh_id collate "C" asc, mesh_term collate "C" asc
+order by
+    name_key asc, length(mesh_id) asc, uses desc, mesh_id collate "C" asc, mesh_term collate "C" asc
