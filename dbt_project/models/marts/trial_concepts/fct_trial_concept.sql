@@ -282,7 +282,9 @@ select
     test_arms.distinct_arms as num_test_arms_substances,
     case
         when interventions.nct_id is not null
-            then coalesce(studies.study_type = 'INTERVENTIONAL', false) and interventions.any_medicine
+            then
+                coalesce(studies.study_type = 'INTERVENTIONAL', false)
+                and interventions.any_medicine
     end as is_med_interv_trial,
     true as is_unique_trial,
     case studies.phase
