@@ -45,6 +45,26 @@ studies as (
     select * from {{ of_changed_studies(ref("dim_study")) }}
 ),
 
+summaries as (
+    select * from {{ of_changed_studies(ref("stg_brief_summaries")) }}
+),
+
+details as (
+    select * from {{ of_changed_studies(ref("stg_detailed_descriptions")) }}
+),
+
+outcome_analyses as (
+    select * from {{ of_changed_studies(ref("stg_outcome_analyses")) }}
+),
+
+analysis_groups as (
+    select * from {{ of_changed_studies(ref("stg_outcome_analysis_groups")) }}
+),
+
+outcome_counts as (
+    select * from {{ of_changed_studies(ref("stg_outcome_counts")) }}
+),
+
 eligibilities as (
     select * from {{ of_changed_studies(ref("stg_eligibilities")) }}
 ),
@@ -158,28 +178,28 @@ measured_outcomes as (
 first_analyses as (
     select distinct on (measured_outcomes.nct_id)
         measured_outcomes.nct_id,
-        analyses.id,
-        analyses.outcome_id,
-        analyses.p_value,
-        lower(regexp_replace(analyses.method, '[^[:alnum:]]', '', 'g')) as method
+        outcome_analyses.id,
+        outcome_analyses.outcome_id,
+        outcome_analyses.p_value,
+        lower(regexp_replace(outcome_analyses.method, '[^[:alnum:]]', '', 'g')) as method
     from measured_outcomes
-    inner join {{ of_changed_studies(ref("stg_outcome_analyses")) }} as analyses
-        on measured_outcomes.first_primary_id = analyses.outcome_id
-    order by measured_outcomes.nct_id asc, analyses.id asc
+    inner join outcome_analyses
+        on measured_outcomes.first_primary_id = outcome_analyses.outcome_id
+    order by measured_outcomes.nct_id asc, outcome_analyses.id asc
 ),
 
 first_sizes as (
     select
         first_analyses.nct_id,
-        sum(denominators.count) as participants
+        sum(outcome_counts.count) as participants
     from first_analyses
-    inner join {{ of_changed_studies(ref("stg_outcome_analysis_groups")) }} as compared
-        on first_analyses.id = compared.outcome_analysis_id
-    inner join {{ of_changed_studies(ref("stg_outcome_counts")) }} as denominators
+    inner join analysis_groups
+        on first_analyses.id = analysis_groups.outcome_analysis_id
+    inner join outcome_counts
         on
-            first_analyses.outcome_id = denominators.outcome_id
-            and compared.ctgov_group_code = denominators.ctgov_group_code
-            and denominators.denom_position = 1
+            first_analyses.outcome_id = outcome_counts.outcome_id
+            and analysis_groups.ctgov_group_code = outcome_counts.ctgov_group_code
+            and outcome_counts.denom_position = 1
     where first_analyses.p_value is not null
     group by first_analyses.nct_id
 ),
@@ -203,9 +223,9 @@ medicine_trials as (
         )) as purpose
     from studies
     inner join interventions on studies.nct_id = interventions.nct_id and interventions.any_medicine
-    left join {{ of_changed_studies(ref("stg_brief_summaries")) }} as summaries
+    left join summaries
         on studies.nct_id = summaries.nct_id
-    left join {{ of_changed_studies(ref("stg_detailed_descriptions")) }} as details
+    left join details
         on studies.nct_id = details.nct_id
     where studies.study_type = 'INTERVENTIONAL'
 ),
