@@ -8,23 +8,29 @@ from typing import Protocol
 import polars as pl
 import pyarrow as pa
 
+from ctg_assets.history.contents import SCATTERED_AT_A_TIME
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.schemas import CHANGES_FILE, FIELD_CHANGES_FILE, TYPED_EVENTS_FILE
+from ctg_assets.history.store import IndexLostError
 from ctg_assets.lake import Lake
 from ctg_assets.load.delta import RowBatch
 from ctg_assets.model.dependencies import row_digests
 from ctg_assets.model.extras import EXTRAS, extras_rows
-from ctg_assets.model.flatten import flatten, flatten_both, snapshot_columns
+from ctg_assets.model.flatten import ROWS_PER_STUDY, flatten, flatten_both, snapshot_columns
 from ctg_assets.model.history_tables import (
     HISTORY_TABLES,
     STUDY_CHANGES,
     STUDY_EVENTS,
     STUDY_FIELD_CHANGES,
+    STUDY_VERSION_REPORTING,
     STUDY_VERSIONS,
 )
 from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import staging_tables
+from ctg_assets.model.version_reporting import reporting_digest, reporting_rows
+from ctg_assets.postgres.errors import WholeLoadNeededError
+from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, type_contents
 from ctg_assets.snapshot.previous import FormerStudies
 from ctg_assets.snapshot.store import Ancestor, SnapshotManifest
 from ctg_assets.storage.prefetch import Prefetch
@@ -74,7 +80,7 @@ class RowSource(Protocol):
 
 def row_sources() -> tuple[RowSource, ...]:
     """All sources; a table comes after every table that it refers to."""
-    return (*_sources_of_studies(), HistoryOfStudies())
+    return (*_sources_of_studies(), HistoryOfStudies(), FormerContents())
 
 
 def staging_shapes() -> tuple[TableShape, ...]:
@@ -192,7 +198,7 @@ class HistoryOfStudies:
     """The tables of versions, changes and events, out of the history's entries."""
 
     compared = False
-    shapes = HISTORY_TABLES
+    shapes = (STUDY_VERSIONS, STUDY_CHANGES, STUDY_FIELD_CHANGES, STUDY_EVENTS)
 
     def content(self, snapshot: Ancestor) -> str:
         """The last entry that changed anything."""
@@ -200,7 +206,7 @@ class HistoryOfStudies:
 
     def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
         """Of events the rules by which they were told; other rows are as in the lake, always."""
-        as_in_lake = {shape.name: "as in the lake" for shape in HISTORY_TABLES}
+        as_in_lake = {shape.name: "as in the lake" for shape in self.shapes}
         return as_in_lake | {STUDY_EVENTS.name: manifest.event_rules}
 
     def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
@@ -232,6 +238,95 @@ def _entries(lake: Lake, manifest: SnapshotManifest, after: int) -> list[History
     """The entries of the history after one (0: all) that a snapshot has in it."""
     later = lake.history.since(after)
     return [entry for entry in later if entry.sequence <= manifest.history_sequence]
+
+
+class FormerContents:
+    """The table of what contents that are not current say of the duty to report results.
+
+    A content never changes, so of changed studies only those are read that were current before.
+    """
+
+    compared = True
+    shapes = (STUDY_VERSION_REPORTING,)
+
+    def content(self, snapshot: Ancestor) -> str:
+        """The last entry that changed anything."""
+        return f"history {snapshot.history_revision}"
+
+    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+        """The model, and what is taken of it."""
+        digest = f"{manifest.model_fingerprint}/{reporting_digest()}"
+        return {STUDY_VERSION_REPORTING.name: digest}
+
+    def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
+        """The rows of all former contents."""
+        del names
+        former = _former(lake.history.periods_after(manifest.history_sequence))
+        for rows in _reporting_rows(lake, former):
+            yield {STUDY_VERSION_REPORTING.name: rows}
+
+    def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
+        """What contents say that have become former ones; the keys of those that are current again, or undone."""
+        before = manifest.lineage[since].history_sequence
+        touched = pl.col("nct_id").is_in(_touched(lake, _entries(lake, manifest, before)).implode())
+        try:
+            periods = lake.history.periods_after(before)
+        except IndexLostError as error:
+            message = f"what the table of former contents has cannot be told: {error}"
+            raise WholeLoadNeededError(message) from error
+        then = _former(periods.filter(touched))
+        now = _former(lake.history.periods_after(manifest.history_sequence).filter(touched))
+        # Older contents found later renumber the others.
+        same = ["nct_id", "content_hash", "version_number"]
+        yield RowBatch(new={}, old=_keys_of_former(then.join(now, on=same, how="anti")))
+        for rows in _reporting_rows(lake, now.join(then, on=same, how="anti")):
+            yield RowBatch({STUDY_VERSION_REPORTING.name: rows})
+
+    def appended(self, lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
+        """None: the table is by study."""
+        del lake, ancestor
+        return {}
+
+
+def _former(periods: pl.DataFrame) -> pl.DataFrame:
+    """The contents of periods (PERIODS_SCHEMA) that are not current, by NCT id and number."""
+    content = ["nct_id", "content_hash"]
+    is_current = pl.col("valid_to").is_null().any().over(content)
+    return (
+        periods.filter(are_nct_ids(pl.col("nct_id")))
+        .filter(~is_current)
+        .unique(content)
+        .sort("nct_id", "version_number")
+    )
+
+
+def _reporting_rows(lake: Lake, former: pl.DataFrame) -> Iterator[pa.Table]:
+    numbers = former.select("nct_id", "content_hash", "version_number")
+    with lake.history.open_contents() as contents:
+        for some in former.select(CONTENT_COLUMNS).iter_slices(_CHANGED_AT_A_TIME):
+            rows = pa.concat_tables(contents.rows(some, SCATTERED_AT_A_TIME))
+            yield reporting_rows(type_contents(rows).studies, numbers)
+
+
+def _keys_of_former(contents: pl.DataFrame) -> dict[str, pa.Table]:
+    """Rows of which nothing is known but what names them."""
+    number = pl.col("nct_id").str.slice(3).cast(pl.Int64)
+    keys = contents.select(
+        "nct_id", "content_hash", id=number * ROWS_PER_STUDY + pl.col("version_number")
+    )
+    schema = STUDY_VERSION_REPORTING.arrow_schema
+    rows = [keys[name] if name in keys.columns else None for name in schema.names]
+    return {
+        STUDY_VERSION_REPORTING.name: pa.table(
+            [
+                pa.nulls(keys.height, field.type)
+                if column is None
+                else column.to_arrow().cast(field.type)
+                for column, field in zip(rows, schema, strict=True)
+            ],
+            names=schema.names,
+        )
+    }
 
 
 def _added_rows(lake: Lake, entries: Sequence[HistoryEntry], names: Collection[str]) -> Rows:

@@ -200,4 +200,80 @@ STUDY_EVENTS = TableShape(
     indexes=(("nct_id",), ("event_type",)),
 )
 
-HISTORY_TABLES = (STUDY_VERSIONS, STUDY_CHANGES, STUDY_FIELD_CHANGES, STUDY_EVENTS)
+_DATE_PRECISION = "How exactly it is known: day, month or year."
+
+STUDY_VERSION_REPORTING = TableShape(
+    name="study_version_reporting",
+    description="What contents that are not current say of what the duty to report results depends on: "
+    "one row per content that some study had and does not have now. What current ones say is in the other tables.",
+    columns=(
+        _column(
+            "id",
+            ColumnType.BIGINT,
+            "NCT number times 10⁹, plus the content's number (see study_versions.version_number).",
+            nullable=False,
+        ),
+        _column("nct_id", ColumnType.TEXT, _NCT_ID, nullable=False),
+        _column(
+            "content_hash",
+            ColumnType.TEXT,
+            "The content (see study_versions.content_hash).",
+            nullable=False,
+        ),
+        _column("study_type", ColumnType.TEXT, "As studies.study_type."),
+        _column("overall_status", ColumnType.TEXT, "As studies.overall_status."),
+        _column("phase", ColumnType.TEXT, "As studies.phase."),
+        _column("primary_purpose", ColumnType.TEXT, "As designs.primary_purpose."),
+        _column("is_fda_regulated_drug", ColumnType.BOOLEAN, "As studies.is_fda_regulated_drug."),
+        _column(
+            "is_fda_regulated_device", ColumnType.BOOLEAN, "As studies.is_fda_regulated_device."
+        ),
+        _column("start_date", ColumnType.DATE, "As studies.start_date."),
+        _column("primary_completion_date", ColumnType.DATE, "As studies.primary_completion_date."),
+        _column("primary_completion_date_precision", ColumnType.TEXT, _DATE_PRECISION),
+        _column("primary_completion_date_type", ColumnType.TEXT, "ACTUAL or ESTIMATED."),
+        _column("completion_date", ColumnType.DATE, "As studies.completion_date."),
+        _column("completion_date_precision", ColumnType.TEXT, _DATE_PRECISION),
+        _column("verification_date", ColumnType.DATE, "As studies.verification_date."),
+        _column(
+            "disposition_first_submitted_date",
+            ColumnType.DATE,
+            "As studies.disposition_first_submitted_date.",
+        ),
+        _column(
+            "results_first_submitted_date",
+            ColumnType.DATE,
+            "As studies.results_first_submitted_date.",
+        ),
+        _column("results_waived", ColumnType.BOOLEAN, "As studies.results_waived."),
+        _column(
+            "countries",
+            ColumnType.JSON,
+            "Array of what the content gives in table countries: name, removed.",
+            nullable=False,
+        ),
+        _column(
+            "interventions",
+            ColumnType.JSON,
+            "Array of what it gives in table interventions: intervention_type.",
+            nullable=False,
+        ),
+        _column(
+            "submissions",
+            ColumnType.JSON,
+            "Array of what it gives in table submissions: position, release_date, unrelease_date, "
+            "unrelease_date_as_sent, unrelease_date_unknown.",
+            nullable=False,
+        ),
+    ),
+    primary_key=("id",),
+    indexes=(("nct_id",),),
+)
+
+HISTORY_TABLES = (
+    STUDY_VERSIONS,
+    STUDY_CHANGES,
+    STUDY_FIELD_CHANGES,
+    STUDY_EVENTS,
+    STUDY_VERSION_REPORTING,
+)

@@ -1,0 +1,25 @@
+-- Written by `make generate` from ctg_assets/model/tables; change it there.
+select
+    id,
+    nct_id,
+    content_hash,
+    study_type,
+    overall_status,
+    phase,
+    primary_purpose,
+    is_fda_regulated_drug,
+    is_fda_regulated_device,
+    start_date,
+    primary_completion_date,
+    primary_completion_date_precision,
+    primary_completion_date_type,
+    completion_date,
+    completion_date_precision,
+    verification_date,
+    disposition_first_submitted_date,
+    results_first_submitted_date,
+    results_waived,
+    countries,
+    interventions,
+    submissions
+from {{ source("staging", "study_version_reporting") }}
