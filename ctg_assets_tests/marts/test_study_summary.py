@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 
 import pytest
 
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets_tests.marts.projects import dbt_on, load, rows
+from ctg_assets_tests.marts.projects import dbt_on, rows
 from ctg_assets_tests.model.snapshots import Study, real_studies
 
-DAY = datetime(2026, 8, 13, 9, tzinfo=UTC)
 PUBLIC = {"NIH", "FED", "OTHER_GOV", "NETWORK"}
 LEVELS = {
     "assignment_type": {"R", "NR"},
@@ -227,14 +225,11 @@ def concepts(study: Study) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def built(address: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> PostgresAddress:
+def built(recorded: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> PostgresAddress:
     """A database with both marts of the recorded studies."""
-    _, studies = real_studies()
-    load(address, studies, DAY)
-    folder = tmp_path_factory.mktemp("dbt")
     selected = ("--select", "+study_summary", "+fct_trial_concept")
-    dbt_on(address, folder, "run", *selected)
-    return address
+    dbt_on(recorded, tmp_path_factory.mktemp("dbt"), "run", *selected)
+    return recorded
 
 
 def pairs(address: PostgresAddress, mart: str) -> Iterator[tuple[Study, dict[str, Any]]]:
