@@ -13,7 +13,7 @@ trials as (
         reporting.finable_days
     from {{ ref("fct_results_reporting") }} as reporting
     inner join {{ ref("dim_study") }} as studies on reporting.nct_id = studies.nct_id
-    where (reporting.is_act or reporting.is_pact) and studies.lead_sponsor_key is not null
+    where reporting.status <> 'no-longer-act' and studies.lead_sponsor_key is not null
 ),
 
 counts as (
