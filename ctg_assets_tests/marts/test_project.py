@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.marts.dbt_project import PROJECT_DIR
 from ctg_assets.model.fields import enum_values
 from ctg_assets.postgres.schemas import Schemas
+
+MOST_MACRO_LINES = 250
 
 # Facts of the star schema: each with a dimension of its own beside dim_study.
 STAR_FACTS = (
@@ -156,3 +159,16 @@ def test_enumerated_columns_warn_of_new_values(manifest: dict[str, Any]) -> None
     assert arguments["joined"] == ["phase"]
     assert test["config"]["severity"] == "warn"
     assert "known_values_keywords" not in tests
+
+
+def test_macros_are_few_and_described(manifest: dict[str, Any]) -> None:
+    """What an author of marts has to know beside SQL stays small, and dbt's documentation has all of it."""
+    ours = [
+        macro
+        for macro in manifest["macros"].values()
+        if macro["package_name"] == "ctg" and macro["original_file_path"].startswith("macros/")
+    ]
+    assert [macro["name"] for macro in ours if not macro["description"].strip()] == []
+    files = {PROJECT_DIR / macro["original_file_path"] for macro in ours}
+    lines = sum(len(file.read_text().splitlines()) for file in files)
+    assert lines < MOST_MACRO_LINES

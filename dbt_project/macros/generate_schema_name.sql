@@ -1,4 +1,3 @@
-{#- Schemas are named exactly as configured; dbt's default would prefix the target's schema. -#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {{ custom_schema_name | trim if custom_schema_name else target.schema }}
 {%- endmacro %}

@@ -1,7 +1,3 @@
-{#-
-    Days from one date to another, of which the registry may know the month or the year only: by the first
-    days of what both are known to, as for events (docs/changes.md). Takes first days and precisions.
--#}
 {% macro days_between(first_day, precision, other_first_day, other_precision) -%}
     {%- set coarser -%}
         case

@@ -1,9 +1,3 @@
-{#-
-    The changes that lead from one version of a study to the next, as its time is known now, with the day
-    on which each was posted. A content that is brought in later lies between two others, and the change
-    between these does not stand any more. `versions` and `changes` are CTEs of the rows of
-    stg_study_versions and stg_study_changes.
--#}
 {% macro standing_changes(versions, changes) -%}
     select distinct on (change.nct_id, change.observed_at)
         change.nct_id,
@@ -13,7 +7,6 @@
         version.previous_version_number as old_version_number,
         version.version_number as new_version_number,
         version.previous_last_observed_at,
-        -- What is seen together may have been posted at several times, of which this is the last.
         case
             when
                 version.last_update_post_date > version.previous_last_update_post_date
@@ -34,7 +27,6 @@
         window in_time as (partition by nct_id order by valid_from)
     ) as version
         on change.nct_id = version.nct_id and change.observed_at = version.valid_from
-    -- The planner would take all four conditions together for one row in all, and loop over what follows.
     where
         case
             when change.new_content_hash = version.content_hash

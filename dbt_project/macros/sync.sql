@@ -1,9 +1,3 @@
-{#-
-    The incremental strategy of marts: the table gets the rows of the model's query. Rows that are there
-    as they should be are left alone; the table stays the same, with all that people have built on it.
-
-    If the model reads changed studies only, so do both sides of the comparison.
--#}
 {% macro get_incremental_sync_sql(arguments) -%}
     {%- set target, made = arguments.target_relation, arguments.temp_relation -%}
     {%- set columns = arguments.dest_columns | map(attribute="quoted") | list -%}

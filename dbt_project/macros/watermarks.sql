@@ -1,10 +1,3 @@
-{#-
-    Watermarks: the load that each mart stands for, and the one at which each test of studies found nothing.
-    The loader numbers its loads (`loads`, `load_info`) and notes which studies they replaced
-    (`changed_studies`). A mart's watermark is written with its rows, in one transaction.
--#}
-
-{#- The load of a node's watermark, as SQL; NULL if its SQL was another, or a load since replaced everything. -#}
 {% macro since(node) -%}
     (
         select mark.load_number from {{ notes("watermarks") }} as mark
@@ -17,7 +10,6 @@
     {{ return(local_md5(node.raw_code ~ (node.test_metadata.kwargs if node.test_metadata))) }}
 {%- endmacro %}
 
-{#- After a build: what its rows stand for, which is no more than what the marts that it read stand for. -#}
 {% macro note_load() -%}
     {% if not is_incremental() -%}
         {#- What a test says is never missing is a constraint, which holds at every moment. -#}
@@ -38,10 +30,6 @@
         definition = excluded.definition, load_number = excluded.load_number, noted_at = now()
 {%- endmacro %}
 
-{#-
-    What a generic test reads, as dbt asks: studies that have not changed since the test found nothing are
-    left out. One that found something reads every row until it finds nothing, so that a warning stays.
--#}
 {% macro get_where_subquery(relation) -%}
     {%- if not execute or should_full_refresh() or not is_test_of_studies(model) -%}
         {{ return(default__get_where_subquery(relation)) }}
@@ -52,7 +40,6 @@
     {{ return(rows_of_studies(relation, changed, since(model))) }}
 {%- endmacro %}
 
-{#- Whether only changes of a study can change what the test finds in the study's rows. -#}
 {% macro is_test_of_studies(test) -%}
     {%- set tested = test.attached_node or test.depends_on.nodes | first -%}
     {%- set source = graph.sources.get(tested, {}) -%}
@@ -62,8 +49,6 @@
     ) }}
 {%- endmacro %}
 
-{#- After the last node. Tests count for the load that was the newest when the run began: they may have
-    seen a part of later ones. -#}
 {% macro end_run(results) -%}
     {%- for result in results if result.node.resource_type == "test" and is_test_of_studies(result.node) -%}
         delete from {{ notes("watermarks") }} where node = '{{ result.node.unique_id }}';

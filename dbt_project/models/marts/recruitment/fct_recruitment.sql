@@ -22,20 +22,15 @@ sites as (
     group by nct_id
 ),
 
-periods as (
-    select
-        nct_id,
-        valid_from,
-        content_hash,
-        lag(content_hash) over (partition by nct_id order by valid_from) as previous_hash
-    from {{ of_changed_studies(ref("stg_study_versions")) }}
+versions as (
+    select * from {{ of_changed_studies(ref("stg_study_versions")) }}
 ),
 
 observed as (
     select
         nct_id,
         cast(min(valid_from) at time zone 'UTC' as date) as first_observed_date
-    from periods
+    from versions
     group by nct_id
 ),
 
@@ -47,25 +42,8 @@ study_events as (
     select * from {{ of_changed_studies(ref("stg_study_events")) }}
 ),
 
--- An older content that was brought in later has broken some changes in two: those between two
--- periods that follow each other count, and each of them once.
 changes as (
-    select
-        periods.nct_id,
-        periods.valid_from,
-        max(study_changes.change_seq) as change_seq
-    from periods
-    inner join study_changes
-        on
-            periods.nct_id = study_changes.nct_id
-            and periods.valid_from = study_changes.observed_at
-    -- In a case, since four equal columns would let the planner expect one row, and plan for it.
-    where
-        case
-            when periods.content_hash = study_changes.new_content_hash
-                then periods.previous_hash = study_changes.old_content_hash
-        end
-    group by periods.nct_id, periods.valid_from
+    {{ standing_changes("versions", "study_changes") }}
 ),
 
 events as (
@@ -75,7 +53,7 @@ events as (
         study_events.old_value,
         study_events.new_value,
         study_events.days,
-        changes.valid_from
+        changes.observed_at as valid_from
     from study_events
     inner join changes on study_events.change_seq = changes.change_seq
     where

@@ -18,6 +18,6 @@ select
     subjects_affected,
     subjects_at_risk,
     event_count,
-    {{ share("subjects_affected", "subjects_at_risk") }} as share_affected,
+    cast(subjects_affected as double precision) / nullif(subjects_at_risk, 0) as share_affected,
     coalesce(subjects_affected > subjects_at_risk, false) as is_affected_above_at_risk
 from {{ of_changed_studies(ref("stg_reported_events")) }}

@@ -52,13 +52,13 @@ select
 
     arms.serious_affected,
     arms.serious_at_risk,
-    {{ share("arms.serious_affected", "arms.serious_at_risk") }} as serious_share,
+    cast(arms.serious_affected as double precision) / nullif(arms.serious_at_risk, 0) as serious_share,
     arms.other_affected,
     arms.other_at_risk,
-    {{ share("arms.other_affected", "arms.other_at_risk") }} as other_share,
+    cast(arms.other_affected as double precision) / nullif(arms.other_at_risk, 0) as other_share,
     arms.deaths_affected,
     arms.deaths_at_risk,
-    {{ share("arms.deaths_affected", "arms.deaths_at_risk") }} as deaths_share,
+    cast(arms.deaths_affected as double precision) / nullif(arms.deaths_at_risk, 0) as deaths_share,
 
     coalesce(arms.serious_affected > arms.serious_at_risk, false)
     or coalesce(arms.other_affected > arms.other_at_risk, false)
