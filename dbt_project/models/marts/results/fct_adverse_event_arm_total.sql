@@ -52,7 +52,8 @@ select
 
     arms.serious_affected,
     arms.serious_at_risk,
-    cast(arms.serious_affected as double precision) / nullif(arms.serious_at_risk, 0) as serious_share,
+    cast(arms.serious_affected as double precision)
+    / nullif(arms.serious_at_risk, 0) as serious_share,
     arms.other_affected,
     arms.other_at_risk,
     cast(arms.other_affected as double precision) / nullif(arms.other_at_risk, 0) as other_share,
