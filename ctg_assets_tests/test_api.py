@@ -226,6 +226,7 @@ def test_the_past_is_as_it_was(observed: Observed, registry: ctg_assets.DataFold
         "study_versions",
         "study_changes",
         "study_field_changes",
+        "study_version_reporting",
         "study_events",
     }
     for name in past.tables:

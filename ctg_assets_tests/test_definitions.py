@@ -83,7 +83,10 @@ def test_groups_hold_the_stages(loaded: Any) -> None:
     groups: dict[str, set[str]] = {}
     for name, asset in loaded["assets"].items():
         groups.setdefault(asset["group"], set()).add(name)
-    assert groups.keys() == {"extraction", "lake", "staging", "ctgov", *_DOWNLOADS, *_BUILT_BY_DBT}
+    assert groups.keys() == {
+        *("extraction", "lake", "staging", "ctgov", "report"),
+        *(*_DOWNLOADS, *_BUILT_BY_DBT),
+    }
     assert groups["extraction"] == {"extraction_plan", "page_shards"}
     assert groups["lake"] == {"study_versions", "study_changes", "studies"}
     names = {f"staging/{shape.name}" for shape in staging_shapes()}
@@ -105,6 +108,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         "staging": ["postgres"],
         "ctgov": ["postgres"],
         "ctgov_downloads": ["file"],
+        "report": ["html"],
         **{group: ["dbt", "postgres"] for group in _BUILT_BY_DBT},
     }
     for name, asset in loaded["assets"].items():

@@ -229,7 +229,8 @@ def test_readers_see_the_old_state_or_the_new_at_once(warehouse: Warehouse) -> N
         reader.join()
     assert {studies for studies, _, _ in seen} == {44, 46}
     assert all(studies == calculated for studies, calculated, _ in seen)
-    assert max(waits) < 1
+    # 0.7 s at most on a quiet machine; a swap that held readers off would take the time of the whole build.
+    assert max(waits) < 3
 
 
 def test_what_people_have_built_on_the_tables_stays(warehouse: Warehouse) -> None:

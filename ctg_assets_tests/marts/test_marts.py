@@ -296,7 +296,8 @@ def test_every_column_is_described_in_the_database(
     described = {
         (node["name"], name, column["description"].strip())
         for node in manifest["nodes"].values()
-        if node["resource_type"] == "model" and node["config"]["materialized"] != "ephemeral"
+        if node["resource_type"] in {"model", "seed"}
+        and node["config"]["materialized"] != "ephemeral"
         for name, column in node["columns"].items()
     }
     statement = (

@@ -42,7 +42,7 @@ def test_a_folder_stands_for_its_marts() -> None:
 def test_all_views_stand_beside_all_marts_only() -> None:
     """With all marts people get a view of every table, with some those that these read."""
     assert wanted_views({"fct_study_condition"}) == {"stg_conditions"}
-    assert "stg_links" in wanted_views(all_marts()) - needed_models(all_marts())
+    assert "stg_participant_flows" in wanted_views(all_marts()) - needed_models(all_marts())
 
 
 def test_models_are_made_from_what_dbt_says(manifest: dict[str, Any]) -> None:
