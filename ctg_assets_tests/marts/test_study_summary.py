@@ -177,6 +177,18 @@ def first_analysis(study: Study) -> tuple[float | None, int | None]:
     return float(number[0]), sum(int(count["value"]) for count in compared) or None
 
 
+def related_trials(study: Study) -> list[str]:
+    """Numbers of this registry that a study gives as ids, and its study of expanded access; not its own."""
+    identification = study["protocolSection"]["identificationModule"]
+    ids = [
+        identification.get("orgStudyIdInfo", {}).get("id", ""),
+        *(other.get("id", "") for other in identification.get("secondaryIdInfos", [])),
+    ]
+    found = {number[0] for text in ids if (number := re.search(r"NCT[0-9]{8}", text))}
+    access = at(study, "protocolSection.statusModule.expandedAccessInfo.nctId")
+    return sorted((found | {access or identification["nctId"]}) - {identification["nctId"]})
+
+
 def concepts(study: Study) -> dict[str, Any]:
     """The concepts of a study that plain Python can tell from its JSON."""
     protocol = study["protocolSection"]
@@ -221,6 +233,7 @@ def concepts(study: Study) -> dict[str, Any]:
         "primary_endpoint_first_pvalue": p_value,
         "primary_endpoint_first_psize": size,
         "trial_title": identification.get("officialTitle") or identification.get("briefTitle"),
+        "likely_related_trials": related_trials(study),
     }
 
 
