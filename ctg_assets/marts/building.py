@@ -155,19 +155,24 @@ def drop_marts_but(address: PostgresAddress, wanted: Collection[str]) -> list[st
     schemas = address.schemas
     left = []
     doing = f"dropping marts that are not wanted in {address.public_url}"
+    info, needed = load_info(address), needed_models(wanted)
     with connect(address) as connection, postgres_errors(doing):
         ensure_meta(connection)
-        needed = needed_models(wanted)
-        for schema in (schemas.marts, schemas.intermediate):
-            for name in sorted(owned_relations(connection, schema).keys() - needed):
-                if name in _KEPT_MARTS or not _dropped(connection, schema, name):
-                    _say_left_over(connection, schema, name, load_info(address))
-                    left.append(name)
-        for stage, noted in ((schemas.marts, {*wanted}), (schemas.intermediate, {*wanted, *left})):
-            connection.execute(
-                schemas.sql("DELETE FROM {meta}.builds WHERE stage = %s AND name <> ALL(%s)"),
-                [stage, sorted(noted)],
-            )
+        # In one transaction: a mart that is noted as built and is not there would not be built again.
+        with connection.transaction():
+            for schema in (schemas.marts, schemas.intermediate):
+                for name in sorted(owned_relations(connection, schema).keys() - needed):
+                    if name in _KEPT_MARTS or not _dropped(connection, schema, name):
+                        _say_left_over(connection, schema, name, info)
+                        left.append(name)
+            for stage, noted in (
+                (schemas.marts, {*wanted}),
+                (schemas.intermediate, {*wanted, *left}),
+            ):
+                connection.execute(
+                    schemas.sql("DELETE FROM {meta}.builds WHERE stage = %s AND name <> ALL(%s)"),
+                    [stage, sorted(noted)],
+                )
     return left
 
 

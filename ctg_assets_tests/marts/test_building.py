@@ -23,7 +23,8 @@ from ctg_assets.marts.building import (
 from ctg_assets.marts.dbt_project import seed_names
 from ctg_assets.marts.up_to_date import built_marts, record_marts
 from ctg_assets.postgres.connection import PostgresAddress, connect
-from ctg_assets.postgres.ownership import note_relations, note_schema
+from ctg_assets.postgres.errors import WarehouseError
+from ctg_assets.postgres.ownership import note_relations, note_schema, owned_relations
 from ctg_assets.postgres.schemas import Schemas
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.projects import dbt_on, load, load_changes
@@ -173,7 +174,22 @@ def test_unwanted_marts_go_unless_somebody_needs_them(address: PostgresAddress) 
         connection.execute("CREATE VIEW public.theirs AS SELECT nct_id FROM marts.dim_study")
     record_marts(address, ours["marts"])
     record_definitions(address, ours["marts"])
-    left = drop_marts_but(address, {"dim_condition", "fct_study_condition"})
+    wanted = {"dim_condition", "fct_study_condition"}
+    # Ended between the tables and the notes of them, nothing has happened.
+    with connect(address) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE 'ended'; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER ended BEFORE DELETE ON ctg_meta.builds EXECUTE FUNCTION public.refuse()"
+        )
+        with pytest.raises(WarehouseError, match="ended"):
+            drop_marts_but(address, wanted)
+        for schema, names in ours.items():
+            assert {*names} <= owned_relations(connection, schema).keys()
+        connection.execute("DROP TRIGGER ended ON ctg_meta.builds")
+    left = drop_marts_but(address, wanted)
     assert left == ["dim_study", "fct_study_snapshot_monthly"]
     assert built_marts(address).keys() == {"dim_condition", "fct_study_condition"}
     with connect(address) as connection:
