@@ -11,6 +11,7 @@ import typer
 from ctg_assets import __version__
 from ctg_assets.cli import (
     as_of,
+    backup,
     config,
     dagster_ui,
     database,
@@ -56,6 +57,8 @@ app.command("simulate")(simulate.simulate)
 app.command("dev", context_settings=_PASSING_ON)(dagster_ui.dev)
 app.command("psql", context_settings=_PASSING_ON)(database.psql)
 app.command("verify")(integrity.verify)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("db-url")(database.db_url)
 app.add_typer(export.app, name="export")
 app.add_typer(feed.app, name="feed")

@@ -237,7 +237,7 @@ def open_ledger(address: PostgresAddress, sink: str) -> Iterator[Ledger]:
     """
     with contextlib.closing(connect(address, application_name=_NAME)) as connection:
         with postgres_errors(f"preparing sink {sink!r}"):
-            _ensure_tables(connection)
+            ensure_feed_tables(connection)
             connection.execute(
                 "SET idle_session_timeout = 0; SET statement_timeout = 0;"
                 # The session of a process that was killed lives on for a moment.
@@ -257,7 +257,7 @@ def open_ledger(address: PostgresAddress, sink: str) -> Iterator[Ledger]:
 def sink_states(address: PostgresAddress) -> list[SinkState]:
     """All sinks that were ever delivered to, by name."""
     with connect(address) as connection, postgres_errors("reading the sinks' positions"):
-        if not _has_tables(connection):
+        if not has_feed_tables(connection):
             return []
         with connection.cursor(row_factory=class_row(SinkState)) as cursor:
             return cursor.execute(
@@ -283,7 +283,7 @@ def sink_states(address: PostgresAddress) -> list[SinkState]:
 def dead_letters(address: PostgresAddress, sink: str, limit: int) -> list[DeadLetter]:
     """The first of a sink's dead letters, in the order of their numbers."""
     with connect(address) as connection, postgres_errors("reading the dead letters"):
-        if not _has_tables(connection):
+        if not has_feed_tables(connection):
             return []
         with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
             return cursor.execute(
@@ -300,7 +300,7 @@ def ask_for_dead_letters(address: PostgresAddress, sink: str) -> int:
     """Have all of a sink's dead letters sent again; returns how many there are."""
     doing = f"asking for the dead letters of sink {sink!r}"
     with connect(address) as connection, postgres_errors(doing):
-        if not _has_tables(connection):
+        if not has_feed_tables(connection):
             return 0
         return connection.execute(
             connection.schemas.sql(
@@ -321,7 +321,7 @@ def move_back(address: PostgresAddress, sink: str, from_seq: int) -> int:
         connection.transaction(),
     ):
         row = None
-        if _has_tables(connection):
+        if has_feed_tables(connection):
             row = connection.execute(
                 connection.schemas.sql(
                     "SELECT change_seq FROM {meta}.feed_positions WHERE sink = %s FOR UPDATE"
@@ -347,12 +347,14 @@ def move_back(address: PostgresAddress, sink: str, from_seq: int) -> int:
     return before
 
 
-def _ensure_tables(connection: Connection) -> None:
-    if not _has_tables(connection):
+def ensure_feed_tables(connection: Connection) -> None:
+    """Make the tables of the feed's notes where they are not there."""
+    if not has_feed_tables(connection):
         ensure_meta(connection, [_POSITIONS, _DEAD_LETTERS])
 
 
-def _has_tables(connection: Connection) -> bool:
+def has_feed_tables(connection: Connection) -> bool:
+    """Whether the tables of the feed's notes are there, and ours."""
     return all(
         is_described(connection, notes.name, notes.description)
         for notes in (_POSITIONS, _DEAD_LETTERS)

@@ -1,5 +1,5 @@
-"""Integrity: whether all files of the lake are as they were written, and making damaged ones again.
+"""Integrity: whether all files of the lake are as they were written, making damaged ones again, and copies.
 
-Belongs here: verification and repair, from what the lake has and with the registry's help. Does not belong
-here: how a single file tells that it is damaged (`storage`).
+Belongs here: verification, repair from what the lake has and with the registry's help, and copying a lake
+while others work on it. Does not belong here: how a single file tells that it is damaged (`storage`).
 """

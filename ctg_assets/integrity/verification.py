@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -209,9 +211,14 @@ class _References:
         path = history_path(entry.sequence, CHANGES_FILE)
         if path not in self._damaged and self._storage.exists(path):
             with open_sealed(self._storage, path) as file:
-                rows = file.metadata.num_rows
-            if rows != sum(following - first for first, following in entry.numbers):
-                yield Finding(path, f"it has {rows} changes, and its entry speaks of others")
+                numbers = pl.Series("n", file.read(columns=["change_seq"])["change_seq"])
+            # Of a range that an entry recorded once more has kept, only changes that are as they were.
+            new = numbers.is_between(entry.first_change_seq, entry.next_change_seq, closed="left")
+            kept = [numbers.is_between(*each, closed="left") for each in entry.kept_numbers]
+            is_told = functools.reduce(operator.or_, kept, new)
+            if new.sum() != entry.next_change_seq - entry.first_change_seq or not is_told.all():
+                problem = f"it has {len(numbers)} changes, and its entry speaks of others"
+                yield Finding(path, problem)
 
     def _of_index(self, latest: HistoryEntry) -> Iterator[Finding]:
         index = history_path(latest.sequence, PERIODS_FILE)

@@ -69,6 +69,10 @@ class Storage:
         """The size of a file in bytes."""
         return int(self.filesystem.get_file_info(self.path(relative)).size)
 
+    def modified(self, relative: str) -> int:
+        """When a file became visible, in nanoseconds since 1970 by the clock of the storage."""
+        return int(self.filesystem.get_file_info(self.path(relative)).mtime_ns)
+
     def names(self, folder: str) -> list[str]:
         """The names of the published files and folders directly below `folder`, sorted."""
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
