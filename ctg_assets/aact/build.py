@@ -21,6 +21,7 @@ from ctg_assets.aact.state import (
     held_fingerprint,
     watermark,
 )
+from ctg_assets.load.counting import count_load, counting_errors
 from ctg_assets.postgres.connection import Connection, PostgresAddress, postgres_errors
 from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.postgres.meta import ensure_meta
@@ -30,6 +31,9 @@ from ctg_assets.postgres.target import Target
 logger = logging.getLogger(__name__)
 
 _CONNECTIONS = 2
+
+# What the schema is for, whatever the settings call it.
+_PURPOSE = "ctgov"
 
 
 def build_ctgov(request: CtgovRequest) -> CtgovReport:
@@ -42,8 +46,16 @@ def build_ctgov(request: CtgovRequest) -> CtgovReport:
     Raises PermanentWarehouseError when staging is not loaded or its tables do not belong together,
     LoadBusyError (another build, a load in between, or readers), ServerUnavailableError,
     LoadRejectedError (a view of somebody that does not fit any more), ForeignObjectError. The old state
-    then stays.
+    then stays. The request's counters hear how it ends.
     """
+    with counting_errors(request.counters, _PURPOSE):
+        report = _build_ctgov(request)
+    is_delta = report.changed_studies is not None
+    count_load(request.counters, _PURPOSE, is_delta=is_delta, rows=report.written_rows)
+    return report
+
+
+def _build_ctgov(request: CtgovRequest) -> CtgovReport:
     address = request.address
     target = Target(_schema(address), address.schemas)
     with contextlib.ExitStack() as stack:

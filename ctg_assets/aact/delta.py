@@ -30,6 +30,7 @@ def replace_changed(request: CtgovRequest, target: Target, connection: Connectio
     began = time.perf_counter()
     staging, schema = connection.schemas.staging, target.schema
     rows: dict[str, int] = {}
+    written = 0
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = {round(request.patience_seconds * 1000)}")
         # Nothing may be swapped in or changed while we read one table after the other.
@@ -56,17 +57,19 @@ def replace_changed(request: CtgovRequest, target: Target, connection: Connectio
             rows[table.name], made = before[table.name]
             if table.query is None:
                 is_same = made == fingerprints[table.name]
-                rows[table.name] += replace_other(
+                inserted, deleted = replace_other(
                     connection, table, others[table.name], schema, only_changed=is_same
                 )
-                continue
-            rows[table.name] -= connection.execute(delete_changed(table, schema)).rowcount
-            rows[table.name] += connection.execute(
-                insert_rows(table, schema, changed_rows_of(staging))
-            ).rowcount
+            else:
+                deleted = connection.execute(delete_changed(table, schema)).rowcount
+                inserted = connection.execute(
+                    insert_rows(table, schema, changed_rows_of(staging))
+                ).rowcount
+            rows[table.name] += inserted - deleted
+            written += inserted
         not_fitting = find_not_fitting(connection, changed_rows_of(staging))
         fingerprint = fingerprint_now(connection, request.other_fingerprints)
         note_build(connection, schema, fingerprint, mark.newest, rows, others=fingerprints)
         refresh_materialized_views(connection, schema, [table.name for table in tables])
     seconds = {"replace": time.perf_counter() - began}
-    return CtgovReport(rows, seconds, not_fitting, studies)
+    return CtgovReport(rows, seconds, not_fitting, written, studies)

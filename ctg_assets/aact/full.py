@@ -79,7 +79,7 @@ class WholeBuild:
             began = time.perf_counter()
             step()
             seconds[name] = time.perf_counter() - began
-        return CtgovReport(self.rows, seconds, self.not_fitting)
+        return CtgovReport(self.rows, seconds, self.not_fitting, sum(self.rows.values()))
 
     def _clean_up(self) -> None:
         # As far as the server is still there to do so.

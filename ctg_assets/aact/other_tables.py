@@ -37,8 +37,8 @@ def fill_other(
 
 def replace_other(
     connection: Connection, table: AactTable, rows: pa.Table, schema: str, *, only_changed: bool
-) -> int:
-    """Bring a table to the state of some rows; returns by how many its number of rows has grown.
+) -> tuple[int, int]:
+    """Bring a table to the state of some rows; returns how many were inserted and how many deleted.
 
     `only_changed` says that the rows are those that the table was filled with: then only rows of changed
     studies are looked at, which may have come or gone.
@@ -52,9 +52,9 @@ def replace_other(
         changed = pa.array([nct_id for (nct_id,) in found], pa.string())
         rows = rows.filter(pc.is_in(rows["nct_id"], value_set=changed))
     else:
-        return 0
+        return 0, 0
     source = connection.schemas.staging
-    return _insert(connection, table, rows, schema, source, is_new=False) - deleted
+    return _insert(connection, table, rows, schema, source, is_new=False), deleted
 
 
 def _insert(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from ctg_assets.load.request import LoadProgress
+from ctg_assets.metrics import NO_COUNTERS, Counters
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.errors import TransientWarehouseError
 
@@ -23,7 +24,7 @@ class StagingMovedError(TransientWarehouseError):
 
 @dataclass(frozen=True)
 class CtgovReport:
-    """What a build did: rows per table now, seconds per phase, and how many studies it replaced.
+    """What a build did: rows per table now, seconds per phase, rows written, and how many studies it replaced.
 
     `not_fitting` counts the values that do not fit into AACT's types and are NULL there, by
     `table.column`: of all studies after a build of whole tables, when `changed_studies` is None, and else
@@ -33,6 +34,7 @@ class CtgovReport:
     rows: Mapping[str, int]
     seconds: Mapping[str, float]
     not_fitting: Mapping[str, int]
+    written_rows: int
     changed_studies: int | None = None
 
 
@@ -50,6 +52,7 @@ class CtgovRequest:
     other_fingerprints: Mapping[str, str] = field(default_factory=dict)
     progress: Callable[[LoadProgress], None] | None = None
     patience_seconds: float = _PATIENCE_SECONDS
+    counters: Counters = NO_COUNTERS
 
     def tell(self, phase: str, done: int, total: int | None = None) -> None:
         """Say how far the build is, if anybody wants to know."""

@@ -25,6 +25,7 @@ from ctg_assets.cli import (
     model,
     refresh,
     report,
+    serve,
     simulate,
     status,
 )
@@ -55,6 +56,7 @@ app.command("rebuild-months")(marts.rebuild_past_months)
 app.command("learn-model")(model.learn_model)
 app.command("simulate")(simulate.simulate)
 app.command("dev", context_settings=_PASSING_ON)(dagster_ui.dev)
+app.command("serve")(serve.serve)
 app.command("psql", context_settings=_PASSING_ON)(database.psql)
 app.command("verify")(integrity.verify)
 app.command("backup")(backup.backup)

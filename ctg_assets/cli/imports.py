@@ -47,8 +47,10 @@ def import_file(
     many gigabytes are streamed. A file that is broken, or most of which is no study, changes nothing.
     """
     from ctg_assets.cli.stages import REFRESH_LOCK, run_until_idle
+    from ctg_assets.counters_file import counters_of
     from ctg_assets.extract import import_file as extract
     from ctg_assets.lake import open_lake
+    from ctg_assets.metrics import RECORDS
     from ctg_assets.refresh.upcoming import next_extracted_step
     from ctg_assets.storage.data_folder import file_lock
 
@@ -56,12 +58,14 @@ def import_file(
     by_study = observed_at == _EACH_ON_ITS_OWN_DAY
     at = None if observed_at is None or by_study else utc_time(observed_at, "--observed-at")
     lake = open_lake(settings)
+    counters = counters_of(settings)
     studies = 0
     warnings: list[str] = []
 
     def show(shard: ShardInfo) -> None:
         nonlocal studies
         studies += shard.studies
+        counters.add(RECORDS.by(shard.studies, stage="extract"))
         live.update(Text(f"reading {printable(file)}: {studies:,} studies"))
 
     with file_lock(settings, REFRESH_LOCK):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,6 +40,9 @@ def status(
             "materialize --select page_shards --partition-range`.",
         ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All of it as JSON, for programs; times are in UTC.")
+    ] = False,
 ) -> None:
     """What is there, how fresh it is, and what is running or unfinished.
 
@@ -47,8 +52,30 @@ def status(
     settings = load_settings()
     if page_range:
         _print_page_range(settings)
+    elif as_json:
+        told = whole_status(settings)
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        if told["database"]["problem"] is not None:
+            raise typer.Exit(ExitCode.FAILED)
     else:
         _print_status(settings)
+
+
+def whole_status(settings: Settings) -> dict[str, Any]:
+    """Everything that this command tells, in JSON's types. Raises CtgAssetsError."""
+    from ctg_assets.lake import open_lake
+    from ctg_assets.orchestration.instance import has_state, open_instance
+    from ctg_assets.orchestration.runs import failed_checks, unfinished_runs
+    from ctg_assets.refresh.status_document import status_document
+
+    told = status_document(settings, open_lake(settings))
+    checks: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    if has_state(settings):
+        with quiet_dagster(), open_instance() as instance:
+            checks = [asdict(check) for check in failed_checks(instance)]
+            runs = [asdict(run) for run in unfinished_runs(instance)]
+    return {**told, "failed_checks": checks, "runs": runs}
 
 
 def _print_status(settings: Settings) -> None:

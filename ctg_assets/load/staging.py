@@ -10,10 +10,12 @@ from itertools import chain
 
 from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.lake import Lake
+from ctg_assets.load.counting import count_load, counting_errors
 from ctg_assets.load.delta import apply_delta
 from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import ChangesSince, LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.row_sources import Rows, row_sources, staging_shapes
+from ctg_assets.metrics import NO_COUNTERS, RECORDS, Counters
 from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.postgres.builds import (
     BuildRecord,
@@ -21,7 +23,7 @@ from ctg_assets.postgres.builds import (
     staging_builds,
 )
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets.postgres.ddl import definition
+from ctg_assets.postgres.ddl import STAGING, definition
 from ctg_assets.postgres.errors import WholeLoadNeededError
 from ctg_assets.snapshot.store import Ancestor, SnapshotManifest
 from ctg_assets.storage.prefetch import Prefetch
@@ -35,14 +37,29 @@ def load_staging(
     manifest: SnapshotManifest,
     tables: Collection[str] | None = None,
     progress: Callable[[LoadProgress], None] | None = None,
+    *,
+    counters: Counters = NO_COUNTERS,
 ) -> LoadReport:
     """Bring the staging tables (all, or those named) to the state of a snapshot.
 
     If they hold one of its lineage, and no table that is not named would be left behind, the rows of
     changed studies are replaced, in all tables. Otherwise the tables are loaded whole and swapped in,
     and tables that the model has no more are dropped as soon as all others are up to date. Memory is
-    bounded by some row groups of the snapshot. Raises what `load_tables` raises.
+    bounded by some row groups of the snapshot. `counters` hear how it ends. Raises what `load_tables` raises.
     """
+    with counting_errors(counters, STAGING):
+        return _load(address, lake, manifest, tables, progress=progress, counters=counters)
+
+
+def _load(
+    address: PostgresAddress,
+    lake: Lake,
+    manifest: SnapshotManifest,
+    tables: Collection[str] | None,
+    *,
+    progress: Callable[[LoadProgress], None] | None,
+    counters: Counters,
+) -> LoadReport:
     model = _model_digests(manifest)
     build = BuildRecord(
         snapshot_id=manifest.snapshot_id,
@@ -61,10 +78,12 @@ def load_staging(
         progress=progress,
     )
     base = _base(address, manifest, model, build, tables)
-    report = None if base is None else _load_changes(request, lake, manifest, base)
+    report = None if base is None else _load_changes(request, lake, manifest, base, counters)
     if report is None:
         names = {shape.name for shape in chosen}
         report = load_tables(request, _batches(lake, manifest, names))
+        count_load(counters, STAGING, is_delta=False, rows=sum(report.rows.values()))
+        counters.add(RECORDS.by(manifest.studies, stage="load"))
     return report
 
 
@@ -95,7 +114,11 @@ def _base(
 
 
 def _load_changes(
-    request: LoadRequest, lake: Lake, manifest: SnapshotManifest, base: str
+    request: LoadRequest,
+    lake: Lake,
+    manifest: SnapshotManifest,
+    base: str,
+    counters: Counters,
 ) -> LoadReport | None:
     """Replace the rows of studies that changed since the base; None if that cannot be done."""
     appended: dict[str, int] = {}
@@ -115,10 +138,13 @@ def _load_changes(
     rows = chain.from_iterable(source.changes(lake, manifest, base) for source in row_sources())
     try:
         with Prefetch(rows) as batches:
-            return apply_delta(every_table, changes, batches)
+            report = apply_delta(every_table, changes, batches)
     except WholeLoadNeededError as error:
         _log.warning("loading whole tables: %s", error)
         return None
+    count_load(counters, STAGING, is_delta=True, rows=sum(report.inserted_rows.values()))
+    counters.add(RECORDS.by(len(changed), stage="load"))
+    return report
 
 
 def _batches(lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:

@@ -1,6 +1,7 @@
 """AACT's tables: one asset each, made together from the staging tables."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,7 @@ from ctg_assets.aact.checks import check_row_counts, check_values_fit
 from ctg_assets.aact.other_rows import SEARCH_TABLES, ctgov_request
 from ctg_assets.aact.request import CtgovReport
 from ctg_assets.aact.schema import AactTable, aact_tables
+from ctg_assets.counters_file import counters_of
 from ctg_assets.lake import open_lake
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS
@@ -95,7 +97,7 @@ def build_ctgov_assets() -> dg.AssetsDefinition:
         lake = open_lake(configured)
         with open_postgres(configured) as address:
             request = ctgov_request(address, lake, configured, progress_log(context))
-            report = build_ctgov(request)
+            report = build_ctgov(replace(request, counters=counters_of(configured)))
             context.log.info(f"made {sum(report.rows.values())} rows in {report.seconds}")
             yield from _results(address, report)
             staging = {made.name: made.rows for made in builds(address, address.schemas.staging)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from ctg_assets.counters_file import counters_of
 from ctg_assets.extract.crawl import CrawledPage, Crawler
 from ctg_assets.extract.extractions import ExtractionPlan, ExtractionState, page_key, parse_page_key
 from ctg_assets.extract.published_model import check_published_model
@@ -14,6 +15,7 @@ from ctg_assets.extract.search_file import saved_searches
 from ctg_assets.extract.searches import evaluate_searches
 from ctg_assets.extract.shards import ShardInfo
 from ctg_assets.lake import Lake, open_lake
+from ctg_assets.metrics import RECORDS
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.pages import PAGES, prune_pages, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
@@ -118,6 +120,7 @@ def page_shards(
     lake = open_lake(configured)
     wanted = sorted(map(parse_page_key, context.partition_keys))
     keys = set(context.partition_keys)
+    counters = counters_of(configured)
     done: list[ShardInfo] = []
     try:
         with open_registry(configured) as client:
@@ -128,6 +131,8 @@ def page_shards(
                 with closing(crawler.walk(plan, last_page)) as crawled:
                     for page in crawled:
                         done.append(page.shard)
+                        if page.fresh:
+                            counters.add(RECORDS.by(page.shard.studies, stage="extract"))
                         _log_page(context, plan, page)
     except BaseException as error:
         # What landed before the failure is there, so Dagster should know it.

@@ -25,7 +25,7 @@ from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from ctg_assets.settings import load_settings
+from ctg_assets.settings import Settings, load_settings
 from ctg_assets.shipped import shipped_path
 from ctg_assets.storage.data_folder import data_folder
 
@@ -62,6 +62,13 @@ def dagster_home() -> Path:
         unfinished.write_bytes(ours)
         unfinished.replace(file)
     return home
+
+
+def has_state(settings: Settings) -> bool:
+    """Whether there is an instance to open: one is set up, or something was run on this data folder."""
+    configured = os.environ.get(HOME_VARIABLE)
+    is_set_up = bool(configured) and (dagster_home() / _INSTANCE_FILE).exists()
+    return is_set_up or (settings.data_dir / _STATE).exists()
 
 
 class _EventLog(SqliteEventLogStorage):

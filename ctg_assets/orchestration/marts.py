@@ -20,8 +20,10 @@ from dagster_dbt import (
     dbt_assets,
 )
 from dagster_dbt.compat import DBT_PYTHON_VERSION
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from filelock import FileLock
 
+from ctg_assets.counters_file import counters_of
 from ctg_assets.marts.building import (
     build_arguments,
     prepare_build,
@@ -37,6 +39,7 @@ from ctg_assets.marts.dbt_project import (
 )
 from ctg_assets.marts.selection import all_marts, needed_models
 from ctg_assets.marts.up_to_date import outdated_marts, record_marts
+from ctg_assets.metrics import WRITE_ERRORS, WRITES, Counters
 from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
@@ -169,7 +172,8 @@ def build_marts_assets(project: DbtProject, wanted: Collection[str]) -> dg.Asset
                 arguments = build_arguments(address, wanted)
                 invocation = dbt.cli(arguments, context=context, target_path=target)
                 facts = _Facts(address, invocation)
-                for event in invocation.stream():
+                counters = counters_of(configured)
+                for event in _counting(counters, invocation.stream()):
                     if isinstance(event, dg.Output | dg.AssetMaterialization):
                         yield event.with_metadata({**event.metadata, **facts.of(event)})
                     elif isinstance(event, dg.AssetCheckResult) and not event.passed:
@@ -183,6 +187,18 @@ def build_marts_assets(project: DbtProject, wanted: Collection[str]) -> dg.Asset
                 record_definitions(address, wanted)
 
     return marts
+
+
+def _counting(counters: Counters, events: Iterator[Any]) -> Iterator[Any]:
+    """The events of a build, with each model that it built counted, and its failure."""
+    try:
+        for event in events:
+            if isinstance(event, dg.Output | dg.AssetMaterialization):
+                counters.add(WRITES.by(1, schema="marts", kind="model"))
+            yield event
+    except DagsterDbtCliRuntimeError:
+        counters.add(WRITE_ERRORS.by(1, schema="marts"))
+        raise
 
 
 def _part_of(manifest_path: Path, wanted: Collection[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ctg_assets.counters_file import counters_of
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.missing_studies import explain_missing
 from ctg_assets.history.recording import IncompleteExtractionError, Recorder
@@ -213,7 +214,8 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     def log_progress(done: int, total: int) -> None:
         context.log.debug(f"{done} of {total} studies compacted")
 
-    manifest = Compactor(lake.storage, lake.scratch).compact(entry.extraction_id, log_progress)
+    compactor = Compactor(lake.storage, lake.scratch, counters_of(configured))
+    manifest = compactor.compact(entry.extraction_id, log_progress)
     prune(lake, keep_extractions=configured.keep_extractions)
     outcomes = snapshot_check_results(
         manifest,

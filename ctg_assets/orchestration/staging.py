@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from ctg_assets.counters_file import counters_of
 from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.history.recording import IncompleteExtractionError
 from ctg_assets.lake import open_lake
@@ -118,7 +119,14 @@ def build_staging_assets() -> dg.AssetsDefinition:
                 tables &= outdated
             report = None
             if tables or tables_left_over(address):
-                report = load_staging(address, lake, manifest, tables, progress_log(context))
+                report = load_staging(
+                    address,
+                    lake,
+                    manifest,
+                    tables,
+                    progress_log(context),
+                    counters=counters_of(configured),
+                )
                 context.log.info(f"loaded {sum(report.rows.values())} rows in {report.seconds}")
             elif LOAD_INFO.name in names and outdated:
                 listed = ", ".join(sorted(outdated))

@@ -52,6 +52,7 @@ from ctg_assets.settings import Settings
 logger = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 660
+_CLUSTER = "data"
 
 ChangeAccess = Callable[[TcpAccess | None], TcpAccess | None]
 """Makes of the access over TCP that is open the one that shall be."""
@@ -84,14 +85,23 @@ def leased(lease: ServerLease, change: ChangeAccess | None = None) -> Iterator[P
         lease.release()
 
 
+def is_running(settings: Settings) -> bool:
+    """Whether the server of a data folder runs, whoever uses it and whether or not it answers."""
+    return read_postmaster(_folder(settings) / _CLUSTER) is not None
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.data_dir.resolve() / "postgres"
+
+
 class ServerLease:
     """One user's share in the embedded server of one folder; not to be used by two threads."""
 
     def __init__(self, settings: Settings) -> None:
         """Of the server in the data folder of the settings; nothing is taken yet."""
-        self.folder = settings.data_dir.resolve() / "postgres"
+        self.folder = _folder(settings)
         self._settings = settings
-        self._cluster = self.folder / "data"
+        self._cluster = self.folder / _CLUSTER
         self._descriptor: int | None = None
 
     def acquire(self, change: ChangeAccess | None = None) -> PostgresAddress:

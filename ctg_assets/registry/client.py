@@ -22,8 +22,10 @@ import msgspec
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
+from ctg_assets.metrics import NO_COUNTERS, Counters
 from ctg_assets.model.json_text import cut_list
 from ctg_assets.model.published import PublishedEnum, PublishedField
+from ctg_assets.registry.counting import RequestCounting
 from ctg_assets.registry.errors import (
     BadRequestError,
     PageTokenRejectedError,
@@ -151,12 +153,13 @@ class RegistryClient:
         retry_seconds: float,
         first_pause_seconds: float = _FIRST_RETRY_SECONDS,
         transport: httpx.BaseTransport | None = None,
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         """Prepare a connection to `api_url`; nothing is sent yet.
 
         `retry_seconds` bounds how long one call keeps retrying transient failures; the pause before
         the first retry is `first_pause_seconds` and up to as much again, and doubles from there.
-        `transport` is for tests that answer without a network.
+        `transport` is for tests that answer without a network. `counters` hear of every request.
         """
         self.api_url = api_url
         # What the registry's clock said with its last answer; None before the first, or if it did not say.
@@ -166,12 +169,16 @@ class RegistryClient:
         self._answer_seconds = read_timeout_seconds * _LONGEST_ANSWER_IN_READ_TIMEOUTS
         # stamina keeps hooks for the process as a whole; its own one logs neither cause nor remedy.
         set_on_retry_hooks((_log_retry,))
+        self._counting = RequestCounting(api_url, counters)
         self._http = httpx.Client(
             headers={"User-Agent": user_agent, "Accept": "application/json"},
             timeout=httpx.Timeout(read_timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
             follow_redirects=True,
             # A redirect is answered with a request of its own, which counts like any other.
-            event_hooks={"request": [lambda _: rate_limit.acquire()]},
+            event_hooks={
+                "request": [lambda _: rate_limit.acquire(), self._counting.sent],
+                "response": [self._counting.answered],
+            },
             transport=transport,
         )
 
@@ -279,7 +286,7 @@ class RegistryClient:
             wait_max=_LONGEST_RETRY_SECONDS,
             wait_jitter=self._first_pause_seconds,
         ):
-            with attempt:
+            with attempt, self._counting.attempt(path):
                 body = self._send(path, parameters)
                 if body.lstrip()[:1] == b"<":
                     pages_of_html += 1

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 
+from ctg_assets.counters_file import counters_of
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.registry.rate_limit import SharedRateLimit
 from ctg_assets.settings import Settings
@@ -25,6 +26,7 @@ def open_registry(settings: Settings) -> Iterator[RegistryClient]:
             user_agent=settings.user_agent,
             read_timeout_seconds=settings.request_timeout_seconds,
             retry_seconds=settings.retry_seconds,
+            counters=counters_of(settings),
         ) as client:
             yield client
     finally:

@@ -27,6 +27,7 @@ from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import ExplainMissing, Recorder
 from ctg_assets.history.retelling import retell_events
 from ctg_assets.history.store import HistoryStore
+from ctg_assets.metrics import NO_COUNTERS, RECORDS, TRANSFORMATION_ERRORS, Counters
 from ctg_assets.model import json_text
 from ctg_assets.model.changes.rules import event_rules
 from ctg_assets.model.identity import identify, may_be_odd
@@ -90,9 +91,10 @@ class OvertakenError(CtgAssetsError):
 class Compactor:
     """Records extractions and makes snapshots."""
 
-    def __init__(self, storage: Storage, scratch: Path) -> None:
+    def __init__(self, storage: Storage, scratch: Path, counters: Counters = NO_COUNTERS) -> None:
         """Compact within `storage`; `scratch` is a local folder for temporary files."""
         self._storage = storage
+        self._counters = counters
         self._history = HistoryStore(storage)
         self._snapshots = SnapshotStore(storage)
         self._recorder = Recorder(storage, scratch)
@@ -188,7 +190,7 @@ class Compactor:
         progress: Callable[[int, int], None] | None,
     ) -> Counter[str]:
         """Write a part with these studies; returns the occurrences of unknown fields."""
-        studies = 0
+        studies = set_aside = 0
         unknown_fields: Counter[str] = Counter()
         with ExitStack() as stack:
             output = stack.enter_context(_Output(self._storage, name))
@@ -198,9 +200,12 @@ class Compactor:
                 typed = type_contents(rows)
                 output.add(typed)
                 studies += typed.studies.num_rows
+                set_aside += typed.quarantined.num_rows
                 unknown_fields.update(typed.unknown_fields)
                 if progress is not None:
                     progress(studies, wanted.height)
+        processed = RECORDS.by(studies + set_aside, stage="transform")
+        self._counters.add(processed, TRANSFORMATION_ERRORS.by(set_aside))
         if replaced is not None:
             path = snapshot_path(name, REPLACED_FILE)
             with sealed_writer(self._storage, path, REPLACED_SCHEMA) as writer:

@@ -1,0 +1,1 @@
+"""Tests of the service that tells how it goes."""

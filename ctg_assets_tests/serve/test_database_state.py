@@ -1,0 +1,75 @@
+"""Looking at a database: what is told, that nothing is changed, and that nobody is in anybody's way."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from ctg_assets.load.full import load_tables
+from ctg_assets.load.request import LoadRequest
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.errors import LoadBusyError, ServerUnavailableError
+from ctg_assets.postgres.watching import database_state, is_loaded, watched
+from ctg_assets.serve.state import database_samples
+from ctg_assets_tests.serve.test_state import told
+from ctg_assets_tests.support.postgres import ALL, batch, build, query
+
+
+def load(address: PostgresAddress, studies: int) -> None:
+    """Load three small tables."""
+    rows = batch(range(1, studies + 1))
+    load_tables(LoadRequest(address, ALL, build(studies=studies)), [rows])
+
+
+def test_an_empty_database_is_up_and_not_loaded(address: PostgresAddress) -> None:
+    """No table is told, and none of ours is made by looking."""
+    assert told(database_samples(address)) == {"ctg_database_up": 1}
+    assert not is_loaded(address)
+    assert query(address, "SELECT count(*) FROM pg_namespace WHERE nspname = 'ctg_meta'") == [(0,)]
+
+
+def test_tables_are_told_with_rows_and_bytes(address: PostgresAddress) -> None:
+    """As many rows as were loaded, as many bytes as Postgres says; what others have made is none of ours."""
+    load(address, 3)
+    query(address, "CREATE SCHEMA theirs; CREATE TABLE theirs.studies (x int)")
+    assert is_loaded(address)
+    found = told(database_samples(address))
+    rows = {name: value for name, value in found.items() if name.startswith("ctg_table_rows")}
+    assert rows == {
+        "ctg_table_rows schema=staging table=studies": 3,
+        "ctg_table_rows schema=staging table=conditions": 6,
+        "ctg_table_rows schema=staging table=keywords": 6,
+        "ctg_table_rows schema=staging table=load_info": 1,
+    } | {name: value for name, value in rows.items() if "schema=ctg_meta" in name}
+    [(size,)] = query(address, "SELECT pg_total_relation_size('staging.conditions')")
+    assert found["ctg_table_bytes schema=staging table=conditions"] == size
+    assert not any("theirs" in name for name in found)
+    assert found["ctg_loaded_studies"] == 3
+    # 2026-01-01 09:00 UTC, the data version of the build.
+    assert found["ctg_loaded_data_timestamp_seconds"] == 1_767_258_000
+    assert abs(found["ctg_loaded_timestamp_seconds"] - time.time()) < 600
+
+
+def test_who_looks_cannot_write(address: PostgresAddress) -> None:
+    """A session that looks is told no by Postgres itself, also where the URL has options of its own."""
+    own = replace(address, parameters={**address.parameters, "options": "-c work_mem=5MB"})
+    with connect(watched(own)) as connection:
+        assert connection.execute("SHOW work_mem").fetchone() == ("5MB",)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("CREATE TABLE public.x (y int)")
+
+
+def test_a_lock_is_not_waited_for_long(address: PostgresAddress) -> None:
+    """While somebody has a table for himself the look fails soon, and does not stand in a queue."""
+    load(address, 1)
+    with connect(address) as holder, holder.transaction():
+        holder.execute("LOCK TABLE staging.load_info IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        with pytest.raises((LoadBusyError, ServerUnavailableError)):
+            database_state(address)
+        assert time.monotonic() - began < 10
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'staging.load_info'::regclass"
+        assert query(address, waiting) == [(0,)]
