@@ -26,7 +26,7 @@ PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-lo
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup refresh status dev demo demo-dev test test-fast soak fuzz lint format generate bench bench-full lock clean
+.PHONY: help setup refresh status dev demo demo-dev test test-fast soak fuzz lint format generate bench bench-full bench-pace lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,9 @@ generate: $(READY) ## Write again what is derived from the data model
 
 bench: $(READY_BENCH) ## Measure speed and memory, against peers (SIZES="6000 60000")
 	@$(BIN)/python -m benchmarks --sizes $(SIZES)
+
+bench-pace: $(READY) ## Measure the pace of a walk over a registry that is slow to answer
+	@$(BIN)/python -m benchmarks.pace
 
 bench-full: $(READY_BENCH) ## The same with as many studies as the registry has
 	@$(BIN)/python -m benchmarks --sizes 6000 60000 600000

@@ -91,3 +91,20 @@ def require_schema_name(value: str, others: Iterable[str]) -> None:
         if value in {other, f"{other}_next"} or other == f"{value}_next":
             message = f"{other} is another schema of ours; each needs a name of its own"
             raise ValueError(message)
+
+
+AUTO = "auto"
+
+# Of answers that take so long that more chains were needed, something is wrong with the registry or the line.
+MOST_CHAINS = 16
+
+
+def number_or_auto(value: str) -> str:
+    """A number of chains, or `auto` for what is measured; raises ValueError for anything else."""
+    given = value.strip().lower()
+    if given != AUTO and not (
+        given.isascii() and given.isdigit() and 1 <= int(given) <= MOST_CHAINS
+    ):
+        message = f"neither {AUTO} nor a number from 1 to {MOST_CHAINS}"
+        raise ValueError(message)
+    return given if given == AUTO else str(int(given))

@@ -13,6 +13,7 @@ from typing import Annotated, get_args
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ValidationError,
     ValidationInfo,
@@ -23,10 +24,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ctg_assets import __version__
 from ctg_assets.errors import CtgAssetsError, ExitCode
 from ctg_assets.setting_values import (
+    AUTO,
     absolute_path,
     database_name,
     header_value,
     http_url,
+    number_or_auto,
     password,
     require_schema_name,
     role_name,
@@ -179,6 +182,11 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(
         50, ge=1, le=10_000, description="Most requests sent to the registry in any 60 seconds."
     )
+    token_chains: Annotated[str, BeforeValidator(str), AfterValidator(number_or_auto)] = Field(
+        AUTO,
+        description="Chains of pages that a walk of everything takes side by side, 1 to 16; auto is one, or as many as "
+        "reach the limit where the registry's answers take longer.",
+    )
     page_size: int = Field(
         1000, ge=1, le=1000, description="Studies per API page (the registry caps it at 1000)."
     )
@@ -256,6 +264,11 @@ class Settings(BaseSettings):
         description="NLM's file of MeSH descriptors (desc2026.xml, d2026.bin, or either gzipped), from which "
         "ctgov.mesh_terms and mesh_headings are filled.",
     )
+
+    @property
+    def chains_asked_for(self) -> int | None:
+        """The number of chains that is set; None where it is to be measured."""
+        return None if self.token_chains == AUTO else int(self.token_chains)
 
     @field_validator(*_SCHEMAS)
     @classmethod

@@ -32,6 +32,7 @@ ROOMS = (
         "model",
         "registry",
         "postgres",
+        "registry_access",
     ),
     *("extract", "history", "snapshot", "lake", "load", "aact", "marts", "feed", "integrity"),
     *(

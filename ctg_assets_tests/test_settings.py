@@ -30,6 +30,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "ctgov_2023_schema": ("ct_aact_old", "ct_aact_old"),
     "meta_schema": ("ct_meta", "ct_meta"),
     "requests_per_minute": ("49", 49),
+    "token_chains": ("04", "4"),
     "page_size": ("17", 17),
     "query": ("AREA[Phase]PHASE3", "AREA[Phase]PHASE3"),
     "refresh_mode": ("census", RefreshMode.CENSUS),

@@ -194,6 +194,7 @@ def extraction_facts(status: ExtractionStatus) -> list[tuple[str, str]]:
     """An extraction: its plan, its state and how far it is."""
     plan = status.plan
     of_pages = "" if plan.planned_pages is None else f" of {plan.planned_pages}"
+    in_chains = f", in {len(plan.chains)} chains side by side" if plan.chains else ""
     found = [
         ("extraction", plan.extraction_id),
         ("state", str(status.state)),
@@ -201,7 +202,7 @@ def extraction_facts(status: ExtractionStatus) -> list[tuple[str, str]]:
         ("data version", f"{plan.data_timestamp} UTC"),
         ("mode", str(plan.mode) + (f": {plan.reason}" if plan.reason else "")),
         ("planned", f"{plan.planned_at:%Y-%m-%d %H:%M:%S} UTC ({age(plan.planned_at)})"),
-        ("pages", f"{status.pages}{of_pages}"),
+        ("pages", f"{status.pages}{of_pages}{in_chains}"),
     ]
     if status.completion is not None:
         found.append(("studies", f"{status.completion.distinct_studies:,}"))

@@ -5,17 +5,20 @@ only within one data version. Whenever that chain breaks (the data version moved
 the extraction is superseded and another one is planned: mixing pages of two versions could lose a
 study that moved from a later page to an earlier one, or take it twice. Pages of a picked extraction
 are asked for by ids, each by itself, but all of them must be of one data version no less.
+
+Where answers take so long that one after the other is slower than the limit allows, a walk is divided into
+slices, each of which is such a chain. Their pages are numbered in turns, so that all are walked at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-
-import msgspec
+from threading import Event
 
 from ctg_assets.errors import CtgAssetsError
+from ctg_assets.extract.chains import Chain, SideBySide
 from ctg_assets.extract.external_sort import page_keys
 from ctg_assets.extract.extractions import (
     Completion,
@@ -23,11 +26,21 @@ from ctg_assets.extract.extractions import (
     ExtractionPlan,
     ExtractionStore,
     new_extraction_id,
-    planned_pages,
 )
-from ctg_assets.extract.shards import ShardInfo, ShardStore, empty_shard, first_missing_page
+from ctg_assets.extract.shards import ShardInfo, ShardStore, empty_shard
+from ctg_assets.extract.sizing import (
+    IDS_PER_REQUEST,
+    LARGEST_PAGE,
+    MOST_PAGES,
+    ONE_CHAIN,
+    Pace,
+    page_request,
+    sized,
+    sized_for_ids,
+)
+from ctg_assets.extract.slices import page_numbers
 from ctg_assets.model.nct_ids import is_askable
-from ctg_assets.registry.client import PageRequest, RegistryClient
+from ctg_assets.registry.client import Page, PageRequest, RegistryClient, RegistryVersion
 from ctg_assets.registry.errors import PageTokenRejectedError
 
 # A version check costs one request; at the tolerated rate this is about one a minute.
@@ -36,25 +49,6 @@ _PAGES_BETWEEN_VERSION_CHECKS = 50
 # Planning is the first contact. A wrong URL or a registry that is down should be said soon, not after
 # the ten minutes a page of a running crawl is worth.
 PLANNING_PATIENCE_SECONDS = 30.0
-
-# What a census asks for of each study.
-_CENSUS_FIELDS = ("NCTId", "LastUpdatePostDate")
-
-# Ids are part of the URL. Servers and what stands before them commonly refuse request lines of more than
-# 8 kB; with its separator, which travels as %7C, an id takes 14 bytes, so this is less than half of that.
-IDS_PER_REQUEST = 250
-
-# The most that the registry returns at a time, so that an answer to ids is never cut in two.
-_LARGEST_PAGE = 1000
-
-
-# Each page is a partition that Dagster keeps, and several extractions are kept. SQLite takes at most
-# 32,766 values in a statement, of which Dagster makes one for each page of a plan.
-MOST_PAGES = 10_000
-
-
-class TooManyPagesError(CtgAssetsError):
-    """The settings would cut an extraction into too many pages; the message says which would work."""
 
 
 class ExtractionSupersededError(CtgAssetsError):
@@ -71,6 +65,24 @@ class CrawledPage:
 
     shard: ShardInfo
     fresh: bool
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request for the next page of a chain."""
+
+    chain: Chain
+    page: int
+    request: PageRequest
+
+
+class _Requests(SideBySide[_Asked | None, Page | RegistryVersion]):
+    """The requests of a walk, and how many pages it got since data versions were compared.
+
+    For the data version may be asked before a page, which is asked for then, or for none.
+    """
+
+    pages = 0
 
 
 class Crawler:
@@ -93,13 +105,15 @@ class Crawler:
         since: date | None = None,
         ids: Sequence[str] = (),
         reason: str | None = None,
+        pace: Pace = ONE_CHAIN,
     ) -> ExtractionPlan:
         """Plan an extraction from the scope of a query at the registry's present data version.
 
         Without a `mode`, all of the scope is walked. `since` is for an incremental extraction, `ids` for
-        a picked one; `reason` is kept with the plan. An open extraction that asks for the same of the
-        same registry and data version is continued rather than planned again; any other open one is
-        superseded, but only once there is a plan.
+        a picked one; `reason` is kept with the plan. `pace` says into how many chains a walk of all of the
+        scope is divided. An open extraction that asks for the same of the same registry and data version is
+        continued rather than planned again, in the chains that it has; any other open one is superseded, but
+        only once there is a plan.
 
         Raises RegistryError when the registry cannot be asked or refuses the query, TooManyPagesError
         when pages of this size would be too many, and BusyError when another process plans, crawls or
@@ -125,7 +139,12 @@ class Crawler:
             )
             open_plans = self._extractions.open_crawls()
             continued = [plan for plan in open_plans if self._is_same(plan, wanted, ids)]
-            plan = continued[-1] if continued else self._create(wanted, ids)
+            if continued:
+                plan = continued[-1]
+            elif chosen is ExtractionMode.PICKED:
+                plan = self._extractions.create(sized_for_ids(wanted, len(ids)), ids)
+            else:
+                plan = self._extractions.create(sized(self._client, wanted, pace))
             for other in open_plans:
                 if other != plan:
                     self._extractions.supersede(
@@ -144,76 +163,103 @@ class Crawler:
         )
         return same and self._extractions.ids(plan.extraction_id) == list(ids)
 
-    def _create(self, wanted: ExtractionPlan, ids: Sequence[str]) -> ExtractionPlan:
-        """Record a new extraction, with the number of its pages."""
-        if wanted.mode is ExtractionMode.PICKED:
-            pages = max(1, -(-len(ids) // wanted.page_size))
-            _require_few_pages(pages, len(ids), wanted.page_size)
-            plan = msgspec.structs.replace(wanted, planned_pages=pages)
-            return self._extractions.create(plan, ids)
-        studies = self._client.count(wanted.query, posted_since=wanted.since)
-        pages = planned_pages(studies, wanted.page_size)
-        _require_few_pages(pages, studies, wanted.page_size)
-        plan = msgspec.structs.replace(
-            wanted,
-            expected_studies=studies,
-            planned_pages=pages,
-        )
-        return self._extractions.create(plan)
-
     def walk(self, plan: ExtractionPlan, last_page: int) -> Generator[CrawledPage, None, None]:
         """Walk until `last_page` is there, yielding every page up to it, those already there first.
 
-        Only missing pages are asked for, from the first gap on. When all planned pages are there,
-        the extraction is marked complete. Ids that a picked extraction asks for and the registry does
-        not have bring nothing home; those that were merged bring home the surviving study. Whoever stops
-        before the end closes the iterator: until then no other process may crawl.
+        Only missing pages are asked for, in each chain from the first gap on, in all chains at a time. When all
+        planned pages are there, the extraction is marked complete. Ids that a picked extraction asks for and
+        the registry does not have bring nothing home; those that were merged bring home the surviving study.
+        Whoever stops before the end closes the iterator: until then no other process may crawl.
 
         Raises ExtractionSupersededError when the registry's data moved or a token was refused,
         NotCrawlableError for an extraction that is superseded or was imported, and BusyError when another
         process plans, crawls or imports. Pages yielded before a failure stay.
         """
         with self._extractions.lock():
-            extraction_id = plan.extraction_id
             pages_planned = self._crawlable_pages(plan)
             last_page = min(last_page, pages_planned)
-            self._shards.clean(extraction_id)
-            next_page = first_missing_page(self._shards.pages(extraction_id))
-            for page in range(1, min(next_page - 1, last_page) + 1):
-                yield CrawledPage(self._shards.info(extraction_id, page), fresh=False)
+            self._shards.clean(plan.extraction_id)
+            chains = self._chains(plan, pages_planned)
+            kept = [shard for chain in chains for shard in chain.take_kept(last_page)]
+            for shard in sorted(kept, key=lambda shard: shard.page):
+                yield CrawledPage(shard, fresh=False)
+            if any(chain.next_page(last_page) for chain in chains):
+                yield from self._fetch(plan, chains, last_page)
+            # What follows may be there already, if pages before it were lost.
+            for chain in chains:
+                chain.take_kept(pages_planned)
+            is_whole = not any(chain.next_page(pages_planned) for chain in chains)
+            if is_whole and self._extractions.completion(plan.extraction_id) is None:
+                self._finish(plan, chains)
 
-            token = None
-            if next_page > 1:
-                token = self._shards.info(extraction_id, next_page - 1).next_token
-            if next_page <= last_page:
+    def _chains(self, plan: ExtractionPlan, pages: int) -> list[Chain]:
+        """The chains of an extraction of so many pages, each at its start."""
+        store, id_ = self._shards, plan.extraction_id
+        there = frozenset(store.pages(id_))
+        if not plan.chains:
+            return [Chain(store, id_, there, range(1, pages + 1))]
+        numbers = page_numbers([chain.planned_pages for chain in plan.chains])
+        return [
+            Chain(store, id_, there, of_chain, chain.within)
+            for chain, of_chain in zip(plan.chains, numbers, strict=True)
+        ]
+
+    def _fetch(
+        self, plan: ExtractionPlan, chains: Sequence[Chain], last_page: int
+    ) -> Generator[CrawledPage, None, None]:
+        """Ask for the pages that are missing, one of each chain at a time, and keep them."""
+        is_fresh = all(chain.is_at_start for chain in chains)
+        with _Requests() as requests:
+            if is_fresh and len(chains) > 1:
+                # First pages have no tokens that could be refused, and if data moved they are given up with the rest.
+                requests.start(None, lambda _: self._client.version())
+            else:
                 self._require_same_version(plan)
-            since_check = 0
-            there = set(self._shards.pages(extraction_id))
-            while next_page <= last_page:
-                # After a page that was set aside come others that still belong to the same walk.
-                if (
-                    next_page in there
-                    and (kept := self._shards.info(extraction_id, next_page)).token == token
-                ):
-                    yield CrawledPage(kept, fresh=False)
-                    token = kept.next_token
-                    next_page += 1
-                    continue
-                if since_check == _PAGES_BETWEEN_VERSION_CHECKS:
-                    self._require_same_version(plan)
-                    since_check = 0
-                request = self._request(plan, next_page, token)
-                if request is None:
-                    shard = self._shards.write(empty_shard(plan, next_page), [])
-                else:
-                    shard = self._take_page(plan, next_page, request)
-                    since_check += 1
-                yield CrawledPage(shard, fresh=True)
-                token = shard.next_token
-                next_page += 1
+            for chain in chains:
+                yield from self._go_on(plan, chain, last_page, requests)
+            while requests:
+                try:
+                    asked, answer = requests.next()
+                except PageTokenRejectedError as error:
+                    raise self._superseded(plan, str(error)) from error
+                if isinstance(answer, RegistryVersion):
+                    self._require_version(plan, answer)
+                    if asked is not None:
+                        requests.start(asked, self._page_of(asked.request))
+                elif asked is not None:
+                    shard = self._shard_of(plan, asked, answer)
+                    asked.chain.take(shard)
+                    requests.pages += 1
+                    if len(chains) == 1:
+                        yield CrawledPage(self._shards.write(shard, answer.studies), fresh=True)
+                    # Of several, this one need not wait until the page is written.
+                    yield from self._go_on(plan, asked.chain, last_page, requests)
+                    if len(chains) > 1:
+                        yield CrawledPage(self._shards.write(shard, answer.studies), fresh=True)
 
-            if next_page > pages_planned and self._extractions.completion(extraction_id) is None:
-                self._finish(plan, token)
+    def _go_on(
+        self, plan: ExtractionPlan, chain: Chain, last_page: int, requests: _Requests
+    ) -> Generator[CrawledPage, None, None]:
+        """Take the next pages of a chain that need no request, and ask for the one after them."""
+        while True:
+            for kept in chain.take_kept(last_page):
+                yield CrawledPage(kept, fresh=False)
+            page = chain.next_page(last_page)
+            if page is None:
+                return
+            request = self._request(plan, page, chain)
+            if request is not None:
+                break
+            shard = self._shards.write(empty_shard(plan, page), [])
+            yield CrawledPage(chain.take(shard), fresh=True)
+        if requests.pages < _PAGES_BETWEEN_VERSION_CHECKS:
+            requests.start(_Asked(chain, page, request), self._page_of(request))
+            return
+        requests.pages = 0
+        requests.start(_Asked(chain, page, request), lambda _: self._client.version())
+
+    def _page_of(self, request: PageRequest) -> Callable[[Event], Page]:
+        return lambda stopped: self._client.page(request, stopped=stopped)
 
     def _crawlable_pages(self, plan: ExtractionPlan) -> int:
         """The number of pages of an extraction that may be crawled."""
@@ -229,49 +275,41 @@ class Crawler:
             raise NotCrawlableError(message)
         return plan.planned_pages
 
-    def _request(self, plan: ExtractionPlan, page: int, token: str | None) -> PageRequest | None:
-        """What to ask for a page with; None when nothing is left to ask for."""
+    def _request(self, plan: ExtractionPlan, page: int, chain: Chain) -> PageRequest | None:
+        """What to ask for the next page of a chain with; None when nothing is left to ask for."""
         if plan.mode is ExtractionMode.PICKED:
             first = (page - 1) * plan.page_size
             ids = self._extractions.ids(plan.extraction_id)[first : first + plan.page_size]
             askable = tuple(filter(is_askable, ids))
             # By id alone: whether a study is still in the scope is for the recording to tell.
-            return PageRequest("", _LARGEST_PAGE, ids=askable) if askable else None
-        if page > 1 and token is None:
+            return PageRequest("", LARGEST_PAGE, ids=askable) if askable else None
+        if not chain.is_at_start and chain.token is None:
             return None
-        return PageRequest(
-            query=plan.query,
-            page_size=plan.page_size,
-            token=token,
-            posted_since=plan.since,
-            fields=_CENSUS_FIELDS if plan.mode is ExtractionMode.CENSUS else (),
-        )
+        return page_request(plan, chain.within, chain.token)
 
-    def _take_page(self, plan: ExtractionPlan, page: int, request: PageRequest) -> ShardInfo:
-        """Ask for one page and publish its shard."""
-        try:
-            answer = self._client.page(request)
-        except PageTokenRejectedError as error:
-            raise self._superseded(plan, str(error)) from error
+    def _shard_of(self, plan: ExtractionPlan, asked: _Asked, answer: Page) -> ShardInfo:
+        """The description of the shard of a page."""
         if plan.mode is ExtractionMode.PICKED and answer.next_token is not None:
             raise self._superseded(
                 plan,
-                f"the registry has more than {_LARGEST_PAGE} studies for {len(request.ids)} ids",
+                f"the registry has more than {LARGEST_PAGE} studies for {len(asked.request.ids)} ids",
             )
-        shard = ShardInfo(
+        return ShardInfo(
             extraction_id=plan.extraction_id,
-            page=page,
+            page=asked.page,
             data_timestamp=plan.data_timestamp,
             fetched_at=answer.fetched_at,
-            token=request.token,
+            token=asked.request.token,
             next_token=answer.next_token,
-            request=request.parameters(),
+            request=asked.request.parameters(),
             seconds=answer.seconds,
         )
-        return self._shards.write(shard, answer.studies)
 
     def _require_same_version(self, plan: ExtractionPlan) -> None:
-        now = self._client.version().data_timestamp
+        self._require_version(plan, self._client.version())
+
+    def _require_version(self, plan: ExtractionPlan, version: RegistryVersion) -> None:
+        now = version.data_timestamp
         if now != plan.data_timestamp:
             raise self._superseded(
                 plan,
@@ -285,9 +323,9 @@ class Crawler:
             "materialize extraction_plan to plan a new one (the sensor and `ctg-assets refresh` do)."
         )
 
-    def _finish(self, plan: ExtractionPlan, next_token: str | None) -> None:
+    def _finish(self, plan: ExtractionPlan, chains: Sequence[Chain]) -> None:
         """Mark the extraction complete, if all its pages belong to one data version."""
-        if next_token is not None:
+        if any(chain.token is not None for chain in chains):
             raise self._superseded(
                 plan,
                 f"the registry has more pages than the {plan.planned_pages} that its count of "
@@ -309,15 +347,3 @@ class Crawler:
             completed_at=datetime.now(UTC),
         )
         self._extractions.complete(plan.extraction_id, completion)
-
-
-def _require_few_pages(pages: int, studies: int, page_size: int) -> None:
-    if pages <= MOST_PAGES:
-        return
-    smallest = studies // MOST_PAGES + 1
-    message = (
-        f"{studies:,} studies in pages of {page_size} are {pages:,} pages, and Dagster cannot keep more "
-        f"than {MOST_PAGES:,} of one extraction as partitions. Nothing was planned; set CTG_PAGE_SIZE to "
-        f"{smallest} or more (the registry gives up to {_LARGEST_PAGE} studies a page)"
-    )
-    raise TooManyPagesError(message)

@@ -65,6 +65,17 @@ class ExtractionState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class PlannedChain(msgspec.Struct, frozen=True, kw_only=True):
+    """A slice of what an extraction asks for, walked by page tokens of its own.
+
+    `within` is the filter that cuts it out (an Essie expression), `expected_studies` what the registry counted in it.
+    """
+
+    within: str
+    expected_studies: int
+    planned_pages: int
+
+
 class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What an extraction set out to do; written once, never changed.
 
@@ -76,7 +87,8 @@ class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
     extraction. `reason` says why this mode was chosen. `dated_by_studies` says of an import that each
     of its contents counts as observed on its own last update date, not at `data_timestamp`.
     `number` counts the extractions of a lake in the order of planning, from 1; it is 0 in plans of
-    releases that did not count, which are all older than those that did.
+    releases that did not count, which are all older than those that did. `chains` are the slices that
+    are walked side by side; none means that all pages are one chain.
     """
 
     extraction_id: str
@@ -93,6 +105,7 @@ class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     dated_by_studies: bool = False
     number: int = 0
+    chains: tuple[PlannedChain, ...] = ()
 
     def page_key(self, page: int) -> str:
         """The partition key of one of its pages (from 1)."""

@@ -15,8 +15,8 @@ from ctg_assets.extract.extractions import ExtractionPlan
 from ctg_assets.model.drift import drifts
 from ctg_assets.model.published import PublishedModel
 from ctg_assets.registry.client import RegistryClient
-from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import RegistryError
+from ctg_assets.registry_access import open_registry
 from ctg_assets.results import CheckResult, Listing
 from ctg_assets.settings import Settings
 from ctg_assets.storage.damage import DamagedFileError

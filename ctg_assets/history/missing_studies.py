@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ctg_assets.extract.crawl import IDS_PER_REQUEST
+from ctg_assets.extract.sizing import IDS_PER_REQUEST
 from ctg_assets.history.entries import ChangeKind
 from ctg_assets.history.extraction_diff import MissingReason
 from ctg_assets.history.recording import ExplainMissing
 from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.registry.client import PageRequest, RegistryClient
-from ctg_assets.registry.configured import open_registry
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
 
 _FIELDS = ("NCTId", "NCTIdAlias")

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ctg_assets.extract.crawl import IDS_PER_REQUEST
+from ctg_assets.extract.sizing import IDS_PER_REQUEST
 from ctg_assets.integrity.repair import Mended, Mender, NotMendableError
 from ctg_assets.integrity.verification import Finding, verify
 from ctg_assets.lake import Lake
 from ctg_assets.registry.client import PageRequest
-from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import RegistryError
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
 from ctg_assets.storage.files import Work
 

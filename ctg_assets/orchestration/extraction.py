@@ -21,8 +21,8 @@ from ctg_assets.orchestration.pages import PAGES, prune_pages, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.refresh.checks import check_shards
 from ctg_assets.refresh.upcoming import plan_extraction
-from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import PermanentRegistryError
+from ctg_assets.registry_access import open_registry
 
 # One crawl at a time, whoever asks for it: the registry's limit is on us as a whole.
 REGISTRY_POOL = "registry"
@@ -88,6 +88,7 @@ def extraction_plan(
             "expected studies": plan.expected_studies,
             "pages": plan.planned_pages,
             "page size": plan.page_size,
+            "chains": max(1, len(plan.chains)),
             "first page": plan.page_key(1),
             "last page": plan.page_keys()[-1],
         },
@@ -114,7 +115,7 @@ def page_shards(
 
     A run takes a range of pages. Pages that are there already are not asked for again, and since a
     page can be asked for only with the token of its predecessor, missing ones before the range are
-    walked too. After a crash, asking for the same range again goes on where the walk stopped.
+    walked too. Where the plan has several chains, they are walked side by side. After a crash, asking for the same range again goes on where the walk stopped.
     """
     configured = settings.load()
     lake = open_lake(configured)

@@ -28,8 +28,8 @@ from ctg_assets.postgres.errors import TransientWarehouseError, WarehouseError
 from ctg_assets.refresh.backoff import Attempts
 from ctg_assets.refresh.desired_state import WarehouseState, wanted_state, warehouse_state
 from ctg_assets.refresh.planner import Idle, Stage, Step, next_step
-from ctg_assets.registry.configured import open_registry
 from ctg_assets.registry.errors import RegistryError, TransientRegistryError
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
 
 ATTEMPT_TAG = "ctg/attempt"

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 
-from ctg_assets.extract.crawl import IDS_PER_REQUEST
 from ctg_assets.extract.credible_times import REGISTRY_BEGAN
 from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp, planned_pages
+from ctg_assets.extract.sizing import IDS_PER_REQUEST
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.settings import RefreshMode, Settings
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ctg_assets.extract.crawl import MOST_PAGES
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
 from ctg_assets.extract.shards import first_missing_page
+from ctg_assets.extract.sizing import MOST_PAGES
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake
 from ctg_assets.refresh.checks import recording_check_results, snapshot_check_results
@@ -101,6 +101,8 @@ def next_step(
         first = first_missing_page(lake.shards.pages(plan.extraction_id))
         last = min(first + settings.pages_per_run - 1, plan.planned_pages or first)
         reason = f"pages {first} to {last} of {plan.planned_pages} are next"
+        if plan.chains:
+            reason += f", in {len(plan.chains)} chains side by side"
         return Step(Stage.PAGES, reason, plan, min(first, last), last)
 
     building = next_build_step(settings, lake, warehouse=warehouse, goal=goal)

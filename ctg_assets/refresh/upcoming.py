@@ -6,12 +6,13 @@ from functools import partial
 
 from ctg_assets.extract.crawl import PLANNING_PATIENCE_SECONDS, Crawler
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
+from ctg_assets.extract.sizing import Pace
 from ctg_assets.lake import Lake
 from ctg_assets.refresh.desired_state import wanted_state, warehouse_state
 from ctg_assets.refresh.mode_policy import choose_again
 from ctg_assets.refresh.planner import Idle, Step, next_build_step, next_step
 from ctg_assets.registry.client import RegistryClient
-from ctg_assets.registry.configured import open_registry
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
 
 
@@ -78,6 +79,7 @@ def plan_extraction(settings: Settings, lake: Lake, client: RegistryClient) -> E
         since=choice.since,
         ids=wanted,
         reason=choice.reason,
+        pace=Pace(settings.chains_asked_for, settings.requests_per_minute),
     )
 
 

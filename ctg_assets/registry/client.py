@@ -7,11 +7,11 @@ which failures count as transient.
 
 from __future__ import annotations
 
-import email.utils
 import logging
+import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -31,9 +31,11 @@ from ctg_assets.registry.errors import (
     PageTokenRejectedError,
     PermanentRegistryError,
     RegistryError,
+    RequestStoppedError,
     TransientRegistryError,
 )
 from ctg_assets.registry.rate_limit import RateLimit
+from ctg_assets.registry.refusals import excerpt, status_error
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +50,9 @@ _LONGEST_ANSWER_IN_READ_TIMEOUTS = 10
 # Pages of HTML with status 200 have been seen in outages; a wrong URL gives nothing else.
 _HTML_ANSWERS_BEFORE_GIVING_UP = 5
 
-_EXCERPT_CHARACTERS = 200
-_HTTP_TOO_MANY_REQUESTS = 429
-_HTTP_REQUEST_TIMEOUT = 408
+# What we note on a request: the event by which it is called off, and when it was permitted.
+_STOPPED = "ctg_assets.stopped"
+_PERMITTED_AT = "ctg_assets.permitted_at"
 
 _Answer = TypeVar("_Answer")
 
@@ -71,7 +73,8 @@ class PageRequest:
     """What identifies one page of a walk.
 
     `query` is an Essie expression, empty for every study; `token` is None for the first page.
-    `posted_since` leaves out studies whose last update was posted before that day. `ids` are NCT ids,
+    `posted_since` leaves out studies whose last update was posted before that day, `within` (an Essie
+    expression, empty for none) those that it does not match. `ids` are NCT ids,
     of which the registry also knows those that were merged into others: it answers with the surviving
     study. `fields` are the names of those to return of each study; none means all.
     """
@@ -83,17 +86,22 @@ class PageRequest:
     posted_since: date | None = None
     ids: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    within: str = ""
 
     def parameters(self) -> dict[str, str]:
         """The query parameters of this request to `/studies`."""
         parameters = {"format": "json", "pageSize": str(self.page_size)}
         if self.query:
             parameters["query.term"] = self.query
+        filters = [self.within] if self.within else []
         if self.posted_since is not None:
+            since = self.posted_since.isoformat()
+            filters.append(f"AREA[LastUpdatePostDate]RANGE[{since},MAX]")
+        if filters:
             # A filter of its own leaves the query as its owner wrote it; joining the two by AND would
             # change the meaning of one that is a list of ids, which the registry treats on its own.
             parameters["filter.advanced"] = (
-                f"AREA[LastUpdatePostDate]RANGE[{self.posted_since.isoformat()},MAX]"
+                filters[0] if len(filters) == 1 else " AND ".join(f"({each})" for each in filters)
             )
         if self.ids:
             parameters["filter.ids"] = "|".join(self.ids)
@@ -164,6 +172,11 @@ class RegistryClient:
         self.api_url = api_url
         # What the registry's clock said with its last answer; None before the first, or if it did not say.
         self.server_time: datetime | None = None
+        # How long that answer took, from the permission to ask until it was complete.
+        self.answer_seconds = 0.0
+        self._rate_limit = rate_limit
+        # Until when (monotonic) the registry asked us to wait, whichever of several requests it said it to.
+        self._not_before = 0.0
         self._retry_seconds = retry_seconds
         self._first_pause_seconds = first_pause_seconds
         self._answer_seconds = read_timeout_seconds * _LONGEST_ANSWER_IN_READ_TIMEOUTS
@@ -176,7 +189,7 @@ class RegistryClient:
             follow_redirects=True,
             # A redirect is answered with a request of its own, which counts like any other.
             event_hooks={
-                "request": [lambda _: rate_limit.acquire(), self._counting.sent],
+                "request": [self._permit, self._counting.sent],
                 "response": [self._counting.answered],
             },
             transport=transport,
@@ -205,15 +218,13 @@ class RegistryClient:
         answer = self._get("/version", {}, _VersionAnswer, retry_seconds)
         return RegistryVersion(answer.apiVersion, answer.dataTimestamp)
 
-    def count(self, query: str, *, posted_since: date | None = None) -> int:
-        """How many studies match an Essie expression (empty: all) at the current data version.
+    def count(self, request: PageRequest, stopped: threading.Event | None = None) -> int:
+        """How many studies all pages of a walk have together at the current data version.
 
-        `posted_since` counts only those whose last update was posted on that day or later.
+        What is asked for is the page of `request`, the first one. `stopped` is as for `page`.
         """
-        request = PageRequest(
-            query, page_size=1, count_total=True, posted_since=posted_since, fields=("NCTId",)
-        )
-        envelope = self._get("/studies", request.parameters(), _PageEnvelope)
+        parameters = replace(request, token=None, count_total=True).parameters()
+        envelope = self._get("/studies", parameters, _PageEnvelope, stopped=stopped)
         if envelope.totalCount is None:
             message = (
                 f"{self.api_url}/studies was asked with countTotal=true and answered without "
@@ -236,15 +247,22 @@ class RegistryClient:
         """
         return self._get("/studies/enums", {}, list[PublishedEnum], retry_seconds)
 
-    def page(self, request: PageRequest, retry_seconds: float | None = None) -> Page:
+    def page(
+        self,
+        request: PageRequest,
+        retry_seconds: float | None = None,
+        stopped: threading.Event | None = None,
+    ) -> Page:
         """One page of studies.
 
-        `retry_seconds` overrides the client's patience, as for `version`. Raises PageTokenRejectedError
-        when the registry does not accept the token (any more).
+        `retry_seconds` overrides the client's patience, as for `version`. Once `stopped` is set, nothing
+        more is sent. Raises PageTokenRejectedError when the registry does not accept the token (any more),
+        RequestStoppedError when it was stopped.
         """
         started = time.monotonic()
+        parameters = request.parameters()
         try:
-            envelope = self._get("/studies", request.parameters(), _PageEnvelope, retry_seconds)
+            envelope = self._get("/studies", parameters, _PageEnvelope, retry_seconds, stopped)
         except BadRequestError as error:
             if request.token is None:
                 raise
@@ -264,6 +282,7 @@ class RegistryClient:
         parameters: Mapping[str, str],
         answer_type: type[_Answer],
         retry_seconds: float | None = None,
+        stopped: threading.Event | None = None,
     ) -> _Answer:
         patience = self._retry_seconds if retry_seconds is None else retry_seconds
         give_up_at = time.monotonic() + patience
@@ -276,7 +295,11 @@ class RegistryClient:
             if error.retry_after is None:
                 return True
             # Waiting longer than our patience would only delay the bad news.
-            return error.retry_after if time.monotonic() + error.retry_after < give_up_at else False
+            until = time.monotonic() + error.retry_after
+            if until >= give_up_at:
+                return False
+            self._not_before = max(self._not_before, until)
+            return error.retry_after
 
         for attempt in stamina.retry_context(
             on=backoff,
@@ -287,18 +310,34 @@ class RegistryClient:
             wait_jitter=self._first_pause_seconds,
         ):
             with attempt, self._counting.attempt(path):
-                body = self._send(path, parameters)
+                body = self._send(path, parameters, stopped)
                 if body.lstrip()[:1] == b"<":
                     pages_of_html += 1
                     raise self._html_error(path, body, pages_of_html)
                 return self._decode(path, body, answer_type)
         raise AssertionError  # pragma: no cover - stamina lets the last exception through
 
-    def _send(self, path: str, parameters: Mapping[str, str]) -> bytes:
+    def _permit(self, request: httpx.Request) -> None:
+        """Wait until a request may be sent, and note when that was."""
+        stopped: threading.Event | None = request.extensions.get(_STOPPED)
+        while (pause := self._not_before - time.monotonic()) > 0:
+            time.sleep(pause)
+        self._rate_limit.acquire()
+        if stopped is not None and stopped.is_set():
+            message = f"{request.url} was not asked: nobody waits for the answer any more"
+            raise RequestStoppedError(message)
+        request.extensions[_PERMITTED_AT] = time.monotonic()
+
+    def _send(
+        self, path: str, parameters: Mapping[str, str], stopped: threading.Event | None
+    ) -> bytes:
         """One attempt: the body of a 200 answer, or a typed failure."""
         url = self.api_url + path
+        about = {_STOPPED: stopped}
         try:
-            with self._http.stream("GET", url, params=dict(parameters)) as response:
+            with self._http.stream(
+                "GET", url, params=dict(parameters), extensions=about
+            ) as response:
                 deadline = time.monotonic() + self._answer_seconds
                 chunks = []
                 for chunk in response.iter_bytes():
@@ -308,6 +347,8 @@ class RegistryClient:
                         raise TransientRegistryError(message)
                 body = b"".join(chunks)
                 self.server_time = _time_of(response)
+                permitted_at = response.request.extensions[_PERMITTED_AT]
+                self.answer_seconds = time.monotonic() - permitted_at
         except (
             httpx.UnsupportedProtocol,
             httpx.LocalProtocolError,
@@ -327,7 +368,7 @@ class RegistryClient:
             raise TransientRegistryError(message) from error
         if response.status_code == httpx.codes.OK:
             return body
-        raise _status_error(response, body)
+        raise status_error(response, body)
 
     def _decode(self, path: str, body: bytes, answer_type: type[_Answer]) -> _Answer:
         try:
@@ -335,7 +376,7 @@ class RegistryClient:
         except msgspec.ValidationError as error:
             message = (
                 f"{self.api_url}{path} answered with JSON of another shape ({error}): "
-                f"{_excerpt(body)}; is CTG_API_URL the base URL of API v2?"
+                f"{excerpt(body)}; is CTG_API_URL the base URL of API v2?"
             )
             raise PermanentRegistryError(message) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -344,7 +385,7 @@ class RegistryClient:
                 around, studies = cut
                 envelope = self._decode(path, around, _PageAround)
                 return cast("_Answer", envelope.with_studies(studies))
-            message = f"{self.api_url}{path} answered with broken JSON ({error}): {_excerpt(body)}"
+            message = f"{self.api_url}{path} answered with broken JSON ({error}): {excerpt(body)}"
             raise TransientRegistryError(message) from error
         if isinstance(answer, _VersionAnswer):
             answer.dataTimestamp = self._in_utc(answer.dataTimestamp)
@@ -366,7 +407,7 @@ class RegistryClient:
 
     def _html_error(self, path: str, body: bytes, seen: int) -> RegistryError:
         """A page of HTML where JSON belongs: an outage page now and then, a wrong URL every time."""
-        message = f"{self.api_url}{path} answered with HTML instead of JSON: {_excerpt(body)}"
+        message = f"{self.api_url}{path} answered with HTML instead of JSON: {excerpt(body)}"
         if seen < _HTML_ANSWERS_BEFORE_GIVING_UP:
             return TransientRegistryError(message)
         return PermanentRegistryError(
@@ -384,58 +425,3 @@ def _time_of(response: httpx.Response) -> datetime | None:
         return parsedate_to_datetime(response.headers["Date"])
     except (KeyError, ValueError):
         return None
-
-
-def _status_error(response: httpx.Response, body: bytes) -> RegistryError:
-    status = response.status_code
-    found = f"{response.request.url} answered {status} {response.reason_phrase}: {_excerpt(body)}"
-    if status == _HTTP_TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        seconds = _retry_after_seconds(response)
-        if seconds is not None:
-            found += f"; it asks to wait {seconds:.0f} s"
-        return TransientRegistryError(found, seconds)
-    if status == _HTTP_REQUEST_TIMEOUT:
-        return TransientRegistryError(found)
-    if status == httpx.codes.BAD_REQUEST:
-        return BadRequestError(found)
-    if status == httpx.codes.FORBIDDEN:
-        return PermanentRegistryError(
-            f"{found}; the registry's firewall refuses this client. Check CTG_USER_AGENT (it should say "
-            "honestly who you are, not claim to be a browser) and whether your network is blocked."
-        )
-    if status == httpx.codes.NOT_FOUND:
-        return PermanentRegistryError(
-            f"{found}; is CTG_API_URL the base URL of API v2 (it ends in /api/v2)?"
-        )
-    return PermanentRegistryError(found)
-
-
-def _retry_after_seconds(response: httpx.Response) -> float | None:
-    """The `Retry-After` header as seconds from now; None when absent or not understood."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    seconds: float = (_in_gmt(when) - _answered_at(response)).total_seconds()
-    return max(0.0, seconds)
-
-
-def _answered_at(response: httpx.Response) -> datetime:
-    """When an answer was sent, by the clock of whoever sent it if that is said, else by ours."""
-    try:
-        return _in_gmt(email.utils.parsedate_to_datetime(response.headers.get("Date", "")))
-    except ValueError:
-        return datetime.now(UTC)
-
-
-def _in_gmt(when: datetime) -> datetime:
-    """An HTTP date, which is always GMT, also where the zone is left out or "-0000"."""
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def _excerpt(body: bytes) -> str:
-    text = body[: 4 * _EXCERPT_CHARACTERS].decode("utf-8", errors="replace").strip()
-    return repr(text[:_EXCERPT_CHARACTERS]) if text else "(empty body)"

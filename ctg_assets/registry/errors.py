@@ -32,5 +32,9 @@ class PageTokenRejectedError(PermanentRegistryError):
     """The page token is no longer accepted: it expired, or the registry's data version moved."""
 
 
+class RequestStoppedError(RegistryError):
+    """Nobody waits for the answer any more, so it was not asked for."""
+
+
 class RateLimitRecordError(PermanentRegistryError):
     """The record of what was sent cannot be used, and without it no request may be sent."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ WINDOW_SECONDS = 60.0
 # early in the next; counting over a slightly longer window keeps every 60 s of arrivals within the limit
 # as long as transit times differ by less than this.
 _TRANSIT_SLACK_SECONDS = 2.0
+
+# How long a request counts.
+COUNTED_SECONDS = WINDOW_SECONDS + _TRANSIT_SLACK_SECONDS
 
 
 class RateLimit(Protocol):
@@ -51,6 +55,8 @@ class SharedRateLimit:
         # When this process sent its last requests, by a clock that nobody sets: one that is set forward
         # makes the record forget what was sent just now.
         self._sent: deque[float] = deque(maxlen=requests)
+        # The bucket's own lock keeps processes apart, and each thread of ours that waits for it would poll a file.
+        self._threads = threading.Lock()
         with self._explained():
             self._bucket = SQLiteBucket.init_from_file(
                 rates=[Rate(requests, self._window_ms)],
@@ -69,7 +75,8 @@ class SharedRateLimit:
 
     def close(self) -> None:
         """Release the record."""
-        self._bucket.close()  # type: ignore[no-untyped-call]
+        with self._threads:
+            self._bucket.close()  # type: ignore[no-untyped-call]
 
     def _try_acquire(self) -> int:
         """Count one more request if it is permitted now; else the milliseconds until it may be.
@@ -78,7 +85,7 @@ class SharedRateLimit:
         wake, not the time at which it did, so a process suspended meanwhile would overstep the limit.
         """
         # The time is read under the lock, else a request could be dated before it was permitted.
-        with self._bucket.lock:
+        with self._threads, self._bucket.lock:
             sent_by_us_ms = self._own_wait_ms()
             if sent_by_us_ms > 0:
                 return sent_by_us_ms

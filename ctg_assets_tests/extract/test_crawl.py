@@ -11,19 +11,14 @@ import dagster as dg
 import msgspec
 import pytest
 
-from ctg_assets.extract.crawl import (
-    MOST_PAGES,
-    Crawler,
-    ExtractionSupersededError,
-    NotCrawlableError,
-    TooManyPagesError,
-)
+from ctg_assets.extract.crawl import Crawler, ExtractionSupersededError, NotCrawlableError
 from ctg_assets.extract.extractions import (
     ExtractionMode,
     ExtractionPlan,
     ExtractionState,
     new_extraction_id,
 )
+from ctg_assets.extract.sizing import MOST_PAGES, TooManyPagesError
 from ctg_assets.lake import Lake
 from ctg_assets.orchestration.pages import register_pages, registered_pages
 from ctg_assets.registry.errors import PermanentRegistryError

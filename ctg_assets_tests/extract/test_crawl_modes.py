@@ -12,8 +12,9 @@ import httpx
 import msgspec
 import pytest
 
-from ctg_assets.extract.crawl import IDS_PER_REQUEST, Crawler, ExtractionSupersededError
+from ctg_assets.extract.crawl import Crawler, ExtractionSupersededError
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
+from ctg_assets.extract.sizing import IDS_PER_REQUEST
 from ctg_assets.lake import Lake
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource, StudySource

@@ -215,6 +215,21 @@ def test_a_later_page_brings_those_before_it(bench: Bench) -> None:
     assert known == set(plan.page_keys())
 
 
+def test_pages_of_chains_are_partitions_like_others(bench: Bench) -> None:
+    """A walk in chains has its partitions from the first to the last, and any range of them can be asked for."""
+    bench.settings = bench.settings.model_copy(update={"token_chains": "2", "page_size": 5})
+    plan = bench.plan()
+    assert len(plan.chains) == bench.metadata("extraction_plan")["chains"] == 2
+    last = plan.planned_pages or 0
+    assert registered_pages(bench.instance) == plan.page_keys()
+    assert bench.materialize(page_shards, range_tags(plan, 3, 4)).success
+    key = dg.AssetKey("page_shards")
+    assert bench.instance.get_materialized_partitions(key) == set(plan.page_keys()[:4])
+    assert bench.materialize(page_shards, range_tags(plan, last, last)).success
+    assert bench.instance.get_materialized_partitions(key) == set(plan.page_keys())
+    assert bench.lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+
+
 def test_too_early_says_what_is_missing(bench: Bench) -> None:
     """Snapshot and tables before their time fail with what has to be materialized first."""
     for asset, needed in (

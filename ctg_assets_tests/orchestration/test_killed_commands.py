@@ -37,7 +37,7 @@ from ctg_assets.postgres.ownership import note_relations, note_schema
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.refresh.planner import Idle, Step
 from ctg_assets.refresh.upcoming import next_extracted_step, plan_extraction
-from ctg_assets.registry.configured import open_registry
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource

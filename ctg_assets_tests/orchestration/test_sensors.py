@@ -29,7 +29,7 @@ from ctg_assets.refresh import desired_state
 from ctg_assets.refresh.backoff import Attempts
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.refresh.undo import undoer
-from ctg_assets.registry.configured import open_registry
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource

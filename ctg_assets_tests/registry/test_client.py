@@ -30,6 +30,7 @@ from ctg_assets_tests.support.published import recorded_answers
 API = "https://registry.example/api/v2"
 STUDY = b'{"protocolSection":{"identificationModule":{"nctId":"NCT00000001"}}}'
 PAGE = b'{"studies":[' + STUDY + b'],"nextPageToken":"abc"}'
+VERSION = b'{"apiVersion":"2.0.5","dataTimestamp":"2026-11-20T09:00:05"}'
 HTML = b"\n  <!DOCTYPE html><html><body>Scheduled maintenance</body></html>"
 FIRST = PageRequest("", 1000)
 SECOND = PageRequest("", 1000, token="abc")
@@ -148,7 +149,7 @@ def test_the_last_page_has_no_token(end: bytes) -> None:
 
 
 def test_version_and_count() -> None:
-    """The data version is told from /version, the count from countTotal with the least of a page."""
+    """The data version is told from /version, the count from countTotal with the page that is asked for."""
     registry = Registry(
         [
             httpx.Response(
@@ -159,7 +160,7 @@ def test_version_and_count() -> None:
     )
     with client_of(registry) as client:
         assert client.version() == RegistryVersion("2.0.5", "2026-11-20T09:00:05")
-        assert client.count("AREA[Phase]PHASE3 & more") == 555
+        assert client.count(PageRequest("AREA[Phase]PHASE3 & more", 1, fields=("NCTId",))) == 555
     assert registry.requests[0].url == API + "/version"
     assert registry.requests[1].url.path == "/api/v2/studies"
     assert dict(registry.requests[1].url.params) == {
@@ -457,6 +458,38 @@ def test_retry_after_is_honoured(clock: FakeClock) -> None:
     assert clock.sleeps == [37.0]
 
 
+def test_retry_after_holds_for_all_requests(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one request waits as the registry asked, another does not go ahead of it."""
+    sent_at = []
+
+    def answer(status: int) -> Callable[[httpx.Request], httpx.Response]:
+        def answered(request: httpx.Request) -> httpx.Response:
+            sent_at.append(clock.now)
+            content = PAGE if request.url.path.endswith("/studies") else VERSION
+            return httpx.Response(status, headers={"Retry-After": "37"}, content=content)
+
+        return answered
+
+    registry = Registry([answer(429), answer(200)])
+    with client_of(registry, retry_seconds=600) as client:
+        sleep, asking = clock.sleep, [client.version]
+
+        def ask_meanwhile(seconds: float) -> None:
+            while asking:
+                asking.pop()()
+            sleep(seconds)
+
+        clock.sleep = ask_meanwhile  # type: ignore[method-assign]
+        clock.install(monkeypatch)
+        started = clock.now
+        client.page(FIRST)
+    assert len(sent_at) == 3
+    assert sent_at[0] == started
+    assert min(sent_at[1:]) >= started + 37
+
+
 def test_a_retry_after_beyond_our_patience_is_told_at_once(clock: FakeClock) -> None:
     """Nobody waits an hour to hear that it took too long; the failure says how long to wait."""
     with pytest.raises(TransientRegistryError, match="asks to wait 3600 s") as failure:
@@ -509,17 +542,18 @@ def test_a_count_of_what_was_posted_since_a_day() -> None:
     registry = Registry([httpx.Response(200, json={"studies": [], "totalCount": 7})])
     since = date(2026, 11, 17)
     with client_of(registry) as client:
-        assert client.count("asthma", posted_since=since) == 7
+        assert client.count(PageRequest("asthma", 1, "token", posted_since=since)) == 7
     sent = dict(registry.requests[0].url.params)
     walk = PageRequest("asthma", 1, count_total=True, posted_since=since).parameters()
-    assert sent == {**walk, "fields": "NCTId"}
+    assert sent == walk
+    assert "pageToken" not in sent
 
 
 def test_a_count_without_total_is_permanent() -> None:
     """A server that ignores countTotal is not the API; guessing a plan would lose studies."""
     registry = Registry([httpx.Response(200, json={"studies": []})])
     with client_of(registry) as client, pytest.raises(PermanentRegistryError, match="totalCount"):
-        client.count("")
+        client.count(PageRequest("", 1))
 
 
 class Trickle(httpx.SyncByteStream):

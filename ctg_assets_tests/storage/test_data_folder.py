@@ -10,7 +10,7 @@ import pytest
 from ctg_assets.extract.crawl import Crawler
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.lake import open_lake
-from ctg_assets.registry.configured import open_registry
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets.snapshot.compaction import Compactor

@@ -24,7 +24,7 @@ from ctg_assets.postgres.server import open_postgres
 from ctg_assets.refresh.planner import Idle, Stage, Step, unrecorded
 from ctg_assets.refresh.retention import prune
 from ctg_assets.refresh.upcoming import next_refresh_step, plan_extraction
-from ctg_assets.registry.configured import open_registry
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.storage.files import Storage

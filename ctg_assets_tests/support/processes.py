@@ -20,6 +20,7 @@ from ctg_assets.extract.crawl import Crawler, ExtractionSupersededError
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
 from ctg_assets.extract.import_file import import_file
 from ctg_assets.extract.shards import ShardInfo
+from ctg_assets.extract.sizing import Pace
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.registry.errors import RegistryError
@@ -35,7 +36,7 @@ _PATIENCE_SECONDS = 60.0
 class Order:
     """What a crawling process is to do; after taking page `halt_at` it waits for its end.
 
-    With `picked` ids, it asks for these.
+    So it does as soon as `halt_after` pages are there. With `picked` ids, it asks for these.
     """
 
     api_url: str
@@ -45,6 +46,8 @@ class Order:
     window_seconds: float = 0.1
     read_timeout_seconds: float = 30.0
     halt_at: int | None = None
+    halt_after: int | None = None
+    chains: int = 1
     picked: tuple[str, ...] = ()
 
     @property
@@ -143,9 +146,10 @@ def _plan_and_walk(order: Order, messages: Connection) -> str:
             page_size=settings.page_size,
             mode=ExtractionMode.PICKED if order.picked else None,
             ids=order.picked,
+            pace=Pace(order.chains, order.requests),
         )
-        for page in crawler.walk(plan, plan.planned_pages or 0):
-            if page.fresh and page.shard.page == order.halt_at:
+        for there, page in enumerate(crawler.walk(plan, plan.planned_pages or 0), start=1):
+            if (page.fresh and order.halt_at == page.shard.page) or order.halt_after == there:
                 messages.send("halted")
                 signal.pause()
         return str(lake.extractions.state(plan.extraction_id))

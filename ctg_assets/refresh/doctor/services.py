@@ -11,7 +11,7 @@ from ctg_assets.postgres.connection import Connection, PostgresAddress, connect,
 from ctg_assets.postgres.ownership import open_notes, require_no_strangers
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.refresh.doctor.findings import Finding, failed, ok, warning
-from ctg_assets.registry.configured import open_registry
+from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
 
 # A load uses nine sessions at most; readers and Dagster want some, too.
@@ -76,7 +76,7 @@ def _sessions(connection: Connection) -> Iterator[Finding]:
 
 def look_at_registry(settings: Settings) -> Iterator[Finding]:
     """Whether it answers as the API does, our clock agrees with its clock, and our pace is tolerated."""
-    with open_registry(settings) as client:
+    with open_registry(settings, only_look=True) as client:
         version = client.version(retry_seconds=0)
         said, now = client.server_time, datetime.now(UTC)
     if said is not None and abs(said - now) > _SLOW_CLOCK:
