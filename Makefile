@@ -15,9 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_BENCH := $(VENV)/.ready-bench
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-strip-extras --no-header --no-annotate --no-emit-index-url \
-	--extra report
+READY_DEPLOY := $(VENV)/.ready-deploy
+LOCK_TOOLS := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-strip-extras --no-header --no-annotate --no-emit-index-url
+LOCK := $(LOCK_TOOLS) --extra report
 
 # The order is that of the tests, which begin with the files that take longest.
 PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -26,7 +27,7 @@ PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-lo
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup refresh status dev demo demo-dev test test-fast soak fuzz lint format generate bench bench-full bench-pace lock clean
+.PHONY: help setup refresh status dev demo demo-dev test test-fast soak fuzz lint check-deploy format generate bench bench-full bench-pace lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +69,10 @@ lint: $(READY_DEV) ## Check style, types, SQL and that generated files are curre
 	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project
 	@scripts/check-forbidden
 
+check-deploy: $(READY_DEPLOY) ## Check the files under deploy/ with the tools that read them, and build and run the image
+	@BIN=$(BIN) scripts/check-deploy
+	@scripts/check-image
+
 format: $(READY_DEV) ## Put Python and SQL into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -91,6 +96,9 @@ lock: $(READY_DEV) ## Pin the newest allowed versions in requirements*.txt
 		--output-file requirements.txt
 	@$(LOCK) pyproject.toml --group build --group bench --constraint requirements-dev.txt \
 		--output-file requirements-bench.txt
+	@$(LOCK) pyproject.toml --extra kubernetes --group build --constraint requirements-dev.txt \
+		--output-file requirements-image.txt
+	@$(LOCK_TOOLS) --group deploy --constraint requirements-dev.txt --output-file requirements-deploy.txt
 
 clean: ## Remove the environment and caches; data stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs
@@ -119,4 +127,9 @@ $(READY_DEV): requirements-dev.txt pyproject.toml | $(BIN)/python
 $(READY_BENCH): requirements-bench.txt $(READY)
 	@echo "adding what the benchmarks compare with"
 	@$(PIP) install --require-hashes -r requirements-bench.txt
+	@touch $@
+
+$(READY_DEPLOY): requirements-deploy.txt $(READY_DEV)
+	@echo "adding what reads the files under deploy/"
+	@$(PIP) install --require-hashes -r requirements-deploy.txt
 	@touch $@
