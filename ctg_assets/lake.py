@@ -10,7 +10,7 @@ from ctg_assets.extract.shards import ShardStore
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.store import SnapshotStore
-from ctg_assets.storage.data_folder import LAKE, SCRATCH, data_folder
+from ctg_assets.storage.data_folder import LAKE, SCRATCH, data_folder, lake_storage
 from ctg_assets.storage.files import Storage
 
 
@@ -32,20 +32,25 @@ class Lake:
 
 
 def open_lake(settings: Settings) -> Lake:
-    """The lake in the data folder, which is created if need be.
+    """The lake in the data folder, which is created if need be, or in the object store.
 
-    Raises DataFolderError when the folder cannot be created or written to.
+    Raises DataFolderError when the folder cannot be created or written to, StorageError for an object store
+    that cannot be used.
     """
-    data_folder(settings, LAKE)
+    data_folder(settings, LAKE if settings.data_url is None else SCRATCH)
     return existing_lake(settings)
 
 
 def existing_lake(settings: Settings) -> Lake:
-    """The lake as it lies in the data folder, for reading; nothing is created, and all may be missing."""
-    storage = Storage.local(settings.data_dir / LAKE)
+    """The lake as it lies there, for reading; nothing is created, and all may be missing."""
+    return lake_on(lake_storage(settings), settings.data_dir / SCRATCH)
+
+
+def lake_on(storage: Storage, scratch: Path) -> Lake:
+    """The lake on a storage; `scratch` is a local folder for temporary files."""
     return Lake(
         storage=storage,
-        scratch=settings.data_dir / SCRATCH,
+        scratch=scratch,
         extractions=ExtractionStore(storage),
         shards=ShardStore(storage),
         history=HistoryStore(storage),

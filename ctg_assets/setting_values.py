@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import HttpUrl, TypeAdapter
 
@@ -14,6 +15,30 @@ def http_url(value: str) -> str:
     url = TypeAdapter(HttpUrl).validate_python(value)
     if url.query is not None or url.fragment is not None:
         message = "a base URL has no query and no fragment; leave out what follows ? or #"
+        raise ValueError(message)
+    return value.rstrip("/")
+
+
+_OBJECT_STORES = ("s3", "gs", "az")
+
+
+def object_url(value: str) -> str:
+    """The address of a lake in an object store, without a slash at its end; raises ValueError for others.
+
+    Credentials have their own variables, and would be printed with the address.
+    """
+    parts = urlsplit(value)
+    if parts.scheme not in _OBJECT_STORES or not parts.netloc:
+        message = (
+            "a lake in an object store is at s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; one on a "
+            "disk is in CTG_DATA_DIR"
+        )
+        raise ValueError(message)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        message = (
+            "the address has no user, query or fragment; credentials and endpoint are taken from the provider's variables "
+            "(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and the like)"
+        )
         raise ValueError(message)
     return value.rstrip("/")
 

@@ -30,6 +30,7 @@ from ctg_assets.setting_values import (
     header_value,
     http_url,
     number_or_auto,
+    object_url,
     password,
     require_schema_name,
     role_name,
@@ -55,6 +56,8 @@ _TYPO_LIKENESS = 0.75
 
 # Values that may hold a password are kept out of messages.
 _SECRET = {"postgres_url", "tcp_password"}
+# Of these only what is refused may: credentials in an address.
+_SECRET_IF_WRONG = {*_SECRET, "data_url"}
 
 
 class SettingsError(CtgAssetsError, ValueError):
@@ -126,6 +129,11 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, AfterValidator(absolute_path)] = Field(
         Path("data"),
         description="Folder for shards, snapshots, state and the embedded Postgres.",
+    )
+    data_url: Annotated[str, AfterValidator(object_url)] | None = Field(
+        None,
+        description="Where the lake lies in an object store, as s3://bucket/prefix (also gs:// and az://), for several "
+        "machines (docs/object_storage.md); unset is in the data folder.",
     )
     # The warehouse says what is wrong with a URL: it alone knows what its drivers can use.
     postgres_url: str | None = Field(
@@ -380,7 +388,7 @@ def _problem(name: str, value: object, complaint: str, where: str = "") -> str:
     field = Settings.model_fields.get(name)
     if field is None:
         return f"{name}: no such setting; the settings are {', '.join(Settings.model_fields)}"
-    shown = "" if name in _SECRET else f"={value!r}"
+    shown = "" if name in _SECRET_IF_WRONG else f"={value!r}"
     default = "" if field.default is None else f" (default: {str(field.default)!r})"
     complaint = complaint.removeprefix("Value error, ")
     return f"{variable(name)}{shown}{where}: {complaint}. Expected: {field.description}{default}"

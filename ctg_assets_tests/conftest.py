@@ -24,6 +24,8 @@ from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds the
     data_dir,
     empty_dir,
     lake,
+    s3,
+    s3_server,
     settings,
     shared_simulator,
     simulator,

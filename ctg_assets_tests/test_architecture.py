@@ -54,6 +54,7 @@ ONLY_IN = {
     "httpx": {"registry", "feed"},
     "psycopg": {"postgres", "load", "aact", "marts", "feed", "report"},
     "altair": {"report"},
+    "obstore": {"storage"},
     "pika": {"feed"},
 }
 # Three for each room, two for the report and four for the service, which are about everything; more would mean

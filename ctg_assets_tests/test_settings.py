@@ -16,6 +16,7 @@ from ctg_assets.settings import ENV_PREFIX, RefreshMode, Settings, SettingsError
 GIVEN: dict[str, tuple[str, Any]] = {
     "api_url": ("http://127.0.0.1:8765/api/v2/", "http://127.0.0.1:8765/api/v2"),
     "data_dir": ("/somewhere/ctg data", Path("/somewhere/ctg data")),
+    "data_url": ("s3://bucket/lake/", "s3://bucket/lake"),
     "postgres_url": ("postgresql://me@db/ctg", "postgresql://me@db/ctg"),
     "database": ("aact", "aact"),
     "reader_role": ("analysts", "analysts"),
@@ -158,6 +159,35 @@ def test_nonsense_names_the_variable_and_the_remedy(
     assert complaint in message
     field = Settings.model_fields[variable.removeprefix(ENV_PREFIX).lower()]
     assert f"Expected: {field.description}" in message
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("https://bucket.s3.amazonaws.com/lake", "is at s3://bucket/prefix, gs://"),
+        ("/data/lake", "one on a disk is in CTG_DATA_DIR"),
+        ("s3:///lake", "is at s3://bucket/prefix, gs://"),
+        ("s3://key:hunter2@bucket/lake", "no user, query or fragment"),
+        ("s3://bucket/lake?secret=hunter2", "from the provider's variables"),
+        ("s3://bucket/lake#hunter2", "no user, query or fragment"),
+    ],
+)
+def test_an_address_of_no_object_store_is_refused(
+    url: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text says what an address is, where credentials go, and does not repeat what may be one."""
+    monkeypatch.setenv("CTG_DATA_URL", url)
+    with pytest.raises(SettingsError) as failure:
+        load_settings()
+    assert complaint in str(failure.value)
+    assert "CTG_DATA_URL: " in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+
+
+@pytest.mark.parametrize("url", ["s3://b/p", "gs://b/p/q", "az://c", "s3://b"])
+def test_addresses_of_object_stores(url: str) -> None:
+    """A slash at the end makes no difference."""
+    assert load_settings(data_url=f"{url}/").data_url == load_settings(data_url=url).data_url == url
 
 
 def test_all_faults_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

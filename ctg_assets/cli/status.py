@@ -84,7 +84,10 @@ def _print_status(settings: Settings) -> None:
     from ctg_assets.refresh.status import extraction_statuses, odd_times, warehouse_and_next_step
 
     lake = open_lake(settings)
-    out.print(facts([("data folder", str(settings.data_dir)), ("registry", settings.api_url)]))
+    places = [("data folder", str(settings.data_dir))]
+    if settings.data_url is not None:
+        places.append(("lake", settings.data_url))
+    out.print(facts([*places, ("registry", settings.api_url)]))
     _print_published_model(settings, lake)
     _print_searches(settings, lake)
     extractions = extraction_statuses(lake)

@@ -41,6 +41,10 @@ class Chain:
         """Whether its first page is next, which needs no token."""
         return self._taken == 0
 
+    def has(self, page: int) -> bool:
+        """Whether a page was there when the walk began, perhaps of another walk's token."""
+        return page in self._there
+
     def next_page(self, last_page: int) -> int | None:
         """The number of its next page; None if that is beyond `last_page`, or there is none."""
         if self._taken == len(self._numbers) or self._numbers[self._taken] > last_page:

@@ -231,11 +231,11 @@ class Crawler:
                     asked.chain.take(shard)
                     requests.pages += 1
                     if len(chains) == 1:
-                        yield CrawledPage(self._shards.write(shard, answer.studies), fresh=True)
+                        yield self._kept(asked, shard, answer.studies)
                     # Of several, this one need not wait until the page is written.
                     yield from self._go_on(plan, asked.chain, last_page, requests)
                     if len(chains) > 1:
-                        yield CrawledPage(self._shards.write(shard, answer.studies), fresh=True)
+                        yield self._kept(asked, shard, answer.studies)
 
     def _go_on(
         self, plan: ExtractionPlan, chain: Chain, last_page: int, requests: _Requests
@@ -250,13 +250,19 @@ class Crawler:
             request = self._request(plan, page, chain)
             if request is not None:
                 break
-            shard = self._shards.write(empty_shard(plan, page), [])
+            create = not chain.has(page)
+            shard = self._shards.write(empty_shard(plan, page), [], create=create)
             yield CrawledPage(chain.take(shard), fresh=True)
         if requests.pages < _PAGES_BETWEEN_VERSION_CHECKS:
             requests.start(_Asked(chain, page, request), self._page_of(request))
             return
         requests.pages = 0
         requests.start(_Asked(chain, page, request), lambda _: self._client.version())
+
+    def _kept(self, asked: _Asked, shard: ShardInfo, studies: Sequence[bytes]) -> CrawledPage:
+        """Publish a page that was asked for; what others have published meanwhile is theirs."""
+        create = not asked.chain.has(shard.page)
+        return CrawledPage(self._shards.write(shard, studies, create=create), fresh=True)
 
     def _page_of(self, request: PageRequest) -> Callable[[Event], Page]:
         return lambda stopped: self._client.page(request, stopped=stopped)

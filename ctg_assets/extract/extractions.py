@@ -210,7 +210,7 @@ class ExtractionStore:
                 # Before the plan: an extraction that can be found can be walked.
                 record = _AskedIds(ids=list(ids))
                 write_record(self._storage, _path(plan.extraction_id, _IDS), record)
-            self._write(plan.extraction_id, _PLAN, plan)
+            self._write(plan.extraction_id, _PLAN, plan, create=True)
             return plan
 
     def restore(self, plan: ExtractionPlan) -> None:
@@ -288,8 +288,10 @@ class ExtractionStore:
         self._storage.delete_file(_path(extraction_id, _PLAN))
         self._storage.delete_folder(f"{_FOLDER}/{extraction_id}")
 
-    def _write(self, extraction_id: str, name: str, content: msgspec.Struct) -> None:
-        write_record(self._storage, _path(extraction_id, name), content)
+    def _write(
+        self, extraction_id: str, name: str, content: msgspec.Struct, *, create: bool = False
+    ) -> None:
+        write_record(self._storage, _path(extraction_id, name), content, create=create)
 
     def _read(self, extraction_id: str, name: str, kind: type[_Record]) -> _Record | None:
         try:

@@ -1,6 +1,6 @@
 """Page shards: one Parquet file per API page, which is also the walk's checkpoint.
 
-A shard's data and the token of the page after it become visible in one rename, so no separate record
+A shard's data and the token of the page after it become visible in one step, so no separate record
 of progress can disagree with the data: whoever resumes reads the last shard's `next_token`.
 """
 
@@ -74,8 +74,13 @@ class ShardStore:
         """Keep shards in `storage`, beside their extraction's plan."""
         self._storage = storage
 
-    def write(self, info: ShardInfo, studies: Sequence[bytes]) -> ShardInfo:
-        """Publish a shard with these studies (JSON bytes, order kept); returns its full description."""
+    def write(
+        self, info: ShardInfo, studies: Sequence[bytes], *, create: bool = False
+    ) -> ShardInfo:
+        """Publish a shard with these studies (JSON bytes, order kept); returns its full description.
+
+        With `create` raises AlreadyPublishedError where a shard of this page is there; else that is replaced.
+        """
         identities = [identify(study) for study in studies]
         table = pa.table(
             [
@@ -94,6 +99,7 @@ class ShardStore:
             self._storage,
             _path(info.extraction_id, info.page),
             SHARD_SCHEMA.with_metadata(metadata),
+            create=create,
             compression="zstd",
             compression_level=_COMPRESSION_LEVEL,
             # Dictionary pages only cost time on columns whose values do not repeat.

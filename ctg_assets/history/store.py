@@ -40,7 +40,10 @@ from ctg_assets.history.entry_files import (
     entry_folder,
     frame_writer,
     history_path,
+    read_ahead,
+    read_entry,
     read_frame,
+    write_entry,
     write_frame,
 )
 from ctg_assets.history.period_index import index_after
@@ -68,7 +71,6 @@ from ctg_assets.storage.records import read_record, write_record
 from ctg_assets.storage.sealed_parquet import open_sealed
 
 _UNDONE = f"{HISTORY_FOLDER}/undone"
-_ENTRY = "entry.json"
 _PLAN = "plan.json"
 
 # Single studies are read from among hundreds of thousands, so little is decompressed for one: with 32
@@ -100,20 +102,21 @@ class HistoryStore:
 
     def entry_of(self, extraction_id: str) -> HistoryEntry | None:
         """The entry that an extraction added; None if it has not been recorded, or was undone."""
-        newest_first = self._newest_first()
+        newest_first = self._newest_first(all_of_them=True)
         return next((entry for entry in newest_first if entry.extraction_id == extraction_id), None)
 
     def since(self, sequence: int) -> list[HistoryEntry]:
         """The entries after one (0: all), oldest first."""
-        return [*self._newest_first(sequence)][::-1]
+        return [*self._newest_first(sequence, all_of_them=True)][::-1]
 
-    def _newest_first(self, after: int = 0) -> Iterator[HistoryEntry]:
+    def _newest_first(self, after: int = 0, *, all_of_them: bool = False) -> Iterator[HistoryEntry]:
         undos = self.undos()
         withdrawn = {sequence for undo in undos for sequence in undo.withdrawn}
         known = {undo.undo_id for undo in undos}
-        for sequence in reversed(self._sequences()):
-            if sequence <= after:
-                return
+        sequences = [each for each in self._sequences() if each > after]
+        if all_of_them:
+            read_ahead(self._storage, sequences)
+        for sequence in reversed(sequences):
             entry = None if sequence in withdrawn else self._entry(sequence)
             if entry is not None and (entry.undo is None or entry.undo in known):
                 yield entry
@@ -136,7 +139,9 @@ class HistoryStore:
         known = {undo.undo_id for undo in undos}
         by = {sequence: undo for undo in undos for sequence in undo.withdrawn}
         found = []
-        for sequence in self._sequences():
+        sequences = self._sequences()
+        read_ahead(self._storage, sequences)
+        for sequence in sequences:
             entry = self._entry(sequence)
             if entry is not None and (entry.undo is None or entry.undo in known):
                 found.append((entry, by.get(sequence)))
@@ -344,7 +349,7 @@ class HistoryStore:
 
     def write_entry(self, entry: HistoryEntry) -> None:
         """Write the last file of an entry; one that belongs to an undo counts only with that."""
-        write_record(self._storage, history_path(entry.sequence, _ENTRY), entry)
+        write_entry(self._storage, entry)
 
     def write_undone_changes(self, undo_id: str, rows: pl.DataFrame) -> None:
         """Write the undoings of an undo that is not committed yet."""
@@ -352,7 +357,7 @@ class HistoryStore:
 
     def commit_undo(self, undo: UndoRecord) -> None:
         """Let an undo count whose files are in place, and remove indexes that it overtook."""
-        write_record(self._storage, f"{_UNDONE}/{undo.undo_id}.json", undo)
+        write_record(self._storage, f"{_UNDONE}/{undo.undo_id}.json", undo, create=True)
         self._remove_overtaken_indexes()
 
     def prune_withdrawn(self, before: datetime) -> list[int]:
@@ -396,11 +401,7 @@ class HistoryStore:
         return [int(name) for name in self._storage.names(HISTORY_FOLDER) if name.isdecimal()]
 
     def _entry(self, sequence: int) -> HistoryEntry | None:
-        # A damaged entry is an error, never none: the next one would take its place.
-        try:
-            return read_record(self._storage, history_path(sequence, _ENTRY), HistoryEntry)
-        except FileNotFoundError:
-            return None
+        return read_entry(self._storage, sequence)
 
     def _remove_leftover(self, sequence: int) -> None:
         if (

@@ -32,7 +32,7 @@ from ctg_assets.snapshot.store import (
     snapshot_path,
 )
 from ctg_assets.storage.damage import DamagedFileError, KindOfFile, kind_of_file
-from ctg_assets.storage.files import Storage, StorageError
+from ctg_assets.storage.files import Storage, StorageError, TransientStorageError
 from ctg_assets.storage.records import check_record
 from ctg_assets.storage.sealed_parquet import check_sealed, open_sealed
 
@@ -226,7 +226,7 @@ class _References:
             return
         try:
             periods = self._history.periods(["nct_id", "content_hash", "contents_entry"])
-        except DamagedFileError:
+        except (DamagedFileError, TransientStorageError):
             raise
         except StorageError as error:
             yield Finding(index, str(error))

@@ -31,6 +31,7 @@ from ctg_assets.refresh.planner import Idle, Stage, Step, next_step
 from ctg_assets.registry.errors import RegistryError, TransientRegistryError
 from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
+from ctg_assets.storage.files import PermanentStorageError, TransientStorageError
 
 ATTEMPT_TAG = "ctg/attempt"
 REASON_TAG = "ctg/why"
@@ -146,9 +147,9 @@ def _decide(memory: _Memory) -> Step | dg.SkipReason:
             goal=partial(wanted_state, memory.settings),
             registry_timestamp=memory.registry_timestamp,
         )
-    except (TransientRegistryError, TransientWarehouseError) as error:
+    except (TransientRegistryError, TransientWarehouseError, TransientStorageError) as error:
         return dg.SkipReason(f"trying again later: {error}")
-    except (RegistryError, WarehouseError) as error:
+    except (RegistryError, WarehouseError, PermanentStorageError) as error:
         # A failed tick would lose the cursor and show a traceback where a sentence is wanted.
         return dg.SkipReason(f"somebody has to look: {error}")
     if isinstance(step, Idle):

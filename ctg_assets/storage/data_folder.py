@@ -1,4 +1,4 @@
-"""The data folder: where things lie in it, and the locks that keep processes apart."""
+"""The data folder: where things lie in it, the locks that keep processes apart, and where the lake is if not there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.settings import Settings
+from ctg_assets.storage.files import Storage
 from ctg_assets.storage.locks import hold
 
 LAKE = "lake"
@@ -31,6 +32,16 @@ def file_lock(settings: Settings, work: str) -> Iterator[None]:
     file = data_folder(settings, STATE) / f"{work}.lock"
     with hold(file, f"the {work} of {settings.data_dir}"):
         yield
+
+
+def lake_storage(settings: Settings) -> Storage:
+    """The storage of the lake: the object store that the settings name, or a folder of the data folder.
+
+    Raises StorageError where the address or the provider's variables cannot be used.
+    """
+    if settings.data_url is None:
+        return Storage.local(settings.data_dir / LAKE)
+    return Storage.remote(settings.data_url, settings.data_dir / SCRATCH)
 
 
 def data_folder(settings: Settings, name: str) -> Path:

@@ -1,73 +1,92 @@
-"""The one way to the lake's files: any Arrow filesystem, whole files only.
+"""The one way to the lake's files: whole files only, on a disk or in an object store.
 
-A file becomes visible complete or not at all: it is written under a temporary name and moved into
-place, on a local disk synced before and after. (An object store shows an upload when it is closed,
-and closing is also what a failed writer does, so there a temporary name is needed no less.)
+A file becomes visible complete or not at all. How, is for `disk.py` and `objects.py` to know.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
-import os
-import posixpath
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
-from ctg_assets.errors import CtgAssetsError
-from ctg_assets.storage.locks import hold
+from ctg_assets.storage.backend import (
+    AlreadyPublishedError,
+    Backend,
+    LockLostError,
+    PermanentStorageError,
+    StorageError,
+    TransientStorageError,
+    Work,
+)
+from ctg_assets.storage.disk import DiskBackend
 
-_TEMPORARY_PREFIX = ".unfinished-"
+__all__ = [
+    "AlreadyPublishedError",
+    "LockLostError",
+    "PermanentStorageError",
+    "Storage",
+    "StorageError",
+    "TransientStorageError",
+    "Work",
+]
 
 # Damaged files, each with its path below a folder named by the time; for people to look at.
 _ASIDE = "damaged"
 
-_LOCKS = "locks"
-
-
-class Work(enum.StrEnum):
-    """The kinds of work that a lake allows one process at a time, each beside the others."""
-
-    EXTRACTION = "extraction"
-    SNAPSHOT = "snapshot"
-
-
-class StorageError(CtgAssetsError):
-    """The lake's files cannot be read or written; the message names the path and the cause."""
-
 
 class Storage:
-    """Files below one root folder of an Arrow filesystem; all paths are relative to that root."""
+    """Files below one root; all paths are relative to it, with `/` between their parts."""
 
-    def __init__(self, filesystem: pafs.FileSystem, root: str) -> None:
-        """Use `root` of `filesystem`; the folder is created when the first file is published."""
-        self.filesystem = filesystem
-        self.root = root.rstrip("/") if root.strip("/") else root
-        self._is_local = isinstance(filesystem, pafs.LocalFileSystem)
+    def __init__(self, backend: Backend) -> None:
+        """Keep files in `backend`."""
+        self.backend = backend
 
     @classmethod
     def local(cls, folder: Path) -> Storage:
-        """Storage in a folder of this machine."""
-        return cls(pafs.LocalFileSystem(), str(folder))
+        """Storage in a folder of this machine, which is created when the first file is published."""
+        return cls(DiskBackend(pafs.LocalFileSystem(), str(folder)))
+
+    @classmethod
+    def remote(cls, url: str, scratch: Path) -> Storage:
+        """Storage in an object store; `scratch` is a local folder for temporary files.
+
+        Nothing is asked of it yet. Raises StorageError where it cannot be used.
+        """
+        from ctg_assets.storage.objects import ObjectBackend  # noqa: PLC0415 - who has a disk does without
+
+        return cls(ObjectBackend.connect(url, scratch))
+
+    @property
+    def root(self) -> str:
+        """Where all of it lies, as people name it."""
+        return self.backend.path("").rstrip("/") or "/"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether each file that is opened costs a request."""
+        return self.backend.is_remote
 
     def path(self, relative: str) -> str:
-        """The full path of a file, as the filesystem understands it."""
-        return posixpath.join(self.root, relative)
+        """The full path of a file, as people and other programs name it."""
+        return self.backend.path(relative)
 
     def exists(self, relative: str) -> bool:
         """Whether a file is there."""
-        info = self.filesystem.get_file_info(self.path(relative))
-        return bool(info.type == pafs.FileType.File)
+        return self.backend.size(relative) is not None
 
     def size(self, relative: str) -> int:
-        """The size of a file in bytes."""
-        return int(self.filesystem.get_file_info(self.path(relative)).size)
+        """The size of a file in bytes; raises StorageError when it is not there."""
+        size = self.backend.size(relative)
+        if size is None:
+            message = f"cannot read {self.path(relative)}: it is not there; `ctg-assets verify` says what can be done"
+            raise StorageError(message)
+        return size
 
     def modified(self, relative: str) -> int:
         """When a file became visible, in nanoseconds since 1970 by the clock of the storage."""
@@ -75,55 +94,30 @@ class Storage:
 
     def names(self, folder: str) -> list[str]:
         """The names of the published files and folders directly below `folder`, sorted."""
-        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        names = (info.base_name for info in self.filesystem.get_file_info(selector))
-        return sorted(name for name in names if not name.startswith(_TEMPORARY_PREFIX))
+        return self.backend.names(folder)
 
     def files(self, folder: str) -> list[str]:
         """The paths of all published files below `folder`, however deep, sorted."""
-        selector = pafs.FileSelector(self.path(folder), allow_not_found=True, recursive=True)
-        prefix = len(self.path(folder).rstrip("/")) + 1
-        return sorted(
-            posixpath.join(folder, info.path[prefix:])
-            for info in self.filesystem.get_file_info(selector)
-            if info.type == pafs.FileType.File and not info.base_name.startswith(_TEMPORARY_PREFIX)
-        )
+        return self.backend.files(folder)
 
-    @contextlib.contextmanager
-    def lock(self, work: Work) -> Iterator[None]:
+    def lock(self, work: Work) -> AbstractContextManager[None]:
         """Hold the right to a kind of work on what is stored here, which one at a time has.
 
         An operation takes it for itself, and one that is made of others may take it around them. It ends
-        with its holder, killed or not. Only storage on this machine's disks is shared by processes.
-        Raises BusyError when another process or thread holds it.
+        with its holder, killed or not. Raises BusyError when another process or thread holds it.
         """
-        if not self._is_local:
-            yield
-            return
-        folder = Path(self.path(_LOCKS))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"cannot create {folder}: {error.strerror}"
-            raise StorageError(message) from error
-        with hold(folder / f"{work}.lock", f"the {work} of {self.root}"):
-            yield
+        return self.backend.lock(work)
 
     def set_aside(self, relative: str) -> str:
         """Move a file or folder out of the way, below `damaged/`; returns where it is then."""
-        aside = self._aside(relative)
-        self.filesystem.move(self.path(relative), self.path(aside))
+        aside = _aside(relative)
+        self.backend.move(relative, aside)
         return aside
 
     def copy_aside(self, relative: str) -> str:
         """As `set_aside`, but the file stays where it is, too."""
-        aside = self._aside(relative)
-        self.filesystem.copy_file(self.path(relative), self.path(aside))
-        return aside
-
-    def _aside(self, relative: str) -> str:
-        aside = f"{_ASIDE}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}/{relative}"
-        self.filesystem.create_dir(posixpath.dirname(self.path(aside)), recursive=True)
+        aside = _aside(relative)
+        self.backend.copy(relative, aside)
         return aside
 
     def read_bytes(self, relative: str) -> bytes:
@@ -131,97 +125,42 @@ class Storage:
 
         Raises FileNotFoundError when it is not there, StorageError when it cannot be read.
         """
-        try:
-            with self.filesystem.open_input_stream(self.path(relative)) as stream:
-                return bytes(stream.read())
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise self._unreadable(relative, error) from error
+        return self.backend.read_bytes(relative)
 
-    @contextlib.contextmanager
-    def open_input(self, relative: str) -> Iterator[pa.NativeFile]:
-        """A file opened for random reads.
+    def open_input(self, relative: str) -> AbstractContextManager[Any]:
+        """A file opened for random reads (an InputFile).
 
         Raises StorageError when it cannot be read or does not hold what the block looks for.
         """
-        try:
-            with self.filesystem.open_input_file(self.path(relative)) as file:
-                yield file
-        except (OSError, pa.ArrowInvalid) as error:
-            raise self._unreadable(relative, error) from error
+        return self.backend.open_input(relative)
 
-    def write_bytes(self, relative: str, content: bytes) -> None:
-        """Publish a small file, replacing one of the same name."""
-        with self.publish(relative) as stream:
+    def write_bytes(self, relative: str, content: bytes, *, create: bool = False) -> None:
+        """Publish a small file; raises as `publish`."""
+        with self.publish(relative, create=create) as stream:
             stream.write(content)
 
     @contextlib.contextmanager
-    def publish(self, relative: str) -> Iterator[IO[bytes] | Any]:
+    def publish(self, relative: str, *, create: bool = False) -> Iterator[IO[bytes] | Any]:
         """A stream to write a file to, which becomes visible under its name when the block ends well.
 
+        It replaces one of the same name, unless it is `create`: then such a one raises AlreadyPublishedError.
         Raises StorageError when the file cannot be written; nothing is visible then.
         """
-        target = self.path(relative)
-        folder, name = posixpath.split(target)
-        temporary = posixpath.join(folder, f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
-        try:
-            self.filesystem.create_dir(folder, recursive=True)
-            with self._written(temporary) as stream:
-                yield stream
-            self.filesystem.move(temporary, target)
-            if self._is_local:
-                _sync(folder)  # else the move itself may be lost when the machine loses power
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                self.filesystem.delete_file(temporary)
-            if not isinstance(error, OSError):
-                raise
-            message = (
-                f"cannot write {target}: {error}; check that the folder can be written to, that the "
-                "disk has room, and CTG_DATA_DIR"
-            )
-            raise StorageError(message) from error
+        with self.backend.publish(relative, create=create) as stream:
+            yield stream
 
     def delete_file(self, relative: str) -> None:
         """Remove a file; nothing happens when it is not there."""
-        with contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_file(self.path(relative))
+        self.backend.delete_file(relative)
 
     def delete_folder(self, folder: str) -> None:
         """Remove a folder with all it holds; nothing happens when it is not there."""
-        if self.filesystem.get_file_info(self.path(folder)).type != pafs.FileType.NotFound:
-            self.filesystem.delete_dir(self.path(folder))
+        self.backend.delete_folder(folder)
 
     def delete_unfinished(self, folder: str) -> None:
         """Remove what killed writers left behind directly in `folder`."""
-        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        for info in self.filesystem.get_file_info(selector):
-            if info.base_name.startswith(_TEMPORARY_PREFIX):
-                self.filesystem.delete_file(info.path)
-
-    @contextlib.contextmanager
-    def _written(self, path: str) -> Iterator[IO[bytes] | Any]:
-        """A stream to a new file, whose content is safe when the block has ended."""
-        if self._is_local:
-            with Path(path).open("xb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-        else:
-            with self.filesystem.open_output_stream(path) as stream:
-                yield stream
-
-    def _unreadable(self, relative: str, error: Exception) -> StorageError:
-        return StorageError(
-            f"cannot read {self.path(relative)}: {error}; check its permissions and the disk. If it is "
-            "damaged, `ctg-assets verify` says what can be done"
-        )
+        self.backend.delete_unfinished(folder)
 
 
-def _sync(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _aside(relative: str) -> str:
+    return f"{_ASIDE}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}/{relative}"

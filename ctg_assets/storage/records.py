@@ -26,13 +26,16 @@ _KEY = "sha256"
 _END = re.compile(rb'"([^"]*)": "([^"]*)"\s*\}\s*\Z')
 
 
-def write_record(storage: Storage, relative: str, record: msgspec.Struct) -> None:
-    """Publish a record, replacing one of the same name; raises StorageError when that fails."""
+def write_record(
+    storage: Storage, relative: str, record: msgspec.Struct, *, create: bool = False
+) -> None:
+    """Publish a record, replacing one of the same name unless it is `create`; raises as `Storage.publish`."""
     members: dict[str, Any] = {**msgspec.to_builtins(record), _KEY: _UNTOLD.decode()}
     text = msgspec.json.format(msgspec.json.encode(members), indent=2)
     beginning = text.rindex(_UNTOLD)
     digest = hashlib.sha256(text).hexdigest().encode()
-    storage.write_bytes(relative, text[:beginning] + digest + text[beginning + _DIGITS :])
+    content = text[:beginning] + digest + text[beginning + _DIGITS :]
+    storage.write_bytes(relative, content, create=create)
 
 
 def read_record(storage: Storage, relative: str, kind: type[_Record]) -> _Record:

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctg_assets.storage.backend import InputFile
 from ctg_assets.storage.damage import DamagedFileError
 from ctg_assets.storage.files import Storage, StorageError
 
@@ -51,13 +52,13 @@ _TAIL_BYTES = 64 << 10
 
 @contextlib.contextmanager
 def sealed_writer(
-    storage: Storage, relative: str, schema: pa.Schema, **options: Any
+    storage: Storage, relative: str, schema: pa.Schema, *, create: bool = False, **options: Any
 ) -> Iterator[pq.ParquetWriter]:
     """A writer of a Parquet file that becomes visible, sealed, when the block ends well.
 
-    `options` are those of `pyarrow.parquet.ParquetWriter`. Raises StorageError as `Storage.publish`.
+    `options` are those of `pyarrow.parquet.ParquetWriter`. `create`, and what is raised, as in `Storage.publish`.
     """
-    with storage.publish(relative) as stream:
+    with storage.publish(relative, create=create) as stream:
         sealing = _SealingStream(stream)
         with pq.ParquetWriter(sealing, schema, **options) as writer:
             yield writer
@@ -154,13 +155,13 @@ class _SealingStream(io.RawIOBase):
 class _CheckedFile(io.RawIOBase):
     """A file whose bytes are checked against its seal before anybody gets them."""
 
-    def __init__(self, storage: Storage, relative: str, file: pa.NativeFile) -> None:
+    def __init__(self, storage: Storage, relative: str, file: InputFile) -> None:
         self._storage = storage
         self._relative = relative
         self._file = file
         self._size = int(file.size())
         self._position = 0
-        self._damage: DamagedFileError | None = None
+        self._problem: StorageError | None = None
         # What the seal vouches for by itself: seal and footer, from here on.
         self._tail = b""
         self._body_bytes = 0
@@ -221,13 +222,18 @@ class _CheckedFile(io.RawIOBase):
         try:
             yield
         except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            if self._damage is not None:
-                raise self._damage from error
+            if self._problem is not None:
+                raise self._problem from error
             self._fail(f"it cannot be read as Parquet ({_first_line(error)})")
 
     def _raw(self, start: int, end: int) -> pa.Buffer:
         self._file.seek(start)
-        found = self._file.read_buffer(end - start)
+        try:
+            found: pa.Buffer = self._file.read_buffer(end - start)
+        except StorageError as error:
+            # What cannot be had is not damaged.
+            self._problem = error
+            raise
         if found.size != end - start:
             self._fail(f"it ends after {start + found.size:,} bytes")
         return found
@@ -286,8 +292,8 @@ class _CheckedFile(io.RawIOBase):
 
     def _fail(self, problem: str) -> NoReturn:
         # Kept, since Arrow may hand an error on as one of its own.
-        self._damage = DamagedFileError(self._storage, self._relative, problem)
-        raise self._damage
+        self._problem = DamagedFileError(self._storage, self._relative, problem)
+        raise self._problem
 
 
 @contextlib.contextmanager

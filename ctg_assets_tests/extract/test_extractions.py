@@ -199,7 +199,7 @@ class CrashingStorage(Storage):
     """Storage that crashes at the n-th change of a file."""
 
     def __init__(self, storage: Storage, changes: int) -> None:
-        super().__init__(storage.filesystem, storage.root)
+        super().__init__(storage.backend)
         self.changes = changes
 
     def _change(self) -> None:
@@ -207,10 +207,10 @@ class CrashingStorage(Storage):
             raise CrashError
         self.changes -= 1
 
-    def write_bytes(self, relative: str, content: bytes) -> None:
+    def write_bytes(self, relative: str, content: bytes, *, create: bool = False) -> None:
         """Write, unless it is time to crash."""
         self._change()
-        super().write_bytes(relative, content)
+        super().write_bytes(relative, content, create=create)
 
     def delete_file(self, relative: str) -> None:
         """Delete, unless it is time to crash."""
@@ -221,7 +221,7 @@ class CrashingStorage(Storage):
         """Delete file by file, crashing in the middle when it is time to."""
         for name in self.names(folder):
             self._change()
-            self.filesystem.delete_file(self.path(f"{folder}/{name}"))
+            self.backend.delete_file(f"{folder}/{name}")
         self._change()
         super().delete_folder(folder)
 

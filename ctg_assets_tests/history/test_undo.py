@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
-from pyarrow.fs import LocalFileSystem
 
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState, ExtractionStore
 from ctg_assets.history.recording import UndoneExtractionError
@@ -204,12 +203,12 @@ class _Breaking(Storage):
     left = 0
 
     @contextlib.contextmanager
-    def publish(self, relative: str) -> Iterator[Any]:
+    def publish(self, relative: str, *, create: bool = False) -> Iterator[Any]:
         if self.left == 0:
             message = "the disk is full"
             raise StorageError(message)
         self.left -= 1
-        with super().publish(relative) as stream:
+        with super().publish(relative, create=create) as stream:
             yield stream
 
 
@@ -228,7 +227,7 @@ def test_an_undo_that_breaks_off_has_happened_or_not(tmp_path: Path) -> None:
         shutil.copytree(folder, copy)
         plain = Chronicler(Storage.local(copy), tmp_path)
         known = told(plain)
-        breaking = _Breaking(LocalFileSystem(), str(copy))
+        breaking = _Breaking(Storage.local(copy).backend)
         breaking.left = files
         try:
             Undoer(breaking).undo(2, AUTHOR)

@@ -30,7 +30,7 @@ from ctg_assets.extract.searches import SearchRecord, evaluate_searches, studies
 from ctg_assets.history.undo import Author
 from ctg_assets.integrity.repair_run import mend_lake
 from ctg_assets.integrity.verification import verify
-from ctg_assets.lake import Lake, open_lake
+from ctg_assets.lake import Lake, lake_on, open_lake
 from ctg_assets.refresh import upcoming
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.refresh.undo import undoer
@@ -44,6 +44,7 @@ from ctg_assets_tests.simulator.in_memory import InMemorySource, study
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.following import refresh
 from ctg_assets_tests.support.lakes import json_of
+from ctg_assets_tests.support.object_store import object_storage
 from ctg_assets_tests.support.registries import client_of
 
 pytestmark = pytest.mark.slow
@@ -293,6 +294,32 @@ def test_a_flipped_bit_is_found_and_never_gives_a_wrong_row(
                 assert path.split("/")[1] + " snapshot" not in seen
         file.write_bytes(content)
     assert _observed(lake) == before
+
+
+def test_damage_in_an_object_store_is_mended(
+    sound: Path, simulator: RunningSimulator, tmp_path: Path
+) -> None:
+    """The files of a disk are a lake in an object store; what is damaged there is found and made again."""
+    settings = _settings(sound, simulator)
+    on_disk = open_lake(settings)
+    storage = object_storage(tmp_path / "scratch")
+    for paths in _files(on_disk).values():
+        for path in paths:
+            storage.write_bytes(path, on_disk.storage.read_bytes(path), create=True)
+    lake = lake_on(storage, tmp_path / "scratch")
+    assert _observed(lake) == _observed(on_disk)
+    # What is made again by the next steps is gone, and so is what hangs on it.
+    kinds = [kind for kind in KINDS_OF_FILES if kind.mended and "snapshots" not in kind.pattern]
+    for place, kind in enumerate(kinds):
+        path = _files(lake)[kind.pattern][-1]
+        content = storage.read_bytes(path)
+        storage.write_bytes(path, list(_DAMAGES.values())[place % len(_DAMAGES)](content))
+        assert path in [found.relative for found in verify(storage).findings]
+        report = mend_lake(settings, lake)
+        assert path in [mended.relative for mended in report.mended]
+        assert path not in [found.relative for found in verify(storage).findings]
+        storage.write_bytes(path, content)
+    assert len(storage.files("damaged")) >= len(kinds) // 2
 
 
 _DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -29,8 +29,8 @@ def _die_at(where: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     @contextmanager
-    def published(storage: Storage, relative: str) -> Iterator[Any]:
-        with publish(storage, relative) as stream:
+    def published(storage: Storage, relative: str, **how: bool) -> Iterator[Any]:
+        with publish(storage, relative, **how) as stream:
             yield stream
             moment(posixpath.basename(relative))
         moment("")

@@ -149,12 +149,12 @@ def _kill_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def limited(name: str) -> None:
         change = getattr(Storage, name)
 
-        def counted(self: Storage, *arguments: object) -> object:
+        def counted(self: Storage, *arguments: object, **how: object) -> object:
             nonlocal left
             if left == 0:
                 raise _Killed
             left -= 1
-            return change(self, *arguments)
+            return change(self, *arguments, **how)
 
         monkeypatch.setattr(Storage, name, counted)
 

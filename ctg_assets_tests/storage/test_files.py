@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from ctg_assets.storage.files import Storage, StorageError
+from ctg_assets.storage.disk import DiskBackend
+from ctg_assets.storage.files import AlreadyPublishedError, Storage, StorageError, Work
+from ctg_assets.storage.locks import BusyError
 from ctg_assets_tests.support.made_lakes import kill_at_signal
+from ctg_assets_tests.support.object_store import all_objects
 
 NAME = "folder one/ünï/file.parquet"
 FOLDER = "folder one/ünï"
@@ -24,8 +29,10 @@ class Interruption(BaseException):
 
 def all_files(storage: Storage) -> list[str]:
     """Every file there is, hidden ones included."""
-    selector = pafs.FileSelector(storage.root, recursive=True, allow_not_found=True)
-    infos = storage.filesystem.get_file_info(selector)
+    if not isinstance(storage.backend, DiskBackend):
+        return [key.rpartition("/")[2] for key in all_objects(storage)]
+    selector = pafs.FileSelector(storage.backend.root, recursive=True, allow_not_found=True)
+    infos = storage.backend.filesystem.get_file_info(selector)
     return [info.base_name for info in infos if info.type == pafs.FileType.File]
 
 
@@ -124,12 +131,17 @@ def test_what_is_not_there(any_storage: Storage) -> None:
 
 
 def test_what_cannot_be_read_is_told(any_storage: Storage) -> None:
-    """A folder where a file should be, or a file of another kind, is a failure that names it."""
+    """A file of another kind is a failure that names it."""
     any_storage.write_bytes(NAME, b"this is no Parquet file")
     with pytest.raises(StorageError, match=r"cannot read .*file\.parquet.*damaged"):
         _read_parquet(any_storage)
+
+
+def test_a_folder_cannot_be_read(storage: Storage) -> None:
+    """A folder where a file should be is a failure that names it."""
+    storage.write_bytes(NAME, b"")
     with pytest.raises(StorageError, match=r"cannot read .*folder one"):
-        any_storage.read_bytes("folder one")
+        storage.read_bytes("folder one")
 
 
 def _read_parquet(storage: Storage) -> Any:
@@ -152,6 +164,74 @@ def test_deleting(any_storage: Storage) -> None:
     assert any_storage.names(FOLDER) == ["b"]
     any_storage.delete_folder("folder one")
     assert all_files(any_storage) == []
+
+
+def test_a_name_is_given_once(any_storage: Storage) -> None:
+    """A file that is to be new is not put in place of one that is there, which stays."""
+    any_storage.write_bytes(NAME, b"first", create=True)
+    with pytest.raises(AlreadyPublishedError, match=r"file\.parquet .*[Tt]ry again"):
+        any_storage.write_bytes(NAME, b"second", create=True)
+    assert any_storage.read_bytes(NAME) == b"first"
+    assert all_files(any_storage) == ["file.parquet"]
+
+
+def test_setting_aside(any_storage: Storage) -> None:
+    """A file, or a folder with all it holds, is moved below `damaged`; a copy stays where it was, too."""
+    for name in ("a", "deeper/b"):
+        any_storage.write_bytes(f"{FOLDER}/{name}", name.encode())
+    copied = any_storage.copy_aside(f"{FOLDER}/a")
+    assert any_storage.read_bytes(copied) == any_storage.read_bytes(f"{FOLDER}/a") == b"a"
+    alone = any_storage.set_aside(f"{FOLDER}/a")
+    assert any_storage.read_bytes(alone) == b"a"
+    assert any_storage.names(FOLDER) == ["deeper"]
+    whole = any_storage.set_aside("folder one")
+    assert any_storage.files(whole) == [f"{whole}/ünï/deeper/b"]
+    assert any_storage.names("folder one") == []
+    assert len(any_storage.files("damaged")) == 3
+
+
+def test_files_below_a_folder(any_storage: Storage) -> None:
+    """All files are found, however deep, and none of a folder whose name only begins alike."""
+    for path in ("one/b", "one/deep/er/a", "one.2/c", "onetwo/d"):
+        any_storage.write_bytes(path, b"x")
+    assert any_storage.files("one") == ["one/b", "one/deep/er/a"]
+    assert any_storage.names("one") == ["b", "deep"]
+    assert any_storage.files("nowhere") == []
+
+
+@pytest.mark.parametrize("size", [100, 70_000, 3_000_000])
+def test_any_part_of_a_file_can_be_read(any_storage: Storage, size: int) -> None:
+    """Reads here and there, across all borders and beyond the end, give what was written there."""
+    content = random.Random(size).randbytes(size)
+    any_storage.write_bytes(NAME, content)
+    places = random.Random(1)
+    with any_storage.open_input(NAME) as file:
+        assert file.size() == size
+        for _ in range(40):
+            start = places.randrange(size)
+            length = places.choice([1, 20, 5000, size])
+            file.seek(start)
+            assert file.read_buffer(length).to_pybytes() == content[start : start + length]
+        file.seek(0)
+        assert file.read() == content
+
+
+def test_a_lock_is_for_one_thread_at_a_time(any_storage: Storage) -> None:
+    """A thread takes it once more, another one does not get it; other work goes on; afterwards it is free."""
+    if isinstance(any_storage.backend, DiskBackend) and not any_storage.backend.is_local:
+        return  # nobody else could be at work there
+    with any_storage.lock(Work.SNAPSHOT), ThreadPoolExecutor(1) as other:
+        with any_storage.lock(Work.SNAPSHOT), any_storage.lock(Work.EXTRACTION):
+            pass
+        with pytest.raises(BusyError, match=r"is at work on the snapshot of .*ctg-assets status"):
+            other.submit(_take, any_storage).result()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(_take, any_storage).result()
+
+
+def _take(storage: Storage) -> None:
+    with storage.lock(Work.SNAPSHOT):
+        pass
 
 
 KILLED_WRITER = """
@@ -186,4 +266,4 @@ def test_a_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
 )
 def test_paths_are_below_the_root(root: str, path: str) -> None:
     """However the root is written, a path below it is well formed."""
-    assert Storage(pafs._MockFileSystem(), root).path("a/b") == path
+    assert Storage(DiskBackend(pafs._MockFileSystem(), root)).path("a/b") == path

@@ -148,8 +148,9 @@ def test_nobody_goes_round_the_seal() -> None:
         "dataset": "pa", "open_input": None,
     }  # fmt: skip
     seen = []
+    own = ("storage/sealed_parquet.py", "storage/files.py")
     for file in sorted(root.rglob("*.py")):
-        if file.name in ("sealed_parquet.py", "storage.py") or "simulator" in file.parts:
+        if file.relative_to(root).as_posix() in own or "simulator" in file.parts:
             continue
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):

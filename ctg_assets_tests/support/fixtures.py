@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
 
 from ctg_assets.extract.crawl import Crawler
@@ -18,6 +17,7 @@ from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.storage.files import Storage
 from ctg_assets_tests.simulator.in_memory import numbered_studies
 from ctg_assets_tests.support.made_lakes import memory_storage
+from ctg_assets_tests.support.object_store import S3Server, object_storage, running_s3
 from ctg_assets_tests.support.postgres import settings_for, spare_the_disk, temporary_folder
 from ctg_assets_tests.support.registries import client_of
 
@@ -28,16 +28,35 @@ def storage(tmp_path: Path) -> Storage:
     return Storage.local(tmp_path / "läke with spaces")
 
 
-@pytest.fixture(params=["local", "subtree", "memory", "memory root"])
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 for all tests, with a bucket."""
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 without faults, as this process and those that it starts reach it."""
+    s3_server.set_faults()
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(
+    params=["local", "memory", "objects", pytest.param("s3", marks=pytest.mark.process)]
+)
 def any_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Storage on each kind of filesystem; the last three are not known to be local disks."""
+    """Storage of each kind: on the disk, on a filesystem in memory, in an object store in memory, and in S3."""
     if request.param == "local":
         return Storage.local(tmp_path / "läke with spaces")
-    if request.param == "subtree":
-        (tmp_path / "subtree").mkdir()
-        below = pafs.SubTreeFileSystem(str(tmp_path / "subtree"), pafs.LocalFileSystem())
-        return Storage(below, "läke")
-    return memory_storage() if request.param == "memory" else memory_storage(root="")
+    if request.param == "memory":
+        return memory_storage()
+    if request.param == "objects":
+        return object_storage(tmp_path / "scratch")
+    server: S3Server = request.getfixturevalue("s3")
+    return Storage.remote(server.new_url(), tmp_path / "scratch")
 
 
 @pytest.fixture

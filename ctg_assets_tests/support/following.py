@@ -142,8 +142,8 @@ def _published(moment: Callable[[], None]) -> Callable[..., Any]:
     publish = Storage.publish
 
     @contextmanager
-    def published(storage: Storage, relative: str) -> Iterator[Any]:
-        with publish(storage, relative) as stream:
+    def published(storage: Storage, relative: str, **how: bool) -> Iterator[Any]:
+        with publish(storage, relative, **how) as stream:
             yield stream
             moment()
         moment()

@@ -21,6 +21,7 @@ from ctg_assets.extract.extractions import (
     planned_pages,
 )
 from ctg_assets.extract.shards import ShardInfo, ShardStore
+from ctg_assets.storage.disk import DiskBackend
 from ctg_assets.storage.files import Storage
 
 EPOCH = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -39,7 +40,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 def memory_storage(root: str = "bucket/läke") -> Storage:
     """Storage on a filesystem that is no disk at all."""
-    return Storage(pafs._MockFileSystem(), root)
+    return Storage(DiskBackend(pafs._MockFileSystem(), root))
 
 
 def study(nct_id: Any, posted: Any = "2026-01-01", title: Any = "A study", **more: Any) -> bytes:

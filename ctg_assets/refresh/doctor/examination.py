@@ -10,6 +10,7 @@ from ctg_assets.refresh.doctor.files import (
     look_at_disk,
     look_at_feed_file,
     look_at_mesh_file,
+    look_at_object_store,
     look_at_searches_file,
     look_at_settings_file,
 )
@@ -29,6 +30,7 @@ _LOCAL: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "packages": look_at_packages,
     "limits": look_at_limits,
     _DATA_FOLDER: look_at_data_folder,
+    "object store": look_at_object_store,
     "disk": look_at_disk,
     "Dagster": look_at_dagster_home,
     "UI": look_at_ui_port,

@@ -16,6 +16,7 @@ from ctg_assets.refresh.doctor.findings import Finding, failed, ok, warning
 from ctg_assets.settings import Settings, is_secret, variable
 from ctg_assets.settings_file import find_settings_file
 from ctg_assets.storage.data_folder import STATE, data_folder, file_lock
+from ctg_assets.storage.objects import unfit_store
 
 _GB = 10**9
 
@@ -54,16 +55,36 @@ def look_at_data_folder(settings: Settings) -> Iterator[Finding]:
             probe.with_suffix(suffix).unlink(missing_ok=True)
     with file_lock(settings, "doctor"):
         pass
+    held = f"; {_held(settings)}" if settings.data_url is None else ""
+    yield ok("data folder", f"{settings.data_dir} can be written to and locked{held}")
+
+
+def look_at_object_store(settings: Settings) -> Iterator[Finding]:
+    """Whether the lake's store is in reach, gives us our rights, and keeps two machines apart."""
+    if settings.data_url is None:
+        return
+    problem = unfit_store(settings.data_url)
+    if problem is not None:
+        yield failed("object store", problem)
+        return
+    text = (
+        f"{settings.data_url} can be listed, read, written to and deleted from, and honours conditions; "
+        f"{_held(settings)}"
+    )
+    yield ok("object store", text)
+
+
+def _held(settings: Settings) -> str:
     plans = existing_lake(settings).extractions.plans()
-    held = f"{len(plans)} extractions" if plans else "nothing is extracted yet"
-    yield ok("data folder", f"{settings.data_dir} can be written to and locked; {held}")
+    return f"{len(plans)} extractions" if plans else "nothing is extracted yet"
 
 
 def look_at_disk(settings: Settings) -> Iterator[Finding]:
     """Whether there is room for what a refresh writes."""
     folder = data_folder(settings, STATE)
     free = shutil.disk_usage(folder).free
-    is_first = existing_lake(settings).snapshots.latest() is None
+    # Tables and embedded server lie on this disk, wherever the lake is.
+    is_first = settings.data_url is None and existing_lake(settings).snapshots.latest() is None
     whole = is_first and not settings.query
     if free < _LEAST_BYTES:
         text = (
