@@ -233,16 +233,17 @@ class ExtractionStore:
 
     def state(self, extraction_id: str) -> ExtractionState:
         """The state of an existing extraction."""
-        if self._storage.exists(_path(extraction_id, _SUPERSESSION)):
+        names = self._storage.names(f"{_FOLDER}/{extraction_id}")
+        if _SUPERSESSION in names:
             return ExtractionState.SUPERSEDED
-        if self._storage.exists(_path(extraction_id, _COMPLETION)):
+        if _COMPLETION in names:
             return ExtractionState.COMPLETE
         return ExtractionState.OPEN
 
     def plans(self) -> list[ExtractionPlan]:
         """The plans of all extractions, oldest first."""
-        ids = self._storage.names(_FOLDER)
-        plans = [self.plan(id_) for id_ in ids if self._storage.exists(_path(id_, _PLAN))]
+        read = (self._read(id_, _PLAN, ExtractionPlan) for id_ in self._storage.names(_FOLDER))
+        plans = [plan for plan in read if plan is not None]
         # Not by our clock, which may have been set back since, or be another machine's.
         return sorted(plans, key=lambda plan: (plan.number, plan.planned_at))
 

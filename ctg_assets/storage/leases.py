@@ -186,7 +186,7 @@ class Lease:
             self._put(None, None)
             return None
         content, meta = found
-        before = msgspec.json.decode(content, type=_Lease)
+        before = self._read(content)
         holder = before.holder
         # What this process could not give back is nobody's.
         if holder is not None and holder != self._us() and not holder.is_dead():
@@ -200,6 +200,16 @@ class Lease:
             _log.info("%s was left by process %s of %s", self._what, holder.pid, holder.host)
         self._put(before.publication, meta.version)
         return before.publication
+
+    def _read(self, content: bytes) -> _Lease:
+        try:
+            return msgspec.json.decode(content, type=_Lease)
+        except msgspec.DecodeError as error:
+            message = (
+                f"{self._client.path(self._key)} is no lock as we write them ({error}); remove it while nobody is at "
+                "work on the lake"
+            )
+            raise PermanentStorageError(message) from error
 
     def _busy(self, who: str, more: str = "") -> BusyError:
         return BusyError(
@@ -252,7 +262,7 @@ class Lease:
     def _is_there_unsure(self) -> bool:
         """Whether the lease is what we wrote before, when no answer came."""
         found = self._client.get_or_none(self._key)
-        if found is None or msgspec.json.decode(found[0], type=_Lease).nonce not in self._unsure:
+        if found is None or self._read(found[0]).nonce not in self._unsure:
             return False
         self._version = found[1].version
         return True

@@ -249,6 +249,17 @@ def test_a_store_with_conditions_is_fit(client: ObjectClient) -> None:
     assert client.keys("") == []
 
 
+def test_what_is_no_lease_is_told(client: ObjectClient) -> None:
+    """An object that somebody else has put there is not overwritten."""
+    client.put("locks/snapshot.json", b"mine", None)
+    with (
+        pytest.raises(PermanentStorageError, match="remove it while nobody"),
+        OnMachine(client, "a").held(),
+    ):
+        pass
+    assert client.get("locks/snapshot.json")[0] == b"mine"
+
+
 def test_renewing(client: ObjectClient) -> None:
     """A thread renews the lease while it is held, and stops with it."""
     lease = Lease(client, "snapshot", "the snapshot", timedelta(milliseconds=200))
