@@ -67,6 +67,9 @@ class Backend(Protocol):
     def size(self, relative: str) -> int | None:
         """The size of a file in bytes; None when there is none."""
 
+    def modified(self, relative: str) -> int:
+        """When a file became visible, in nanoseconds since 1970 by the clock of the storage."""
+
     def names(self, folder: str) -> list[str]:
         """The names of the published files and folders directly below a folder, sorted."""
 

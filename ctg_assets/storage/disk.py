@@ -47,6 +47,10 @@ class DiskBackend:
         info = self.filesystem.get_file_info(self.path(relative))
         return int(info.size) if info.type == pafs.FileType.File else None
 
+    def modified(self, relative: str) -> int:
+        """As Backend says."""
+        return int(self.filesystem.get_file_info(self.path(relative)).mtime_ns)
+
     def names(self, folder: str) -> list[str]:
         """As Backend says."""
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)

@@ -90,7 +90,7 @@ class Storage:
 
     def modified(self, relative: str) -> int:
         """When a file became visible, in nanoseconds since 1970 by the clock of the storage."""
-        return int(self.filesystem.get_file_info(self.path(relative)).mtime_ns)
+        return self.backend.modified(relative)
 
     def names(self, folder: str) -> list[str]:
         """The names of the published files and folders directly below `folder`, sorted."""

@@ -91,6 +91,14 @@ class ObjectBackend:
         found = self._client.head(relative)
         return None if found is None else found.size
 
+    def modified(self, relative: str) -> int:
+        """As Backend says, to the second."""
+        found = self._client.head(relative)
+        if found is None:
+            message = f"cannot read {self.path(relative)}: it is not there"
+            raise StorageError(message)
+        return round(found.modified.timestamp() * 10**9)
+
     def names(self, folder: str) -> list[str]:
         """As Backend says."""
         return self._client.names(folder)

@@ -53,8 +53,7 @@ class Watched(Storage):
     """Storage in which somebody does something at the n-th time that it is read."""
 
     def __init__(self, root: Path, at: int, work: Callable[[], object]) -> None:
-        plain = Storage.local(root)
-        super().__init__(plain.filesystem, plain.root)
+        super().__init__(Storage.local(root).backend)
         self.reads = 0
         self._at = at
         self._work = work

@@ -190,6 +190,14 @@ def test_setting_aside(any_storage: Storage) -> None:
     assert len(any_storage.files("damaged")) == 3
 
 
+def test_when_a_file_became_visible(any_storage: Storage) -> None:
+    """A file that is newer than another is not told to be older."""
+    any_storage.write_bytes(f"{FOLDER}/a", b"")
+    any_storage.write_bytes(f"{FOLDER}/b", b"")
+    first, second = (any_storage.modified(f"{FOLDER}/{name}") for name in "ab")
+    assert 1_700_000_000 * 10**9 < first <= second
+
+
 def test_files_below_a_folder(any_storage: Storage) -> None:
     """All files are found, however deep, and none of a folder whose name only begins alike."""
     for path in ("one/b", "one/deep/er/a", "one.2/c", "onetwo/d"):
