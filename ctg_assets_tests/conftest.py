@@ -1,4 +1,4 @@
-"""A Postgres for all tests: one embedded server a session, databases of their own for tests."""
+"""A Postgres for all tests: one embedded server for all workers, databases of their own for tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import gc
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -16,6 +19,8 @@ from psycopg import sql
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests import kinds
+from ctg_assets_tests.marts.projects import dbt_on, load
+from ctg_assets_tests.model import snapshots
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds them here
     any_storage,
@@ -32,9 +37,15 @@ from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds the
     stopped_cluster,
     storage,
 )
-from ctg_assets_tests.support.loaded_studies import LoadedStudies, load_studies
+from ctg_assets_tests.support.loaded_studies import LoadedStudies, load_studies, read_studies
 from ctg_assets_tests.support.memory import use_memory
-from ctg_assets_tests.support.postgres import settings_for, spare_the_disk, temporary_folder
+from ctg_assets_tests.support.postgres import settings_for, spare_the_disk
+from ctg_assets_tests.support.shared_states import (
+    begin_run,
+    copy_database,
+    made_database,
+    run_folder,
+)
 
 _numbers = itertools.count(1)
 
@@ -54,10 +65,12 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Watch which processes are started, and have temporary folders where they cost no time."""
     use_memory()
     kinds.watch_processes()
+    if not hasattr(config, "workerinput"):
+        config.add_cleanup(begin_run())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -86,25 +99,19 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def new_database(
-    server: PostgresAddress, template: str = "template1", name: str | None = None
-) -> Iterator[PostgresAddress]:
+def new_database(server: PostgresAddress, template: str = "template1") -> Iterator[PostgresAddress]:
     """An empty database, or a copy of the one named `template`, that is dropped in the end."""
-    name = name or f"test_{next(_numbers)}"
-    own = server.database(name)
-    identifier = sql.Identifier(name)
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}_{next(_numbers)}"
+    copy_database(server, name, template)
+    yield server.database(name)
     with connect(server) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier, sql.Identifier(template))
-        )
-        yield own
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[PostgresAddress]:
-    """An embedded server for the whole session."""
-    with temporary_folder() as folder, open_postgres(settings_for(folder)) as address:
+    """An embedded server for all workers; the last of them stops it."""
+    with open_postgres(settings_for(run_folder())) as address:
         spare_the_disk(address)
         yield address
 
@@ -117,11 +124,60 @@ def address(server: PostgresAddress) -> Iterator[PostgresAddress]:
 
 
 @pytest.fixture(scope="session")
-def real_studies(
-    server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LoadedStudies]:
-    """All recorded studies imported, compacted and loaded, once a process; skips where there are none."""
+def real_studies(server: PostgresAddress) -> LoadedStudies:
+    """All recorded studies imported, compacted and loaded, once for all workers; skips where there are none."""
     path = shared_path("ctg/studies.jsonl.gz")
-    # The name that AACT's SQL may say before the schema's.
-    with new_database(server, name="aact") as address:
-        yield load_studies(path, tmp_path_factory.mktemp("data"), address)
+    return loaded_once(server, "aact", lambda _: path)
+
+
+def loaded_once(server: PostgresAddress, name: str, write: Callable[[Path], Path]) -> LoadedStudies:
+    """The studies of the file that `write` puts into a folder, loaded into a database that all workers read.
+
+    The name is one that AACT's SQL may say before the schema's.
+    """
+
+    def make(address: PostgresAddress, folder: Path) -> tuple[Path, Path]:
+        path, data = write(folder), folder / "data"
+        load_studies(path, data, address)
+        return path, data
+
+    return read_studies(*made_database(server, name, make), server.database(name))
+
+
+@pytest.fixture(scope="session")
+def recorded_staging(server: PostgresAddress) -> str:
+    """A database to copy, with the staging tables of the recorded studies as of 2026-08-13; skips without these."""
+    _, studies = snapshots.real_studies()
+
+    def make(address: PostgresAddress, _: Path) -> None:
+        load(address, studies, datetime(2026, 8, 13, 9, tzinfo=UTC))
+
+    made_database(server, "recorded_staging", make)
+    return "recorded_staging"
+
+
+@dataclass(frozen=True)
+class RecordedBuild:
+    """The name of a database with marts, and what dbt said of building and testing them."""
+
+    database: str
+    said: str
+
+
+@pytest.fixture(scope="session")
+def recorded_build(server: PostgresAddress, recorded_staging: str) -> RecordedBuild:
+    """A database to copy, with all marts of these studies, and what dbt said of building and testing them."""
+
+    def make(address: PostgresAddress, folder: Path) -> str:
+        return dbt_on(address, folder, "build", "--exclude-resource-type", "unit_test")
+
+    name = "recorded_marts"
+    return RecordedBuild(name, made_database(server, name, make, recorded_staging))
+
+
+@pytest.fixture(scope="module")
+def recorded(server: PostgresAddress, recorded_build: RecordedBuild) -> Iterator[PostgresAddress]:
+    """A copy of that database for the tests of one module; its build had nothing to warn of."""
+    assert "WARN=0 ERROR=0 SKIP=0" in recorded_build.said
+    with new_database(server, recorded_build.database) as own:
+        yield own

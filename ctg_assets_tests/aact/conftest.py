@@ -1,10 +1,10 @@
-"""AACT's tables of recorded and of generated studies, each made once a process."""
+"""AACT's tables of recorded and of generated studies, each made once for all workers."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,9 +17,10 @@ from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.databases import search_path_advice
 from ctg_assets.simulator.generate import study_json
 from ctg_assets_tests.aact.from_json import Registry
-from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.support.loaded_studies import LoadedStudies, load_studies
+from ctg_assets_tests.conftest import loaded_once
+from ctg_assets_tests.support.loaded_studies import LoadedStudies
 from ctg_assets_tests.support.postgres import table
+from ctg_assets_tests.support.shared_states import made_once
 
 SEED, FIRST, COUNT = 13, 40_000, 400
 LOADED = datetime(2026, 11, 26, 9, 30, tzinfo=UTC).replace(tzinfo=None)
@@ -56,7 +57,7 @@ def make_aact(loaded: LoadedStudies) -> CtgovReport:
 @pytest.fixture(scope="session")
 def ctgov_report(real_studies: LoadedStudies) -> CtgovReport:
     """What the build of AACT's tables of the recorded studies told."""
-    return make_aact(real_studies)
+    return made_once("aact_tables", lambda _: make_aact(real_studies))
 
 
 @pytest.fixture(scope="session")
@@ -72,14 +73,15 @@ def registry(real_studies: LoadedStudies) -> Registry:
 
 
 @pytest.fixture(scope="session")
-def generated_studies(
-    server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LoadedStudies]:
+def generated_studies(server: PostgresAddress) -> LoadedStudies:
     """Generated studies with AACT's tables of them, which every clone of the project has."""
-    folder = tmp_path_factory.mktemp("generated")
-    lines = [study_json(SEED, index) for index in range(FIRST, FIRST + COUNT)]
-    (folder / "studies.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines)))
-    with new_database(server, name="generated") as address:
-        loaded = load_studies(folder / "studies.jsonl.gz", folder / "data", address)
-        make_aact(loaded)
-        yield loaded
+
+    def write(folder: Path) -> Path:
+        lines = [study_json(SEED, index) for index in range(FIRST, FIRST + COUNT)]
+        path = folder / "studies.jsonl.gz"
+        path.write_bytes(gzip.compress(b"\n".join(lines)))
+        return path
+
+    loaded = loaded_once(server, "generated", write)
+    made_once("generated_tables", lambda _: make_aact(loaded))
+    return loaded

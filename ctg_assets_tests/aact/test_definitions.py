@@ -5,9 +5,9 @@ Studies with numbers below NCT00000100 are made by hand (`made_studies.py`); the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,20 +16,21 @@ from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.request import CtgovReport, CtgovRequest
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.aact.made_studies import write_made_studies
-from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.support.loaded_studies import LoadedStudies, load_studies
+from ctg_assets_tests.conftest import loaded_once
+from ctg_assets_tests.support.loaded_studies import LoadedStudies
 
 
 @pytest.fixture(scope="module")
-def by_hand(
-    server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[PostgresAddress, CtgovReport]]:
+def by_hand(server: PostgresAddress) -> tuple[PostgresAddress, CtgovReport]:
     """The database with AACT's tables of the studies made by hand, and what the build of them told."""
-    folder = tmp_path_factory.mktemp("made")
-    write_made_studies(folder / "studies.jsonl.gz")
-    with new_database(server, name="by_hand") as address:
-        loaded = load_studies(folder / "studies.jsonl.gz", folder / "data", address)
-        yield loaded.address, build_ctgov(CtgovRequest(loaded.address))
+
+    def write(folder: Path) -> Path:
+        path = folder / "studies.jsonl.gz"
+        write_made_studies(path)
+        return path
+
+    loaded = loaded_once(server, "by_hand", write)
+    return loaded.address, build_ctgov(CtgovRequest(loaded.address))
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.marts.projects import dbt, load
-from ctg_assets_tests.model.snapshots import real_studies
+from ctg_assets_tests.marts.changing import Registry
+from ctg_assets_tests.marts.projects import TABLES, dbt, dbt_on, load
+from ctg_assets_tests.marts.three_studies import (
+    DATA_TIMESTAMP,
+    FULL,
+    OLDER_VIEWS,
+    SPARSE,
+    WITHHELD,
+    ThreeStudies,
+)
+from ctg_assets_tests.model.snapshots import snapshot
+from ctg_assets_tests.support.postgres import take_as_built
+from ctg_assets_tests.support.shared_states import made_database, made_once, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -23,31 +34,41 @@ def address(server: PostgresAddress) -> Iterator[PostgresAddress]:
 
 
 @pytest.fixture(scope="session")
-def recorded_staging(server: PostgresAddress) -> Iterator[PostgresAddress]:
-    """A database to copy, with the staging tables of the recorded studies as of 2026-08-13; skips without these."""
-    _, studies = real_studies()
-    with new_database(server) as loaded:
-        load(loaded, studies, datetime(2026, 8, 13, 9, tzinfo=UTC))
-        yield loaded
+def manifest() -> dict[str, Any]:
+    """What `dbt parse` makes of the project where there is no database."""
 
+    def parse(folder: Path) -> dict[str, Any]:
+        variables = {"CTG_DBT_HOST": str(folder / "no server")}
+        dbt(["parse", "--no-partial-parse", "--warn-error"], variables, folder)
+        result: dict[str, Any] = json.loads((folder / "target" / "manifest.json").read_text())
+        return result
 
-@pytest.fixture(scope="module")
-def recorded(
-    server: PostgresAddress, recorded_staging: PostgresAddress
-) -> Iterator[PostgresAddress]:
-    """A copy of that database for the tests of one module, on which nothing is built yet."""
-    with new_database(server, recorded_staging.dbname) as own:
-        yield own
+    return made_once("manifest", parse)
 
 
 @pytest.fixture(scope="session")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `dbt parse` makes of the project where there is no database."""
-    written = tmp_path_factory.mktemp("dbt")
-    dbt(
-        ["parse", "--no-partial-parse", "--warn-error"],
-        {"CTG_DBT_HOST": str(written / "no server")},
-        written,
-    )
-    result: dict[str, Any] = json.loads((written / "target" / "manifest.json").read_text())
-    return result
+def generated_marts(server: PostgresAddress) -> str:
+    """A database to copy, with all marts of generated studies on the first day of `Registry`."""
+
+    def make(address: PostgresAddress, folder: Path) -> None:
+        Registry(address, 1).load()
+        dbt_on(address, folder, *TABLES)
+
+    made_database(server, "generated_marts", make)
+    return "generated_marts"
+
+
+@pytest.fixture(scope="session")
+def three_studies(server: PostgresAddress) -> ThreeStudies:
+    """A database to copy, with all marts of three studies and views of older days, and what dbt said and wrote."""
+
+    def make(address: PostgresAddress, folder: Path) -> str:
+        load(address, snapshot(FULL, SPARSE, WITHHELD), DATA_TIMESTAMP)
+        with connect(address) as connection:
+            connection.execute(OLDER_VIEWS)
+        take_as_built(address, "staging_views")
+        return dbt_on(address, folder, "build")
+
+    name = "three_studies"
+    said = made_database(server, name, make)
+    return ThreeStudies(name, said, run_folder() / name / "target")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 from psycopg.rows import dict_row
@@ -16,6 +19,7 @@ from ctg_assets.load.delta import RowBatch, apply_delta
 from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import ChangesSince, LoadRequest
 from ctg_assets.load.row_sources import staging_shapes
+from ctg_assets.marts import compiled_sql
 from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.model.flatten import flatten
 from ctg_assets.postgres.builds import BuildRecord
@@ -38,7 +42,9 @@ def dbt(
     written: Path,
     project: Path = PROJECT_DIR,
 ) -> str:
-    """What dbt says; whatever it writes goes below `written`. Fails the test when dbt fails.
+    """What dbt says; whatever it writes goes below `written`, the manifest only if asked to parse.
+
+    Fails the test when dbt fails.
 
     A process of its own, since dbt's libraries warn when imported, and warnings are errors here.
     """
@@ -48,7 +54,7 @@ def dbt(
             *("--project-dir", str(project), "--profiles-dir", str(project)),
             *("--target-path", str(written / "target"), "--log-path", str(written / "logs")),
         ],
-        env={**os.environ, **environment},
+        env={**os.environ, "DBT_WRITE_JSON": str(arguments[0] == "parse"), **environment},
         cwd=written,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -58,6 +64,14 @@ def dbt(
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+@contextlib.contextmanager
+def forked_dbt() -> Iterator[None]:
+    """Have what asks dbt for SQL run a dbt that has everything imported."""
+    forked = SimpleNamespace(executable=str(forked_commands() / "python"))
+    with patch.object(compiled_sql, "sys", forked):
+        yield
 
 
 def dbt_on(address: PostgresAddress, written: Path, *arguments: str) -> str:

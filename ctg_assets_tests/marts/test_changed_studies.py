@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import re
 import shutil
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,75 +14,18 @@ import pytest
 from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.postgres.connection import PostgresAddress, connect
-from ctg_assets.simulator.generate import study_json
 from ctg_assets.simulator.identity import nct_id
-from ctg_assets_tests.marts.projects import (
-    TABLES,
-    WITHOUT_VIEWS,
-    dbt,
-    dbt_on,
-    load,
-    load_changes,
-    values,
-)
-from ctg_assets_tests.model.snapshots import typed_rows
-
-SEED = 7
-FIRST_DAY = datetime(2025, 11, 3, 9, tzinfo=UTC)
+from ctg_assets_tests.conftest import new_database
+from ctg_assets_tests.marts.changing import SEED, Registry, relations
+from ctg_assets_tests.marts.projects import WITHOUT_VIEWS, dbt, dbt_on, values
+from ctg_assets_tests.soak import times
 
 
-class Registry:
-    """Generated studies that change at random, and a database that is told of it."""
-
-    def __init__(self, address: PostgresAddress, seed: int) -> None:
-        self.address = address
-        self.draw = random.Random(seed)
-        self.revisions = dict.fromkeys(range(40), 0)
-        self.now = FIRST_DAY
-
-    def _rows(self, indexes: Iterable[int]) -> Any:
-        contents = [study_json(SEED, index, self.revisions[index]) for index in sorted(indexes)]
-        return typed_rows(contents or [study_json(SEED, 0)]).slice(0, len(contents))
-
-    def load(self) -> None:
-        """Load everything."""
-        load(self.address, self._rows(self.revisions), self.now)
-
-    def change_one(self, index: int) -> None:
-        """Load one study that changed."""
-        self.revisions[index] += 1
-        changed, total = {nct_id(SEED, index)}, len(self.revisions)
-        load_changes(self.address, self._rows([index]), changed, self.now, total=total)
-
-    def change(self) -> None:
-        """Let a day pass: some studies change, one comes, one goes; only those are loaded."""
-        self.now += timedelta(days=1)
-        there = sorted(self.revisions)
-        changed = set(self.draw.sample(there, 4))
-        gone = self.draw.choice(there)
-        come = self.draw.choice([index for index in range(60) if index not in self.revisions])
-        for index in changed:
-            self.revisions[index] += self.draw.randint(1, 40)
-        self.revisions[come] = self.draw.randint(0, 3)
-        del self.revisions[gone]
-        load_changes(
-            self.address,
-            self._rows((changed - {gone}) | {come}),
-            {nct_id(SEED, index) for index in changed | {gone, come}},
-            self.now,
-            total=len(self.revisions),
-        )
-
-
-def relations(address: PostgresAddress) -> Mapping[str, list[str]]:
-    """Every row of every mart, as text, in order."""
-    names = values(address, "SELECT tablename FROM pg_tables WHERE schemaname = 'marts'")
-    return {
-        name: [
-            text for (text,) in values(address, f"SELECT m::text FROM marts.{name} AS m ORDER BY 1")
-        ]
-        for (name,) in names
-    }
+@pytest.fixture
+def address(server: PostgresAddress, generated_marts: str) -> Iterator[PostgresAddress]:
+    """A database of the test's own with all marts of generated studies."""
+    with new_database(server, generated_marts) as own:
+        yield own
 
 
 def tables(address: PostgresAddress) -> set[tuple[str, int]]:
@@ -112,19 +53,17 @@ def origin(manifest: Mapping[str, Any], compiled: Path, column: str) -> list[tup
     ]
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.soak
 def test_following_changes_ends_where_a_whole_build_does(
-    address: PostgresAddress, manifest: dict[str, Any], tmp_path: Path, seed: int
+    address: PostgresAddress, manifest: dict[str, Any], tmp_path: Path
 ) -> None:
     """After days of random changes, each built from the last, every row is as if all were built anew.
 
     By the SQL of such a build, too, columns can be traced.
     """
-    registry = Registry(address, seed)
-    registry.load()
-    dbt_on(address, tmp_path, *TABLES)
+    registry = Registry(address, 1)
     before = tables(address)
-    for _ in range(3):
+    for _ in range(times(2, 20)):
         registry.change()
         dbt_on(address, tmp_path, "run", *WITHOUT_VIEWS)
     assert tables(address) == before
@@ -145,9 +84,7 @@ def test_only_changed_studies_are_read_until_everything_may_have_changed(
     What people have made on a mart is there all the time, and rows that are right are not written.
     """
     registry = Registry(address, 1)
-    registry.load()
-    model = ["run", "--select", "+dim_study", "fct_study_sponsor"]
-    dbt_on(address, tmp_path, *model)
+    model = ["run", "--select", "dim_study", "fct_study_sponsor"]
     with connect(address) as connection:
         for statement in (
             "CREATE VIEW public.titles AS SELECT nct_id, brief_title FROM marts.dim_study",
@@ -211,15 +148,23 @@ def test_a_mart_stands_for_no_more_than_what_it_was_made_from(
 ) -> None:
     """A mart of one file, built before its parent has followed, is made right by the next build of both."""
     project = tmp_path / PROJECT_DIR.name
-    shutil.copytree(PROJECT_DIR, project, ignore=shutil.ignore_patterns("target", "logs"))
+    # Other marts, and the tests of all, would take dbt seconds to read.
+    for path in (
+        *("dbt_project.yml", "profiles.yml", "macros", "models/staging"),
+        "models/marts/core/dim_study.sql",
+    ):
+        copied = project / path
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (PROJECT_DIR / path).is_dir() else shutil.copy
+        copy(PROJECT_DIR / path, copied)
+    (project / "models" / "staging" / "_staging__models.yml").unlink()
     (project / "models" / "marts" / "titles.sql").write_text(TITLES, encoding="utf-8")
     registry = Registry(address, 1)
-    registry.load()
 
     def build(*models: str) -> None:
         dbt(["run", "--select", *models], profile_environment(address), tmp_path, project)
 
-    build("+dim_study", "titles")
+    build("titles")
     registry.change_one(3)
     build("titles")
     build("dim_study", "titles")
@@ -235,7 +180,6 @@ def test_tests_read_changed_studies_after_they_found_nothing(
 ) -> None:
     """What changed is read again; a warning stays while its cause does, changed or not."""
     registry = Registry(address, 1)
-    registry.load()
 
     def unknown_values() -> str:
         said = dbt_on(address, tmp_path, "test", "--select", "known_values_studies")

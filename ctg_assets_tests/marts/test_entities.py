@@ -8,21 +8,17 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 from ctg_assets.marts.dbt_project import PROJECT_DIR
 from ctg_assets.model.tables.calculated import UNITED_STATES
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.simulator.vocabulary import places
-from ctg_assets_tests.marts.projects import dbt_on, load, values
+from ctg_assets_tests.marts.projects import values
 from ctg_assets_tests.model.snapshots import Study, real_studies
 from ctg_assets_tests.shared_material import shared_path
 
-DAY = datetime(2026, 8, 13, 9, tzinfo=UTC)
 ENTITIES = Path(__file__).resolve().parents[2] / "docs" / "entities.md"
 
 # All that the recorded studies have of organisations with several names, looked at one by one.
@@ -119,19 +115,6 @@ def test_countries_are_those_of_iso_and_who() -> None:
     assert {code: countries[code]["who_region"] for code in regions} == regions
 
 
-@pytest.fixture(scope="module")
-def built(address: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> PostgresAddress:
-    """A database with the marts of entities of the recorded studies."""
-    _, studies = real_studies()
-    load(address, studies, DAY)
-    folder = tmp_path_factory.mktemp("dbt")
-    # Tests that refer to other marts as well are left out.
-    selected = ("--select", "+path:models/marts/entities", "--indirect-selection", "cautious")
-    said = dbt_on(address, folder, "build", *selected)
-    assert "WARN=0 ERROR=0 SKIP=0" in said
-    return address
-
-
 def study_countries() -> Iterator[tuple[str, str, int, int, bool]]:
     """Each study and country with its sites, those that recruit, and whether it was removed."""
     for study in real_studies()[0]:
@@ -150,16 +133,16 @@ def study_countries() -> Iterator[tuple[str, str, int, int, bool]]:
                 yield nct_id, code, 0, 0, True
 
 
-def test_countries_are_those_of_the_json(built: PostgresAddress) -> None:
+def test_countries_are_those_of_the_json(recorded: PostgresAddress) -> None:
     """Studies and countries, their sites and which are removed, agree with the raw studies."""
     found = values(
-        built,
+        recorded,
         "SELECT nct_id, country_code, sites, recruiting_sites, is_removed FROM marts.fct_study_country",
     )
     assert sorted(found) == sorted(study_countries())
 
 
-def test_every_identifier_of_the_json_has_a_row(built: PostgresAddress) -> None:
+def test_every_identifier_of_the_json_has_a_row(recorded: PostgresAddress) -> None:
     """Own numbers, former ones, sponsors' and secondary ids are all there, each once for each entry."""
     expected: Counter[tuple[str, str, str, str | None]] = Counter()
     for study in real_studies()[0]:
@@ -174,16 +157,16 @@ def test_every_identifier_of_the_json_has_a_row(built: PostgresAddress) -> None:
         for info in module.get("secondaryIdInfos", []):
             expected[nct_id, "secondary_id", info.get("id"), info.get("type")] += 1
     statement = "SELECT nct_id, id_source, id_value, id_type FROM marts.fct_study_identifier"
-    assert Counter(values(built, statement)) == expected
+    assert Counter(values(recorded, statement)) == expected
 
 
-def test_types_of_the_registry_agree_with_patterns(built: PostgresAddress) -> None:
+def test_types_of_the_registry_agree_with_patterns(recorded: PostgresAddress) -> None:
     """What the registry knows to be EudraCT, CTIS or NIH has that form, but for EU CT numbers of a wrong type."""
     statement = """
         SELECT id_type, register, count(*), count(normalised_id) FROM marts.fct_study_identifier
         WHERE id_type IN ('EUDRACT_NUMBER', 'CTIS', 'NIH') GROUP BY 1, 2 ORDER BY 1, 2
     """
-    assert values(built, statement) == [
+    assert values(recorded, statement) == [
         ("CTIS", "CTIS", 29, 29),
         ("EUDRACT_NUMBER", "CTIS", 4, 4),
         ("EUDRACT_NUMBER", "EudraCT", 214, 214),
@@ -191,23 +174,23 @@ def test_types_of_the_registry_agree_with_patterns(built: PostgresAddress) -> No
     ]
 
 
-def test_names_are_merged_as_was_reviewed(built: PostgresAddress) -> None:
+def test_names_are_merged_as_was_reviewed(recorded: PostgresAddress) -> None:
     """Only names that were looked at are one organisation; each study has one that leads it."""
     statement = """
         SELECT array_agg(sponsor_name) FROM marts.bridge_sponsor_organisation
         GROUP BY organisation_key HAVING count(*) > 1
     """
-    merged = [set(names) for (names,) in values(built, statement)]
+    merged = [set(names) for (names,) in values(recorded, statement)]
     assert sorted(merged, key=min) == sorted(SEVERAL_NAMES, key=min)
     led = sum(
         "leadSponsor" in s["protocolSection"].get("sponsorCollaboratorsModule", {})
         for s in real_studies()[0]
     )
-    [(studies_led,)] = values(built, "SELECT sum(studies_led) FROM marts.dim_organisation")
+    [(studies_led,)] = values(recorded, "SELECT sum(studies_led) FROM marts.dim_organisation")
     assert studies_led == led
 
 
-def test_every_investigator_of_the_json_has_a_row(built: PostgresAddress) -> None:
+def test_every_investigator_of_the_json_has_a_row(recorded: PostgresAddress) -> None:
     """Overall officials, investigators of sites and responsible parties with a name are all there."""
     expected: Counter[tuple[str, str, str]] = Counter()
     for study in real_studies()[0]:
@@ -227,14 +210,14 @@ def test_every_investigator_of_the_json_has_a_row(built: PostgresAddress) -> Non
         if name:
             expected[nct_id, "responsible party", name] += 1
     statement = "SELECT nct_id, named_as, name FROM marts.fct_study_investigator"
-    assert Counter(values(built, statement)) == expected
+    assert Counter(values(recorded, statement)) == expected
     assert sum(expected.values()) > 6_000
 
 
-def test_places_hold_every_site(built: PostgresAddress) -> None:
+def test_places_hold_every_site(recorded: PostgresAddress) -> None:
     """All sites lie in places, and the studies that recruit in some place are those with an open site."""
     studies, _ = real_studies()
-    [(sites,)] = values(built, "SELECT sum(sites) FROM marts.dim_place")
+    [(sites,)] = values(recorded, "SELECT sum(sites) FROM marts.dim_place")
     assert sites == sum(len(locations(study)) for study in studies)
     boston = sum(
         study["protocolSection"]["statusModule"].get("overallStatus") == "RECRUITING"
@@ -250,13 +233,13 @@ def test_places_hold_every_site(built: PostgresAddress) -> None:
         SELECT studies_recruiting FROM marts.dim_place
         WHERE facility_name = 'Massachusetts General Hospital' AND city = 'Boston'
     """
-    assert values(built, statement) == [(boston,)]
+    assert values(recorded, statement) == [(boston,)]
 
 
-def test_printed_queries_find_something(built: PostgresAddress) -> None:
+def test_printed_queries_find_something(recorded: PostgresAddress) -> None:
     """Each query that the documentation prints runs, and finds rows in the recorded studies."""
     printed = re.findall(r"```sql\n(.*?)```", ENTITIES.read_text(encoding="utf-8"), re.DOTALL)
     queries = [query for block in printed for query in block.split(";") if query.strip()]
     assert len(queries) >= 6
     for query in queries:
-        assert values(built, query), query
+        assert values(recorded, query), query

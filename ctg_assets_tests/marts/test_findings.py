@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,32 @@ import pytest
 
 from ctg_assets.marts.dbt_findings import compiled_path, describe_findings, node_under_test
 from ctg_assets.postgres.connection import PostgresAddress, connect
-from ctg_assets_tests.marts.projects import dbt_on, load
-from ctg_assets_tests.marts.test_marts import DATA_TIMESTAMP, FULL, SPARSE
-from ctg_assets_tests.model.snapshots import snapshot
+from ctg_assets_tests.conftest import new_database
+from ctg_assets_tests.marts.three_studies import ThreeStudies
 
 
 @pytest.fixture(scope="module")
-def target(address: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where dbt wrote what it built and tested on two studies, some of whose values are unknown."""
-    written = tmp_path_factory.mktemp("dbt")
-    load(address, snapshot(FULL, SPARSE), DATA_TIMESTAMP)
-    dbt_on(address, written, "build", "--exclude-resource-type", "unit_test")
-    return written / "target"
+def address(server: PostgresAddress, three_studies: ThreeStudies) -> Iterator[PostgresAddress]:
+    """A database with all marts of three studies, some of whose values are unknown."""
+    with new_database(server, three_studies.database) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def target(
+    address: PostgresAddress, three_studies: ThreeStudies, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What dbt has written, whose SQL names the database that it was run on, for the copy of that."""
+    target = tmp_path_factory.mktemp("target")
+    for path in three_studies.target.glob("compiled/**/*.sql"):
+        copied = target / path.relative_to(three_studies.target)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        written = path.read_text(encoding="utf-8")
+        copied.write_text(
+            written.replace(f'"{three_studies.database}".', f'"{address.dbname}".'),
+            encoding="utf-8",
+        )
+    return target
 
 
 def test_every_test_of_the_project_can_say_what_it_found(
@@ -88,7 +103,6 @@ def test_every_test_of_the_project_can_say_what_it_found(
 )
 def test_a_finding_names_rows_values_and_a_study(
     address: PostgresAddress,
-    target: Path,
     tmp_path: Path,
     metadata: dict[str, Any] | None,
     statement: str,

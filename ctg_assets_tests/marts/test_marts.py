@@ -4,120 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, date, datetime
+from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
 
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.projects import dbt_on, load, rows, values
+from ctg_assets_tests.marts.three_studies import (
+    DATA_TIMESTAMP,
+    FULL,
+    SPARSE,
+    WITHHELD,
+    ThreeStudies,
+)
 from ctg_assets_tests.model.snapshots import snapshot
 from ctg_assets_tests.support.postgres import take_as_built
-
-MESH = {"meshes": [{"id": "D001249", "term": "Asthma"}], "ancestors": []}
-
-FULL = {
-    "protocolSection": {
-        "identificationModule": {
-            "briefTitle": "Insulin in asthma",
-            "organization": {"fullName": "Acme", "class": "INDUSTRY"},
-            "secondaryIdInfos": [{"id": "1", "type": "NIH"}, {"id": "2", "type": "MOON"}],
-        },
-        "statusModule": {
-            "overallStatus": "COMPLETED",
-            "startDateStruct": {"date": "2021-03", "type": "ACTUAL"},
-            "completionDateStruct": {"date": "2999-12-31", "type": "ESTIMATED"},
-            "lastUpdatePostDateStruct": {"date": "2024-05-06", "type": "ACTUAL"},
-        },
-        "sponsorCollaboratorsModule": {
-            "leadSponsor": {"name": "Acme, Inc.", "class": "INDUSTRY"},
-            "collaborators": [{"name": "National Institute", "class": "NIH"}],
-        },
-        "conditionsModule": {"conditions": ["asthma", "Wheezing"]},
-        "designModule": {
-            "studyType": "INTERVENTIONAL",
-            "phases": ["PHASE1", "PHASE2"],
-            "designInfo": {"allocation": "RANDOMIZED", "maskingInfo": {"masking": "DOUBLE"}},
-            "enrollmentInfo": {"count": 120, "type": "ACTUAL"},
-        },
-        "armsInterventionsModule": {
-            "interventions": [
-                {"type": "DRUG", "name": "Insulin", "description": "10 units"},
-                {"type": "DRUG", "name": "insulin", "description": "20 units"},
-                {"type": "DEVICE", "name": "Insulin"},
-            ]
-        },
-        "outcomesModule": {
-            "primaryOutcomes": [{"measure": "Breath", "timeFrame": "1 day"}],
-            "secondaryOutcomes": [{"measure": "Sleep"}, {"measure": "Mood"}],
-        },
-        "eligibilityModule": {
-            "sex": "FEMALE",
-            "minimumAge": "6 Months",
-            "maximumAge": "18 Years",
-            "stdAges": ["CHILD", "ADULT"],
-        },
-        "contactsLocationsModule": {
-            "locations": [
-                {
-                    "facility": "Charité",
-                    "status": "COMPLETED",
-                    "city": "Berlin",
-                    "zip": "10117",
-                    "country": "Germany",
-                    "geoPoint": {"lat": 52.52, "lon": 13.41},
-                },
-                {
-                    "facility": "CHARITÉ",
-                    "status": "WITHDRAWN",
-                    "city": "Berlin",
-                    "zip": "10117",
-                    "country": "Germany",
-                },
-                {"city": "Paris", "country": "France"},
-            ]
-        },
-    },
-    "derivedSection": {
-        "conditionBrowseModule": MESH,
-        "miscInfoModule": {"removedCountries": ["Chile"]},
-    },
-    "hasResults": True,
-}
-SPARSE = {
-    "protocolSection": {
-        "statusModule": {
-            "overallStatus": "UNKNOWN",
-            "startDateStruct": {"date": "1900-01-01"},
-            "lastUpdatePostDateStruct": {"date": "2023-01-02", "type": "ACTUAL"},
-        },
-        "sponsorCollaboratorsModule": {"leadSponsor": {"name": "ACME,  inc. ", "class": "OTHER"}},
-        "conditionsModule": {"conditions": ["Asthma"]},
-        "designModule": {
-            "studyType": "OBSERVATIONAL",
-            "phases": ["PHASE4", "PHASE5"],
-            "enrollmentInfo": {"count": 99999999, "type": "ESTIMATED"},
-        },
-    },
-    "hasResults": False,
-}
-WITHHELD = {
-    "protocolSection": {
-        "identificationModule": {"briefTitle": "[Trial of device that is not approved]"},
-        "statusModule": {"overallStatus": "WITHHELD"},
-    },
-    "hasResults": False,
-}
-
-
-OLDER_VIEWS = """
-CREATE SCHEMA staging_views;
-CREATE VIEW staging_views.stg_conditions AS SELECT id, nct_id FROM staging.conditions;
-CREATE VIEW public.conditions_counted AS SELECT count(*) FROM staging_views.stg_conditions;
-CREATE VIEW staging_views.stg_keywords AS SELECT 'a column that is gone' AS mood;
-"""
-DATA_TIMESTAMP = datetime(2024, 5, 31, 23, 30, tzinfo=UTC)
 
 
 def key(*parts: str) -> int:
@@ -128,15 +33,11 @@ def key(*parts: str) -> int:
 
 @pytest.fixture(scope="module")
 def built(
-    address: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[PostgresAddress, str]:
+    server: PostgresAddress, three_studies: ThreeStudies
+) -> Iterator[tuple[PostgresAddress, str]]:
     """A database with marts of three studies and views of older days, and what dbt said in building."""
-    load(address, snapshot(FULL, SPARSE, WITHHELD), DATA_TIMESTAMP)
-    with connect(address) as connection:
-        connection.execute(OLDER_VIEWS)
-    take_as_built(address, "staging_views")
-    said = dbt_on(address, tmp_path_factory.mktemp("dbt"), "build")
-    return address, said
+    with new_database(server, three_studies.database) as address:
+        yield address, three_studies.said
 
 
 def test_build_passes_its_own_tests(built: tuple[PostgresAddress, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -86,6 +87,18 @@ def test_only_staging_views_read_staging_tables(manifest: dict[str, Any]) -> Non
             assert parents == [f"source.ctg.staging.{name.removeprefix('stg_')}"]
         else:
             assert not [parent for parent in parents if parent.startswith("source.")], name
+
+
+def test_no_sql_names_a_schema() -> None:
+    """Models, macros and tests come by their schemas through dbt, so that other names of these hold for all."""
+    schemas = "|".join(name for _, name in Schemas().by_purpose())
+    found = {
+        f"{path.name}: {line.strip()}"
+        for path in PROJECT_DIR.rglob("*.sql")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(rf'\b({schemas})"?\s*\.\s*"?[a-z]', line)
+    }
+    assert found == set()
 
 
 def test_staging_views_have_the_columns_of_their_tables(manifest: dict[str, Any]) -> None:

@@ -8,10 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pytest
-
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets_tests.marts.projects import dbt_on, values
+from ctg_assets_tests.marts.projects import values
 from ctg_assets_tests.model.snapshots import Study, real_studies
 
 # The highest terms of MeSH's categories of diseases (C01 to C26, F03), and the one that stands for mental
@@ -36,16 +34,7 @@ AREAS = {
 FIRST_WITH_ALL_AREAS = "2025-09"
 
 
-@pytest.fixture(scope="module")
-def built(recorded: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> PostgresAddress:
-    """A database with all marts of the recorded studies, whose build had nothing to say."""
-    folder = tmp_path_factory.mktemp("dbt")
-    said = dbt_on(recorded, folder, "build", "--exclude-resource-type", "unit_test")
-    assert "WARN=0 ERROR=0 SKIP=0" in said
-    return recorded
-
-
-def test_facts_and_dimensions_agree_with_staging(built: PostgresAddress) -> None:
+def test_facts_and_dimensions_agree_with_staging(recorded: PostgresAddress) -> None:
     """Real studies, odd ones included, have as many members in facts and dimensions as entries in staging."""
     for fact, table in (
         ("sponsor", "sponsors"),
@@ -60,7 +49,7 @@ def test_facts_and_dimensions_agree_with_staging(built: PostgresAddress) -> None
             f" (SELECT count(*) FROM marts.dim_{fact}),"
             f" (SELECT sum({fact}_count) FROM marts.dim_study)"
         )
-        [(listed, fact_rows, members_used, members, counted)] = values(built, statement)
+        [(listed, fact_rows, members_used, members, counted)] = values(recorded, statement)
         assert listed == fact_rows == counted
         assert members_used == members > 0
 
@@ -74,7 +63,7 @@ def browse_terms(study: Study, kind: str) -> tuple[set[str], set[str]]:
     return own, above
 
 
-def test_terms_and_areas_are_those_of_the_records(built: PostgresAddress) -> None:
+def test_terms_and_areas_are_those_of_the_records(recorded: PostgresAddress) -> None:
     """Every study has each of its MeSH terms once, and the areas of its conditions; the dimension counts them."""
     studies, _ = real_studies()
     terms, areas = set(), set()
@@ -91,17 +80,17 @@ def test_terms_and_areas_are_those_of_the_records(built: PostgresAddress) -> Non
         own, above = browse_terms(study, "condition")
         areas |= {(nct_id, AREAS[term]) for term in (own | above) & AREAS.keys()}
     fact = "SELECT nct_id, kind, downcase_mesh_term, relation FROM marts.fct_study_mesh_term"
-    found = values(built, fact)
+    found = values(recorded, fact)
     assert set(found) == terms
     assert len(found) == len(terms)
     found_areas = set(
-        values(built, "SELECT nct_id, therapeutic_area FROM marts.fct_study_therapeutic_area")
+        values(recorded, "SELECT nct_id, therapeutic_area FROM marts.fct_study_therapeutic_area")
     )
     assert areas <= found_areas
     # Older records lack some of the highest terms, for which those below them stand.
     assert {nct_id for nct_id, _ in found_areas - areas} <= older
     counted = values(
-        built,
+        recorded,
         "SELECT downcase_mesh_term, condition_studies_own, condition_studies,"
         " intervention_studies_own, intervention_studies FROM marts.dim_mesh_term",
     )
@@ -148,7 +137,7 @@ def analyzed(denominators: Sequence[Mapping[str, Any]], group: str) -> int | Non
     return None
 
 
-def test_outcome_results_are_those_of_the_records(built: PostgresAddress) -> None:
+def test_outcome_results_are_those_of_the_records(recorded: PostgresAddress) -> None:
     """Every value has its number or status, spread, group and participants as the study's JSON has them."""
     studies, _ = real_studies()
     expected: Counter[tuple[Any, ...]] = Counter()
@@ -178,10 +167,10 @@ def test_outcome_results_are_those_of_the_records(built: PostgresAddress) -> Non
             dispersion_type, dispersion_value_num, dispersion_lower_limit, dispersion_upper_limit
         FROM marts.fct_outcome_result
     """
-    assert Counter(values(built, statement)) == expected
+    assert Counter(values(recorded, statement)) == expected
 
 
-def test_outcome_analyses_are_those_of_the_records(built: PostgresAddress) -> None:
+def test_outcome_analyses_are_those_of_the_records(recorded: PostgresAddress) -> None:
     """Every analysis has its groups, estimate, interval and P value as the study's JSON has them."""
     studies, _ = real_studies()
     expected: Counter[tuple[Any, ...]] = Counter()
@@ -203,12 +192,12 @@ def test_outcome_analyses_are_those_of_the_records(built: PostgresAddress) -> No
     """
     found = Counter(
         (nct_id, count, tuple(groups or ()), *rest)
-        for nct_id, count, groups, *rest in values(built, statement)
+        for nct_id, count, groups, *rest in values(recorded, statement)
     )
     assert found == expected
 
 
-def test_adverse_events_are_those_of_the_records(built: PostgresAddress) -> None:
+def test_adverse_events_are_those_of_the_records(recorded: PostgresAddress) -> None:
     """Every event and arm has its numbers and share as the study's JSON has them."""
     studies, _ = real_studies()
     events: Counter[tuple[Any, ...]] = Counter()
@@ -236,14 +225,14 @@ def test_adverse_events_are_those_of_the_records(built: PostgresAddress) -> None
             ]
             arms[study["nct_id"], group["id"], group["title"], *numbers, share(*numbers[4:])] += 1
     found_events = values(
-        built,
+        recorded,
         "SELECT nct_id, ctgov_group_code, event_type, adverse_event_term, organ_system,"
         " subjects_affected, subjects_at_risk, event_count, share_affected"
         " FROM marts.fct_adverse_event_arm",
     )
     assert Counter(found_events) == events
     found_arms = values(
-        built,
+        recorded,
         "SELECT nct_id, ctgov_group_code, group_title, serious_affected, serious_at_risk,"
         " other_affected, other_at_risk, deaths_affected, deaths_at_risk, deaths_share"
         " FROM marts.fct_adverse_event_arm_total",

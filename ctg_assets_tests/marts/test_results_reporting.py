@@ -37,39 +37,26 @@ def unregulated() -> list[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def reported(
-    recorded: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
-) -> PostgresAddress:
-    """A database with the mart of the recorded studies, whose data are of 2026-08-13."""
-    folder = tmp_path_factory.mktemp("dbt")
-    # Tests that refer to other marts as well are left out.
-    selected = ("--select", "+fct_results_reporting_by_sponsor", "--indirect-selection", "cautious")
-    said = dbt_on(recorded, folder, "build", *selected)
-    assert "WARN=0 ERROR=0 SKIP=0" in said
-    return recorded
-
-
-def test_the_trackers_own_code_finds_the_same(reported: PostgresAddress) -> None:
+def test_the_trackers_own_code_finds_the_same(recorded: PostgresAddress) -> None:
     """Each figure is that of the TrialsTracker's code, run on the same studies as of the same day."""
-    assert values(reported, FIGURES) == [(471, 72, 317, 222, 138, 57, 126, 0, 5)]
+    assert values(recorded, FIGURES) == [(471, 72, 317, 222, 138, 57, 126, 0, 5)]
 
 
-def test_the_list_of_2017_is_as_it_was_published(reported: PostgresAddress) -> None:
+def test_the_list_of_2017_is_as_it_was_published(recorded: PostgresAddress) -> None:
     """The seed has each of the published studies that are not regulated, and no other; the mart reads it."""
     published = unregulated()
     thousands = values(
-        reported, "SELECT nct_id_start, nct_id_ends FROM intermediate.unregulated_2017"
+        recorded, "SELECT nct_id_start, nct_id_ends FROM intermediate.unregulated_2017"
     )
     assert sorted(start + end for start, ends in thousands for end in ends.split()) == published
     marked = values(
-        reported, "SELECT nct_id FROM marts.fct_results_reporting WHERE was_unregulated_2017"
+        recorded, "SELECT nct_id FROM marts.fct_results_reporting WHERE was_unregulated_2017"
     )
     _, studies = real_studies()
     assert {nct_id for (nct_id,) in marked} == {*published} & {*studies["nct_id"].to_pylist()}
 
 
-def test_sponsors_add_up_to_the_trials(reported: PostgresAddress) -> None:
+def test_sponsors_add_up_to_the_trials(recorded: PostgresAddress) -> None:
     """Each trial of the population is one of its lead sponsor's; ranks are those among who has any due."""
     statement = """
         SELECT sum(trials), sum(trials_due), sum(trials_reported), sum(trials_reported_late),
@@ -77,24 +64,24 @@ def test_sponsors_add_up_to_the_trials(reported: PostgresAddress) -> None:
             count(*) FILTER (WHERE (sponsor_rank IS NULL) <> (trials_due = 0))
         FROM marts.fct_results_reporting_by_sponsor
     """
-    assert values(reported, statement) == [(543, 321, 195, 57, 126, 1, 0)]
+    assert values(recorded, statement) == [(543, 321, 195, 57, 126, 1, 0)]
 
 
 def test_another_day_can_be_asked_for(
-    reported: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
+    recorded: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """As of another day other results are due and late; the next build is of the data's day again."""
     folder = tmp_path_factory.mktemp("another")
     days_of_the_overdue = (
         "SELECT count(*), sum(days_late) FROM marts.fct_results_reporting WHERE status = 'overdue'"
     )
-    [(overdue, days)] = values(reported, days_of_the_overdue)
+    [(overdue, days)] = values(recorded, days_of_the_overdue)
     model = ("run", "--select", "fct_results_reporting")
-    dbt_on(reported, folder, *model, "--vars", "as_of: 2026-08-14")
-    [(overdue_later, days_later)] = values(reported, days_of_the_overdue)
+    dbt_on(recorded, folder, *model, "--vars", "as_of: 2026-08-14")
+    [(overdue_later, days_later)] = values(recorded, days_of_the_overdue)
     assert overdue_later >= overdue
     assert days_later >= days + overdue
-    dbt_on(reported, folder, *model, "--vars", "as_of: 2017-01-18")
-    assert values(reported, days_of_the_overdue) == [(0, None)]
-    dbt_on(reported, folder, *model)
-    assert values(reported, days_of_the_overdue) == [(overdue, days)]
+    dbt_on(recorded, folder, *model, "--vars", "as_of: 2017-01-18")
+    assert values(recorded, days_of_the_overdue) == [(0, None)]
+    dbt_on(recorded, folder, *model)
+    assert values(recorded, days_of_the_overdue) == [(overdue, days)]

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
-import pytest
-
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets_tests.marts.projects import dbt_on, rows
+from ctg_assets_tests.marts.projects import rows
 from ctg_assets_tests.model.snapshots import Study, real_studies
 
 PUBLIC = {"NIH", "FED", "OTHER_GOV", "NETWORK"}
@@ -237,14 +235,6 @@ def concepts(study: Study) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def built(recorded: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> PostgresAddress:
-    """A database with both marts of the recorded studies."""
-    selected = ("--select", "+study_summary", "+fct_trial_concept")
-    dbt_on(recorded, tmp_path_factory.mktemp("dbt"), "run", *selected)
-    return recorded
-
-
 def pairs(address: PostgresAddress, mart: str) -> Iterator[tuple[Study, dict[str, Any]]]:
     """Each recorded study with its row of a mart."""
     studies, _ = real_studies()
@@ -254,9 +244,9 @@ def pairs(address: PostgresAddress, mart: str) -> Iterator[tuple[Study, dict[str
         yield study, found[study["protocolSection"]["identificationModule"]["nctId"]]
 
 
-def test_a_summary_has_the_lists_of_its_record(built: PostgresAddress) -> None:
+def test_a_summary_has_the_lists_of_its_record(recorded: PostgresAddress) -> None:
     """Each list has the record's items in their order; its text, split at bars, has as many."""
-    for study, row in pairs(built, "study_summary"):
+    for study, row in pairs(recorded, "study_summary"):
         for column, items in lists(study).items():
             assert row[column] == items, (row["nct_id"], column)
             text = "|".join((item or "").replace("|", "/") for item in items)
@@ -270,19 +260,19 @@ def test_a_summary_has_the_lists_of_its_record(built: PostgresAddress) -> None:
         assert row["funding_class"] == funding_class(classes)
 
 
-def test_concepts_are_those_of_plain_python(built: PostgresAddress) -> None:
+def test_concepts_are_those_of_plain_python(recorded: PostgresAddress) -> None:
     """Each concept is what its rule makes of the record's JSON; age groups are told from the limits here."""
     differing: dict[str, list[tuple[str, Any, Any]]] = {}
-    for study, row in pairs(built, "fct_trial_concept"):
+    for study, row in pairs(recorded, "fct_trial_concept"):
         for column, expected in concepts(study).items():
             if row[column] != expected:
                 differing.setdefault(column, []).append((row["nct_id"], row[column], expected))
     assert differing == {}, {k: (len(v), v[:4]) for k, v in differing.items()}
 
 
-def test_levels_are_those_declared(built: PostgresAddress) -> None:
+def test_levels_are_those_declared(recorded: PostgresAddress) -> None:
     """No concept has another level; all occur among real studies, and objectives come in one order."""
-    table = rows(built, "SELECT * FROM marts.fct_trial_concept")
+    table = rows(recorded, "SELECT * FROM marts.fct_trial_concept")
     for column, levels in LEVELS.items():
         assert {row[column] for row in table} - {None} == levels, column
     order = ["E", "S", "PD", "PK", "LT", "FU", "A", "D"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +20,16 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.report.asking import Answer, ask
 from ctg_assets.report.figures import all_figures
-from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.marts.projects import dbt_on, load
 from ctg_assets_tests.model.row_counter import Study
 from ctg_assets_tests.model.snapshots import real_studies
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
 from ctg_assets_tests.report.pages import check_page
 
-DAY = datetime(2026, 8, 13, 9, tzinfo=UTC)
-MARTS = (
-    "+fct_results_reporting_by_sponsor",
-    "+dim_site",
-    "+dim_condition",
-    "+fct_recruitment",
-    "+fct_stop_reason",
-)
-
-# With seeds; what tests find is told elsewhere.
-BUILD = (
-    *("build", "--exclude-resource-type", "test"),
-    *("--exclude-resource-type", "unit_test"),
-)
-
 
 @pytest.fixture(scope="module")
-def warehouse(
-    server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PostgresAddress]:
-    """A database with the recorded studies and the marts that the report reads."""
-    _, studies = real_studies()
-    with new_database(server) as address:
-        load(address, studies, DAY)
-        dbt_on(address, tmp_path_factory.mktemp("dbt"), *BUILD, "--select", *MARTS)
-        yield address
-
-
-@pytest.fixture(scope="module")
-def answers(warehouse: PostgresAddress) -> dict[str, Answer]:
+def answers(recorded: PostgresAddress) -> dict[str, Answer]:
     """What the warehouse answers."""
-    return ask(warehouse, all_figures())
+    return ask(recorded, all_figures())
 
 
 def _at(study: Study, *path: str) -> Any:
@@ -167,16 +137,16 @@ CHANGES = """
 """
 
 
-def test_the_important_changes_of_the_week_come_first(warehouse: PostgresAddress) -> None:
+def test_the_important_changes_of_the_week_come_first(recorded: PostgresAddress) -> None:
     """Of seven days a study is named once, by what matters most; the first walk, older changes and studies that came back are not."""
-    with connect(warehouse) as connection, connection.transaction(force_rollback=True):
+    with connect(recorded) as connection, connection.transaction(force_rollback=True):
         connection.execute(CHANGES)
         first, last = connection.execute(
             "SELECT min(nct_id), max(nct_id) FROM marts.dim_study"
         ).fetchone() or (None, None)
         found = {
             name: connection.execute(answer.sql).fetchall()
-            for name, answer in ask(warehouse, all_figures()).items()
+            for name, answer in ask(recorded, all_figures()).items()
             if name.startswith("changes_")
         }
     assert [(row[0], *row[2:6]) for row in found["changes_of_note"]] == [
@@ -194,11 +164,11 @@ def test_the_important_changes_of_the_week_come_first(warehouse: PostgresAddress
 
 @pytest.mark.slow
 def test_the_command_writes_one_file(
-    warehouse: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`report` writes a page under 3 MB that names no address outside, and prints where it is."""
     monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("CTG_POSTGRES_URL", warehouse.url)
+    monkeypatch.setenv("CTG_POSTGRES_URL", recorded.url)
     done = CliRunner().invoke(app, ["report"])
     assert done.exit_code == 0, done.output
     path = tmp_path / "report" / "index.html"

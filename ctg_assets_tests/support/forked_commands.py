@@ -29,6 +29,9 @@ def forked_commands() -> Path:
         command = [sys.executable, "-I", "-S", asking.__file__, str(folder / forking.SOCKET), name]
         (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         (folder / name).chmod(0o755)
+    # Of what Python can be asked, `-c TEXT`.
+    (folder / "python").write_text(f'#!/bin/sh\nshift\nexec {shlex.quote(str(folder))}/code "$@"\n')
+    (folder / "python").chmod(0o755)
     server = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", forking.__name__, str(folder)],
         cwd=Path(__file__).resolve().parents[2],

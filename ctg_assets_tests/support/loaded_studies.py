@@ -43,13 +43,20 @@ def nct_id(study: Study) -> str:
     return number
 
 
-def load_studies(path: Path, data_dir: Path, address: PostgresAddress) -> LoadedStudies:
+def load_studies(path: Path, data_dir: Path, address: PostgresAddress) -> None:
     """Import, compact and load the studies of a gzipped file of JSON lines, where AACT's schemas are wanted."""
-    lines = gzip.decompress(path.read_bytes()).splitlines()
-    settings = load_settings(data_dir=data_dir, aact=True)
-    lake = open_lake(settings)
+    lake = open_lake(load_settings(data_dir=data_dir, aact=True))
     plan = import_file(lake, path, page_size=1000)
     manifest = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
+    load_staging(replace(address, schemas=Schemas()), lake, manifest)
+
+
+def read_studies(path: Path, data_dir: Path, address: PostgresAddress) -> LoadedStudies:
+    """What was loaded like this."""
+    settings = load_settings(data_dir=data_dir, aact=True)
+    lake = open_lake(settings)
+    manifest = lake.snapshots.latest()
+    assert manifest is not None
     address = replace(address, schemas=Schemas())
-    load_staging(address, lake, manifest)
-    return LoadedStudies([json.loads(line) for line in lines], lake, settings, manifest, address)
+    studies = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    return LoadedStudies(studies, lake, settings, manifest, address)

@@ -14,7 +14,11 @@ from dbt.cli.main import cli as dbt_main
 
 from ctg_assets.cli import main as ctg_assets_main
 from ctg_assets_tests.orchestration import dying
-from ctg_assets_tests.support.parsed_once import keep_what_is_parsed
+from ctg_assets_tests.support.parsed_once import (
+    keep_what_is_parsed,
+    use_once,
+    write_json_at_once,
+)
 
 # What commands import only when they need it.
 _USED_BY_COMMANDS = (
@@ -37,9 +41,12 @@ def all_programs(folder: Path) -> Mapping[str, Callable[[], object]]:
     for name in _USED_BY_COMMANDS:
         import_module(name)
     keep_what_is_parsed()
-    # Ours look for dbt beside the Python that runs; theirs, too, is to be one that is forked.
-    marts: Any = import_module("ctg_assets.orchestration.marts")
-    marts.sys = SimpleNamespace(executable=str(folder / "python"))
+    write_json_at_once()
+    use_once(folder)
+    # Ours run dbt with the Python that runs, or what lies beside it; theirs, too, is to be one that is forked.
+    for name in ("ctg_assets.orchestration.marts", "ctg_assets.marts.compiled_sql"):
+        module: Any = import_module(name)
+        module.sys = SimpleNamespace(executable=str(folder / "python"))
     return {
         "ctg-assets": ctg_assets_main,
         "dagster": dagster_main,
