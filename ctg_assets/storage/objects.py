@@ -39,6 +39,7 @@ _WINDOWS = 2
 
 # A lease is no use unless it is renewed in time: its requests are given up sooner than others.
 _LEASE_PATIENCE = 6
+_LEAST_PATIENCE = timedelta(seconds=2)
 
 _DOCTORS_PATIENCE = timedelta(seconds=10)
 
@@ -68,7 +69,9 @@ class ObjectBackend:
         return cls(
             ObjectClient.connect(url),
             scratch,
-            lease_client=ObjectClient.connect(url, patience=lease_time / _LEASE_PATIENCE),
+            lease_client=ObjectClient.connect(
+                url, patience=max(_LEAST_PATIENCE, lease_time / _LEASE_PATIENCE)
+            ),
             lease_time=lease_time,
         )
 
