@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from ctg_assets.logs import set_up_in_dagster
 from ctg_assets.marts.selection import selected_marts
 from ctg_assets.orchestration.ctgov import build_ctgov_assets
 from ctg_assets.orchestration.ctgov_downloads import build_download_assets
@@ -24,13 +25,14 @@ from ctg_assets.orchestration.jobs import (
 )
 from ctg_assets.orchestration.report import build_report_assets
 from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.run_logs import run_loggers
 from ctg_assets.orchestration.runs import marked_in_process_executor
 from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_refresh
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
 from ctg_assets.orchestration.unwanted_marts import drop_marts
 from ctg_assets.postgres.embedded import schemas_of
-from ctg_assets.settings import Settings
+from ctg_assets.settings import Settings, load_settings
 
 
 def build_definitions(
@@ -45,28 +47,33 @@ def build_definitions(
     marts, resources = _marts(configured)
     reports = build_report_assets(selected_marts(configured))
     return dg.Definitions(
-        assets=[
-            extraction_plan,
-            page_shards,
-            history,
-            studies,
-            build_staging_assets(),
-            build_ctgov_assets(),
-            build_download_assets(),
-            *marts,
-            *reports,
-        ],
+        assets=list(
+            [
+                extraction_plan,
+                page_shards,
+                history,
+                studies,
+                build_staging_assets(),
+                build_ctgov_assets(),
+                build_download_assets(),
+                *marts,
+                *reports,
+            ]
+        ),
         asset_checks=[pages_are_complete_and_consistent],
         jobs=[
             *(plan_extraction, extract_pages, build_warehouse, drop_marts, export_aact),
             *([write_report] if reports else []),
         ],
-        sensors=[build_registry_refresh(sensor_interval_seconds)],
+        sensors=[
+            build_registry_refresh(sensor_interval_seconds),
+        ],
         resources={
             "settings": settings,
             **resources,
         },
         executor=marked_in_process_executor,
+        loggers=run_loggers(configured),
     )
 
 
@@ -85,4 +92,5 @@ def _marts(settings: Settings) -> tuple[list[dg.AssetsDefinition], dict[str, Any
 @cache
 def defs() -> dg.Definitions:
     """What `dagster` commands load (some of them six times); settings come from the environment."""
+    set_up_in_dagster(load_settings())
     return build_definitions()

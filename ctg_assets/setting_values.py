@@ -4,10 +4,80 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from email.headerregistry import Address
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import HttpUrl, TypeAdapter
+
+from ctg_assets.shipped import shipped_marts
+
+ALL_MARTS, NO_MARTS = "all", "none"
+
+
+class LogFormat(StrEnum):
+    """What is logged on the console: lines for people, or JSON objects."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The severities of what is logged, least first."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class MailSecurity(StrEnum):
+    """How the way to the mail server is encrypted."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"
+
+
+def marts_named(value: str) -> str:
+    """The names, sorted and each once; only names that are no `all` or `none` cost a look at the project.
+
+    Raises ValueError for a name that is neither a mart's nor a folder's, with the list of those.
+    """
+    names = sorted({name.strip() for name in value.split(",")} - {""})
+    if names in ([ALL_MARTS], [NO_MARTS]):
+        return names[0]
+    folders = shipped_marts()
+    known = {*folders, *(mart for marts in folders.values() for mart in marts)}
+    unknown = [name for name in names if name not in known]
+    if not names or unknown:
+        listed = "; ".join(f"{folder} ({', '.join(marts)})" for folder, marts in folders.items())
+        what = f"no mart or folder is called {', '.join(unknown)}" if names else "no mart is named"
+        alone = (
+            f"; {ALL_MARTS} and {NO_MARTS} stand alone" if {ALL_MARTS, NO_MARTS} & {*names} else ""
+        )
+        message = f"{what}{alone}. There are {listed}"
+        raise ValueError(message)
+    return ",".join(names)
+
+
+def mail_address(value: str) -> str:
+    """One address, without a name; raises ValueError for what is none."""
+    try:
+        address = Address(addr_spec=value)
+    except (ValueError, IndexError) as error:
+        message = f"{value!r} is no mail address: {error}"
+        raise ValueError(message) from error
+    if not (address.username and address.domain):
+        message = f"{value!r} is no mail address; write one as ops@example.org"
+        raise ValueError(message)
+    return value
+
+
+def mail_addresses(value: str) -> str:
+    """Addresses, separated by commas; raises ValueError for one that is none."""
+    return ",".join(mail_address(part.strip()) for part in value.split(","))
 
 
 def http_url(value: str) -> str:

@@ -23,12 +23,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ctg_assets import __version__
 from ctg_assets.errors import CtgAssetsError, ExitCode
+from ctg_assets.redaction import keep_secret
 from ctg_assets.setting_values import (
+    ALL_MARTS,
     AUTO,
+    LogFormat,
+    LogLevel,
+    MailSecurity,
     absolute_path,
     database_name,
     header_value,
     http_url,
+    mail_address,
+    mail_addresses,
+    marts_named,
     number_or_auto,
     object_url,
     password,
@@ -41,7 +49,6 @@ from ctg_assets.settings_file import (
     SettingsFileError,
     find_settings_file,
 )
-from ctg_assets.shipped import shipped_marts
 
 _log = logging.getLogger(__name__)
 
@@ -54,10 +61,8 @@ _INTERNAL_PREFIXES = ("CTG_DBT_",)
 # PAGE_SIZ and REQUEST_PER_MINUTE are above 0.9, unrelated names below 0.6.
 _TYPO_LIKENESS = 0.75
 
-# Values that may hold a password are kept out of messages.
-_SECRET = {"postgres_url", "tcp_password"}
-# Of these only what is refused may: credentials in an address.
-_SECRET_IF_WRONG = {*_SECRET, "data_url"}
+# What is no secret, but may be if it is refused: credentials in an address.
+_SECRET_IF_WRONG = {"data_url"}
 
 
 class SettingsError(CtgAssetsError, ValueError):
@@ -75,27 +80,6 @@ _SCHEMAS = (
     "ctgov_2023_schema",
     "meta_schema",
 )
-
-ALL_MARTS, NO_MARTS = "all", "none"
-
-
-def _marts(value: str) -> str:
-    """The names, sorted and each once; only names that are no `all` or `none` cost a look at the project."""
-    names = sorted({name.strip() for name in value.split(",")} - {""})
-    if names in ([ALL_MARTS], [NO_MARTS]):
-        return names[0]
-    folders = shipped_marts()
-    known = {*folders, *(mart for marts in folders.values() for mart in marts)}
-    unknown = [name for name in names if name not in known]
-    if not names or unknown:
-        listed = "; ".join(f"{folder} ({', '.join(marts)})" for folder, marts in folders.items())
-        what = f"no mart or folder is called {', '.join(unknown)}" if names else "no mart is named"
-        alone = (
-            f"; {ALL_MARTS} and {NO_MARTS} stand alone" if {ALL_MARTS, NO_MARTS} & {*names} else ""
-        )
-        message = f"{what}{alone}. There are {listed}"
-        raise ValueError(message)
-    return ",".join(names)
 
 
 class RefreshMode(StrEnum):
@@ -167,7 +151,7 @@ class Settings(BaseSettings):
         "intermediate", description="Postgres schema of what the marts are made from."
     )
     marts_schema: str = Field("marts", description="Postgres schema of the marts.")
-    marts: Annotated[str, AfterValidator(_marts)] = Field(
+    marts: Annotated[str, AfterValidator(marts_named)] = Field(
         ALL_MARTS,
         description="Which marts are built: all, none, or names of marts and of their folders (core), separated "
         "by commas; each comes with what it is made from.",
@@ -272,6 +256,47 @@ class Settings(BaseSettings):
         description="NLM's file of MeSH descriptors (desc2026.xml, d2026.bin, or either gzipped), from which "
         "ctgov.mesh_terms and mesh_headings are filled.",
     )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT,
+        description="What commands and runs log on standard error: text for people, or json, an object a line "
+        "(docs/logging.md).",
+    )
+    log_level: LogLevel | None = Field(
+        None,
+        description="Least severity that is logged: debug, info, warning or error; unset is warning for text, info "
+        "for JSON lines and files.",
+    )
+    log_dir: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
+        None,
+        description="Folder for log files, JSON lines, one file a day for each kind of process; unset writes none.",
+    )
+    log_keep_days: int = Field(30, ge=1, description="Days after which log files are removed.")
+    smtp_host: str | None = Field(
+        None,
+        description="Mail server by which people are told of failures (docs/notifications.md); unset sends no mail.",
+    )
+    smtp_port: int = Field(587, ge=1, le=65535, description="Port of the mail server.")
+    smtp_security: MailSecurity = Field(
+        MailSecurity.STARTTLS,
+        description="How mail is encrypted: starttls, tls (from the first byte, mostly port 465), or none.",
+    )
+    smtp_user: str | None = Field(
+        None, description="User at the mail server; unset sends without logging in."
+    )
+    smtp_password: str | None = Field(None, repr=False, description="Password at the mail server.")
+    smtp_from: Annotated[str, AfterValidator(mail_address)] | None = Field(
+        None, description="Address that mail comes from."
+    )
+    smtp_to: Annotated[str, AfterValidator(mail_addresses)] | None = Field(
+        None, description="Addresses that mail goes to, separated by commas."
+    )
+    notify_warnings: bool = Field(
+        False, description="Whether people are told of checks that only warn, too."
+    )
+    ui_url: Annotated[str, AfterValidator(http_url)] | None = Field(
+        None,
+        description="Address at which people reach Dagster's UI, for links in notifications.",
+    )
 
     @property
     def chains_asked_for(self) -> int | None:
@@ -315,6 +340,10 @@ def load_settings(**overrides: object) -> Settings:
             of_file = file is not None and name in from_file and name not in overrides
             where = f" (in {file.path})" if file is not None and of_file else ""
             problems.append(_problem(name, item["input"], item["msg"], where))
+    if settings is not None:
+        for name in Settings.model_fields:
+            if is_secret(name):
+                keep_secret(getattr(settings, name))
     if problems or settings is None:
         message = "unusable settings:\n  " + "\n  ".join(problems)
         # The validation error would repeat the values, and with them a password.
@@ -341,8 +370,8 @@ def setting_sources() -> dict[str, str]:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a setting may hold a password, which is shown to nobody."""
-    return name in _SECRET
+    """Whether a setting may hold a password, which is shown to nobody: its declaration keeps it out of `repr`."""
+    return not Settings.model_fields[name].repr
 
 
 def variable(name: str) -> str:
@@ -388,7 +417,7 @@ def _problem(name: str, value: object, complaint: str, where: str = "") -> str:
     field = Settings.model_fields.get(name)
     if field is None:
         return f"{name}: no such setting; the settings are {', '.join(Settings.model_fields)}"
-    shown = "" if name in _SECRET_IF_WRONG else f"={value!r}"
+    shown = "" if is_secret(name) or name in _SECRET_IF_WRONG else f"={value!r}"
     default = "" if field.default is None else f" (default: {str(field.default)!r})"
     complaint = complaint.removeprefix("Value error, ")
     return f"{variable(name)}{shown}{where}: {complaint}. Expected: {field.description}{default}"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ctg_assets.setting_values import LogFormat, LogLevel, MailSecurity
 from ctg_assets.settings import ENV_PREFIX, RefreshMode, Settings, SettingsError, load_settings
 
 GIVEN: dict[str, tuple[str, Any]] = {
@@ -49,6 +50,19 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "feed_file": ("/somewhere/sinks.toml", Path("/somewhere/sinks.toml")),
     "searches_file": ("/somewhere/searches.toml", Path("/somewhere/searches.toml")),
     "mesh_file": ("/somewhere/desc.xml.gz", Path("/somewhere/desc.xml.gz")),
+    "log_format": ("json", LogFormat.JSON),
+    "log_level": ("debug", LogLevel.DEBUG),
+    "log_dir": ("/somewhere/logs", Path("/somewhere/logs")),
+    "log_keep_days": ("7", 7),
+    "smtp_host": ("mail.example.org", "mail.example.org"),
+    "smtp_port": ("465", 465),
+    "smtp_security": ("tls", MailSecurity.TLS),
+    "smtp_user": ("robot", "robot"),
+    "smtp_password": ("x1", "x1"),
+    "smtp_from": ("robot@example.org", "robot@example.org"),
+    "smtp_to": ("ops@example.org, ann@example.org", "ops@example.org,ann@example.org"),
+    "notify_warnings": ("true", True),
+    "ui_url": ("https://dagster.example.org/", "https://dagster.example.org"),
 }
 
 
@@ -145,6 +159,13 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
         ("CTG_MAX_SHRINK_FRACTION", "2", "less than or equal to 1"),
         ("CTG_MAX_QUARANTINE_FRACTION", "5%", "valid number"),
         ("CTG_KEEP_EXTRACTIONS", "0", "greater than or equal to 1"),
+        ("CTG_LOG_FORMAT", "xml", "'text' or 'json'"),
+        ("CTG_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("CTG_SMTP_SECURITY", "ssl", "'starttls', 'tls' or 'none'"),
+        ("CTG_SMTP_PORT", "65536", "less than or equal to 65535"),
+        ("CTG_SMTP_FROM", "robot", "no mail address"),
+        ("CTG_SMTP_TO", "ops@example.org;ann@example.org", "no mail address"),
+        ("CTG_SMTP_TO", "Ann <ann@example.org>", "no mail address"),
     ],
 )
 def test_nonsense_names_the_variable_and_the_remedy(

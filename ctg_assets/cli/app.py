@@ -29,7 +29,8 @@ from ctg_assets.cli import (
     simulate,
     status,
 )
-from ctg_assets.cli.console import err, log_to, out
+from ctg_assets.cli.console import err, log_as_set, out
+from ctg_assets.cli.exit_codes import with_exit_code
 
 app = typer.Typer(
     help="The whole of ClinicalTrials.gov as Dagster assets: page shards, Parquet, Postgres, marts.\n\n"
@@ -70,16 +71,26 @@ app.add_typer(history.app, name="history")
 def main() -> None:
     """Run the command line."""
     # A traceback, too, may hold text from elsewhere.
-    sys.excepthook = lambda *error: err.print("".join(traceback.format_exception(*error)), end="")
+    sys.excepthook = _tell_of_crash
     app()
 
 
+def _tell_of_crash(*error: Any) -> None:
+    told = "".join(traceback.format_exception(*error))
+    if err.as_records:
+        err.print(told, style="red")
+    else:
+        err.print(told, end="")
+
+
 @app.callback(invoke_without_command=True)
+@with_exit_code
 def options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Take the options that come before any command."""
-    log_to(err)
+    log_as_set(context.invoked_subcommand or "ctg-assets")
     if version:
         out.print(f"ctg-assets {__version__}")
         raise typer.Exit

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ctg_assets import logs
+from ctg_assets.errors import CtgAssetsError
 from ctg_assets.printable import printable, printable_lines
+from ctg_assets.redaction import without_secrets
+from ctg_assets.setting_values import LogFormat
+from ctg_assets.settings import load_settings
+
+_log = logging.getLogger(__name__)
 
 # Of a long list, commands show the beginning.
 MOST_LISTED = 20
@@ -44,31 +52,102 @@ class SafeConsole(Console):
                 yield Segment(printable_lines(segment.text), segment.style)
 
 
+class MessageConsole(SafeConsole):
+    """Standard error: what commands tell people while they work, without any secret that is known.
+
+    Where logs are JSON lines, these messages are records as well.
+    """
+
+    as_records = False
+    threshold = logging.WARNING
+    """Of what our code logs, lines are shown from this severity on."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, or log with a severity that follows from the colour."""
+        if not self.as_records:
+            super().print(*objects, **options)
+            return
+        told = " ".join(
+            each.plain if isinstance(each, Text) else str(each) for each in objects
+        ).strip()
+        styles = {str(options.get("style"))}
+        styles |= {
+            str(span.style) for each in objects if isinstance(each, Text) for span in each.spans
+        }
+        is_bad = any("red" in style for style in styles)
+        is_odd = any("yellow" in style for style in styles)
+        level = logging.ERROR if is_bad else logging.WARNING if is_odd else logging.INFO
+        if told:
+            _log.log(level, "%s", told)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render as ever, but for secrets."""
+        for segment in super().render(renderable, options):
+            yield Segment(without_secrets(segment.text), segment.style, segment.control)
+
+
 # Whatever people see goes through one of these.
 out = SafeConsole()
-err = SafeConsole(stderr=True)
+err = MessageConsole(stderr=True)
+
+
+def tell(text: str) -> None:
+    """Say how a command ended: on standard output, or in a record where logs are JSON lines."""
+    if err.as_records:
+        err.print(text)
+    else:
+        out.print(text)
 
 
 class ConsoleHandler(logging.Handler):
     """Shows what our code logs (retries, waits) on a console, a line each."""
 
-    def __init__(self, console: Console) -> None:
-        """Show warnings and worse on `console`."""
-        super().__init__(logging.WARNING)
+    def __init__(self, console: Console, level: int = logging.WARNING) -> None:
+        """Show what is this bad or worse on `console`."""
+        super().__init__(level)
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
-        self._console.print(Text(self.format(record), "yellow"))
+        """Print a record; one that cannot be written costs nothing else."""
+        try:
+            self._console.print(Text(self.format(record), "yellow"))
+        except Exception:  # noqa: BLE001 - as Python's own handlers do
+            self.handleError(record)
+
+
+def log_as_set(process: str) -> None:
+    """Log as the settings say, for a command called `process`; settings that cannot be used are the command's to tell.
+
+    Raises LogFolderError.
+    """
+    # What this reading of the settings warns of, the command's own reading will.
+    logging.disable(logging.CRITICAL)
+    try:
+        settings = load_settings()
+    except CtgAssetsError:
+        settings = None
+    finally:
+        logging.disable(logging.NOTSET)
+    err.as_records = settings is not None and settings.log_format is LogFormat.JSON
+    if settings is not None:
+        logs.set_up(settings, process, sys.stderr)
+    level = None if settings is None else settings.log_level
+    err.threshold = logging.WARNING if level is None else logs.number_of(level)
+    ours = logging.getLogger(logs.OURS)
+    ours.setLevel(min(err.threshold, ours.level or err.threshold))
+    log_to(err)
 
 
 def log_to(console: Console) -> None:
-    """Let this console, and no other, show what our code logs."""
-    logger = logging.getLogger("ctg_assets")
+    """Let this console, and no other, show what our code logs, unless that is JSON lines."""
+    logger = logging.getLogger(logs.OURS)
     for handler in list(logger.handlers):
         if isinstance(handler, ConsoleHandler):
             logger.removeHandler(handler)
-    logger.addHandler(ConsoleHandler(console))
+    if not err.as_records:
+        logger.addHandler(ConsoleHandler(console, err.threshold))
 
 
 @contextmanager

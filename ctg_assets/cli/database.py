@@ -29,9 +29,11 @@ def psql(context: typer.Context) -> None:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             done = subprocess.run(
-                [psql_path(), address.url, *context.args],
+                # The password goes another way: arguments can be seen by everybody on the machine.
+                [psql_path(), address.public_url, *context.args],
                 env={
                     **os.environ,
+                    **({} if address.password is None else {"PGPASSWORD": address.password}),
                     "PGOPTIONS": f"-c search_path={','.join(address.schemas.searched)}",
                 },
                 check=False,

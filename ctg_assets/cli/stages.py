@@ -26,15 +26,17 @@ from ctg_assets.cli.console import (
     out,
     quiet_dagster,
     rows_table,
+    tell,
 )
 from ctg_assets.cli.refresh_display import RefreshDisplay
+from ctg_assets.cli.refresh_log import RefreshLog
 from ctg_assets.errors import ExitCode
 from ctg_assets.integrity.repair_run import mend_lake
 from ctg_assets.lake import open_lake
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.printable import printable
 from ctg_assets.refresh.planner import Idle, Step
-from ctg_assets.refresh.status import warehouse_status
+from ctg_assets.refresh.status import WarehouseStatus, warehouse_status
 from ctg_assets.settings import Settings
 from ctg_assets.storage.damage import DamagedFileError
 
@@ -64,7 +66,7 @@ def run_until_idle(
             err.print(labelled("stopped", "yellow", f": {rest.reason}"))
             raise typer.Exit(ExitCode.BLOCKED_BY_CHECK)
         if rest is upcoming:
-            out.print("everything is up to date; there was nothing to do")
+            tell("everything is up to date; there was nothing to do")
         _print_outcome(settings)
 
 
@@ -119,13 +121,13 @@ def _run_stages(settings: Settings, first: Step, following: Callable[[], Step | 
 
 
 @contextmanager
-def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay]]:
-    """Dagster's definitions and instance, and a display of the progress."""
+def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay | RefreshLog]]:
+    """Dagster's definitions and instance, and a display of the progress, or a log of it."""
     # Bound to this stdout: while a stage runs, what Dagster and dbt print goes to a file.
     screen = SafeConsole(file=sys.stdout)
     # Warnings of ours (retries, waits) appear above the live display rather than through it.
     log_to(screen)
-    display = RefreshDisplay(screen, open_lake(settings))
+    display = RefreshLog() if err.as_records else RefreshDisplay(screen, open_lake(settings))
     with screen.status("starting"), quiet_dagster():
         from ctg_assets.definitions import build_definitions
         from ctg_assets.orchestration.instance import open_instance
@@ -147,6 +149,9 @@ def _print_outcome(settings: Settings) -> None:
     if database.problem is not None:
         err.print(database.problem, style="red")
         raise typer.Exit(ExitCode.FAILED)
+    if err.as_records:
+        tell(f"the database at {database.address} holds {_in_words(database)}")
+        return
     out.print()
     out.print(rows_table("staging tables", database.staging_rows or {}))
     if database.marts_rows is not None:
@@ -165,6 +170,17 @@ def _print_outcome(settings: Settings) -> None:
                 ("Dagster UI", f"{_program()} dev"),
             ]
         )
+    )
+
+
+def _in_words(database: WarehouseStatus) -> str:
+    counts = {
+        "staging tables": database.staging_rows,
+        "marts": database.marts_rows,
+        "of AACT's tables": database.ctgov_rows,
+    }
+    return ", ".join(
+        f"{len(rows)} {what} ({sum(rows.values()):,} rows)" for what, rows in counts.items() if rows
     )
 
 

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from ctg_assets.feed.errors import SinkFileError
+from ctg_assets.redaction import keep_secret
 
 _NCT_ID = re.compile(r"NCT[0-9]{8}", re.IGNORECASE)
 
@@ -157,8 +158,16 @@ SinkSettings = WebhookSettings | AmqpSettings
 _TYPES: Mapping[str, type[_SinkSettings]] = {"webhook": WebhookSettings, "amqp": AmqpSettings}
 
 
+_Sinks = Annotated[tuple[Annotated[SinkSettings, Discriminator("type")], ...], Field(strict=False)]
+
+
 class _File(_Model):
-    sink: Annotated[tuple[Annotated[SinkSettings, Discriminator("type")], ...], Field(strict=False)]
+    sink: _Sinks = ()
+    notify: _Sinks = ()
+
+
+# What the tables of the file are for.
+_TABLES = ("sink", "notify")
 
 
 def read_sinks(path: Path, known_events: Collection[str]) -> list[SinkSettings]:
@@ -166,6 +175,21 @@ def read_sinks(path: Path, known_events: Collection[str]) -> list[SinkSettings]:
 
     Raises SinkFileError, which tells everything that is wrong with the file.
     """
+    sinks = list(_read(path).sink)
+    if problems := _beyond_one_field(sinks, known_events):
+        raise _unusable(path, problems)
+    return sinks
+
+
+def read_notified(path: Path) -> list[SinkSettings]:
+    """Who is told of failures, in the file's order; raises SinkFileError as `read_sinks` does."""
+    notified = list(_read(path).notify)
+    if problems := _beyond_one_field(notified, ()):
+        raise _unusable(path, problems)
+    return notified
+
+
+def _read(path: Path) -> _File:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -174,17 +198,22 @@ def read_sinks(path: Path, known_events: Collection[str]) -> list[SinkSettings]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"{path} is not TOML: {error}; docs/feed.md shows a file"
         raise SinkFileError(message) from error
+    problems = []
     try:
-        sinks = list(_File.model_validate(content).sink)
+        file = _File.model_validate(content)
     except ValidationError as error:
         problems = [_problem(content, item) for item in error.errors()]
     else:
-        problems = _beyond_one_field(sinks, known_events)
-        if not problems:
-            return sinks
+        if file.sink or file.notify:
+            return file
+        problems = ["there is no [[sink]] and no [[notify]]; docs/feed.md shows a file"]
     # The validation error would repeat the values, and with them a password.
+    raise _unusable(path, problems) from None
+
+
+def _unusable(path: Path, problems: list[str]) -> SinkFileError:
     message = f"unusable sinks in {path}:\n  " + "\n  ".join(problems)
-    raise SinkFileError(message) from None
+    return SinkFileError(message)
 
 
 def secret_of(sink: SinkSettings, environment: Mapping[str, str]) -> str | None:
@@ -198,6 +227,7 @@ def secret_of(sink: SinkSettings, environment: Mapping[str, str]) -> str | None:
             "is not set; set it to the secret"
         )
         raise SinkFileError(message)
+    keep_secret(secret)
     return secret
 
 
@@ -205,12 +235,10 @@ def _problem(content: Mapping[str, Any], item: Any) -> str:
     """One line on one complaint: where, what was found, what is expected."""
     where, *rest = item["loc"]
     complaint = item["msg"].removeprefix("Value error, ")
-    if where != "sink" or not rest:
-        if item["type"] == "missing":
-            return "there is no [[sink]]; docs/feed.md shows a file"
-        return f"{where}: {complaint}; the file consists of [[sink]] tables"
+    if where not in _TABLES or not rest:
+        return f"{where}: {complaint}; the file consists of [[sink]] and [[notify]] tables"
     number, *rest = rest
-    named = content["sink"][number] if isinstance(content["sink"], list) else {}
+    named = content[where][number] if isinstance(content[where], list) else {}
     name = named.get("name") if isinstance(named, dict) else None
     said = f"sink {name!r}" if isinstance(name, str) else f"sink number {number + 1}"
     if item["type"] in {"union_tag_invalid", "union_tag_not_found"}:

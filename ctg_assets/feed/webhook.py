@@ -19,7 +19,8 @@ import httpx
 from ctg_assets import __version__
 from ctg_assets.feed.config import WebhookSettings
 from ctg_assets.feed.errors import EventsRefusedError, SinkFileError, SinkUnavailableError
-from ctg_assets.feed.events import Message
+from ctg_assets.feed.events import Sendable
+from ctg_assets.redaction import keep_secret
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
 _SHORTEST_SECRET = 24
@@ -42,14 +43,17 @@ class Webhook:
         """Prepare; nothing is sent yet. Raises SinkFileError when the secret is not usable."""
         self._settings = settings
         self._key = signing_key(settings, secret)
+        # A query may be a token.
+        self._shown, _, query = settings.url.partition("?")
+        keep_secret(query)
         self._http: httpx.Client | None = None
 
-    def deliver(self, messages: Sequence[Message]) -> None:
+    def deliver(self, messages: Sequence[Sendable]) -> None:
         """Send a batch and see it confirmed by a 2xx answer.
 
         Raises SinkUnavailableError or EventsRefusedError.
         """
-        url = self._settings.url
+        url, shown = self._settings.url, self._shown
         body = b'{"events":[' + b",".join(message.body for message in messages) + b"]}"
         try:
             with self._client().stream(
@@ -63,17 +67,13 @@ class Webhook:
                         raise
         except (httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.ReadError) as error:
             # It took the batch and then hung, crashed or closed: perhaps over one of the events.
-            message = (
-                f"{url} did not answer the batch: {_error_text(error)}; look at the receiver's log"
-            )
+            message = f"{shown} did not answer the batch: {_error_text(error)}; look at the receiver's log"
             raise EventsRefusedError(message, for_good=False) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            message = (
-                f"{url} cannot be reached: {_error_text(error)}; check the address and the receiver"
-            )
+            message = f"{shown} cannot be reached: {_error_text(error)}; check the address and the receiver"
             raise SinkUnavailableError(message) from error
         if not response.is_success:
-            raise _refusal(response, excerpt)
+            raise _refusal(response, shown, excerpt)
 
     def close(self) -> None:
         """Close the connections; the next delivery opens new ones."""
@@ -89,7 +89,7 @@ class Webhook:
             )
         return self._http
 
-    def _headers(self, messages: Sequence[Message], body: bytes) -> dict[str, str]:
+    def _headers(self, messages: Sequence[Sendable], body: bytes) -> dict[str, str]:
         ids = ",".join(message.event_id for message in messages)
         # The same batch keeps its id, as its events keep theirs.
         webhook_id = "msg_" + hashlib.sha256(ids.encode()).hexdigest()[:32]
@@ -126,9 +126,11 @@ def signature(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
 
-def _refusal(response: httpx.Response, excerpt: str) -> SinkUnavailableError | EventsRefusedError:
+def _refusal(
+    response: httpx.Response, shown: str, excerpt: str
+) -> SinkUnavailableError | EventsRefusedError:
     status = response.status_code
-    found = f"{response.request.url} answered {status} {response.reason_phrase}: {excerpt}"
+    found = f"{shown} answered {status} {response.reason_phrase}: {excerpt}"
     if status in _REDIRECTS:
         there = response.headers.get("Location", "elsewhere")
         return SinkUnavailableError(f"{found}; it points to {there}: name that as the sink's url")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Iterator
 
 from ctg_assets.marts.dbt_project import PROJECT_DIR
-from ctg_assets.settings import ALL_MARTS, NO_MARTS, Settings
+from ctg_assets.setting_values import ALL_MARTS, NO_MARTS
+from ctg_assets.settings import Settings
 from ctg_assets.shipped import shipped_marts
 
 _VIEWS = "models/staging/*.sql"

@@ -10,3 +10,7 @@ import dagster as dg
 
 # A range of pages in one run needs a backfill policy, which Dagster 1.13 still calls beta.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+# So it calls what `python_logs` of dagster.yaml says of handlers.
+warnings.filterwarnings(
+    "ignore", message="Handling yaml-defined logging configuration", category=dg.BetaWarning
+)

@@ -18,6 +18,7 @@ from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.jobs import CTGOV_GROUP, STAGING_PREFIX
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.run_logs import about
 from ctg_assets.orchestration.staging import column_schema, progress_log
 from ctg_assets.postgres.builds import builds
 from ctg_assets.postgres.connection import PostgresAddress
@@ -95,7 +96,7 @@ def build_ctgov_assets() -> dg.AssetsDefinition:
             yield check_result(off, _FIT_CHECK, _STUDIES_KEY)
             return
         lake = open_lake(configured)
-        with open_postgres(configured) as address:
+        with about(context), open_postgres(configured) as address:
             request = ctgov_request(address, lake, configured, progress_log(context))
             report = build_ctgov(replace(request, counters=counters_of(configured)))
             context.log.info(f"made {sum(report.rows.values())} rows in {report.seconds}")

@@ -19,6 +19,7 @@ from ctg_assets.metrics import RECORDS
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.pages import PAGES, prune_pages, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.run_logs import about
 from ctg_assets.refresh.checks import check_shards
 from ctg_assets.refresh.upcoming import plan_extraction
 from ctg_assets.registry.errors import PermanentRegistryError
@@ -66,7 +67,7 @@ def extraction_plan(
     configured = settings.load()
     searches = saved_searches(configured.searches_file) if configured.aact else ()
     lake = open_lake(configured)
-    with open_registry(configured) as client:
+    with about(context, "extraction_plan"), open_registry(configured) as client:
         plan = plan_extraction(configured, lake, client)
         pruned = prune_pages(context.instance, lake)
         register_pages(context.instance, plan)
@@ -74,7 +75,8 @@ def extraction_plan(
         answered = evaluate_searches(client, lake.storage, searches, plan.data_timestamp)
     context.log.info(
         f"extraction {plan.extraction_id}: {plan.planned_pages} pages at data version "
-        f"{plan.data_timestamp}; {plan.mode} because {plan.reason}; forgot {len(pruned)} stale pages"
+        f"{plan.data_timestamp}; {plan.mode} because {plan.reason}; forgot {len(pruned)} stale pages",
+        extra={"extraction": plan.extraction_id},
     )
     return dg.MaterializeResult(
         metadata={
@@ -129,7 +131,10 @@ def page_shards(
             for extraction_id, pages in groupby(wanted, key=lambda page: page[0]):
                 plan = lake.extractions.plan(extraction_id)
                 last_page = max(number for _, number in pages)
-                with closing(crawler.walk(plan, last_page)) as crawled:
+                with (
+                    about(context, "page_shards", extraction_id),
+                    closing(crawler.walk(plan, last_page)) as crawled,
+                ):
                     for page in crawled:
                         done.append(page.shard)
                         if page.fresh:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.instance.config import dagster_instance_config
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
@@ -25,6 +26,7 @@ from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
+from ctg_assets.logs import set_up_in_dagster
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.shipped import shipped_path
 from ctg_assets.storage.data_folder import data_folder
@@ -119,6 +121,8 @@ class DataFolderStorage(DagsterSqliteStorage):
     ) -> DataFolderStorage:
         """The storage of the data folder that the settings name."""
         del config_value
+        # Of web server and daemon this is the only code of ours that runs.
+        set_up_in_dagster(load_settings())
         return cls.from_local(str(_state_folder() / "storage"), inst_data)
 
 
@@ -170,8 +174,15 @@ def open_instance() -> dg.DagsterInstance:
     """The Dagster instance of `dagster_home`.
 
     Its state is that of the data folder, unless the `dagster.yaml` there says otherwise. What steps
-    print is not captured.
+    print is not captured, and what runs log is logged from CTG_LOG_LEVEL on.
     """
-    return dg.DagsterInstance.from_ref(
-        InstanceRef.from_dir(str(dagster_home()), overrides=_NO_CAPTURING)
-    )
+    home = str(dagster_home())
+    overrides: dict[str, Any] = dict(_NO_CAPTURING)
+    level = load_settings().log_level
+    if level is not None:
+        configured, _ = dagster_instance_config(home)
+        overrides["python_logs"] = {
+            **configured.get("python_logs", {}),
+            "python_log_level": level.upper(),
+        }
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=overrides))

@@ -44,6 +44,7 @@ from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.run_logs import about, log_what_dbt_says
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.inspection import ColumnFacts, describe_columns, describe_table
 from ctg_assets.postgres.schemas import Schemas
@@ -163,7 +164,7 @@ def build_marts_assets(project: DbtProject, wanted: Collection[str]) -> dg.Asset
         context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: SettingsResource
     ) -> Iterator[Any]:
         configured = settings.load()
-        with open_postgres(configured) as address:
+        with about(context), open_postgres(configured) as address:
             prepare_build(address)
             target = target_folder(data_folder(configured, _DBT), address)
             # Tests that also read what is not wanted are left out.
@@ -171,6 +172,7 @@ def build_marts_assets(project: DbtProject, wanted: Collection[str]) -> dg.Asset
             with _environment(profile_environment(address) | tests):
                 arguments = build_arguments(address, wanted)
                 invocation = dbt.cli(arguments, context=context, target_path=target)
+                log_what_dbt_says(invocation)
                 facts = _Facts(address, invocation)
                 counters = counters_of(configured)
                 for event in _counting(counters, invocation.stream()):

@@ -17,6 +17,7 @@ from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS, page_shards
 from ctg_assets.orchestration.metadata import bar_chart, markdown_table
 from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.run_logs import about
 from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.refresh.checks import check_times, snapshot_check_results
 from ctg_assets.refresh.planner import Idle, Pending, next_to_record
@@ -43,6 +44,8 @@ _VERSIONS_KEY = dg.AssetKey("study_versions")
 _CHANGES_KEY = dg.AssetKey("study_changes")
 
 _PREVIEW_ROWS = 5
+# The rest of a long list is in the snapshot's quarantine.
+_MOST_LOGGED = 20
 _STATUS = ("protocolSection", "statusModule", "overallStatus")
 
 
@@ -136,7 +139,8 @@ def _record(
     while waiting is not None and waiting.forbidden is None:
         plan = waiting.plan
         explain = explain_missing(configured, query=plan.query)
-        entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id, explain=explain)
+        with about(context, extraction=plan.extraction_id):
+            entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id, explain=explain)
         # Of several, what is odd of one is what is told.
         times = check_times(plan, entry) if times is None or times.passed else times
         waiting = next_to_record(configured, lake)
@@ -214,13 +218,17 @@ def studies(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg
     def log_progress(done: int, total: int) -> None:
         context.log.debug(f"{done} of {total} studies compacted")
 
-    compactor = Compactor(lake.storage, lake.scratch, counters_of(configured))
-    manifest = compactor.compact(entry.extraction_id, log_progress)
-    prune(lake, keep_extractions=configured.keep_extractions)
+    with about(context, "studies", entry.extraction_id):
+        compactor = Compactor(lake.storage, lake.scratch, counters_of(configured))
+        manifest = compactor.compact(entry.extraction_id, log_progress)
+        prune(lake, keep_extractions=configured.keep_extractions)
+        quarantined = quarantine_reasons(lake, manifest)
+        for nct_id, reason in quarantined[:_MOST_LOGGED]:
+            context.log.warning(f"in quarantine: {nct_id}: {reason}", extra={"nct_id": nct_id})
     outcomes = snapshot_check_results(
         manifest,
         configured,
-        quarantined=quarantine_reasons(lake, manifest),
+        quarantined=quarantined,
         unknown=studies_with_unknown_fields(lake, manifest),
     )
     return dg.MaterializeResult(

@@ -17,6 +17,7 @@ from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.metadata import table_preview
 from ctg_assets.orchestration.resources import SettingsResource
+from ctg_assets.orchestration.run_logs import about
 from ctg_assets.orchestration.snapshot import studies
 from ctg_assets.postgres.builds import LOAD_INFO, update_load_info
 from ctg_assets.postgres.connection import PostgresAddress
@@ -110,7 +111,7 @@ def build_staging_assets() -> dg.AssetsDefinition:
             raise dg.Failure(message, allow_retries=False)
         names = {key.path[-1] for key in context.selected_asset_keys}
 
-        with open_postgres(configured) as address:
+        with about(context), open_postgres(configured) as address:
             outdated = outdated_tables(address, manifest)
             # Who names tables wants them made; whoever builds all from the snapshot on, only what is not
             # there yet.

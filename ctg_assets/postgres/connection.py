@@ -27,6 +27,10 @@ READER_ROLE = "ctg_reader"
 """What the role that may read our tables is called, unless a setting says otherwise."""
 
 
+# What of a libpq URL is shown to nobody.
+SECRET_KEYWORDS = ("password", "sslpassword", "oauth_client_secret")
+
+
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that knows what our schemas, and the role that reads them, are called in its database."""
 
@@ -56,18 +60,22 @@ class PostgresAddress:
     @property
     def url(self) -> str:
         """The address as a libpq URL, password included."""
-        return self._url(self.password)
+        return self._url(self.password, is_secret=True)
 
     @property
     def public_url(self) -> str:
         """The address as a URL fit for logs and metadata: without the password."""
-        return self._url(None)
+        return self._url(None, is_secret=False)
 
-    def _url(self, password: str | None) -> str:
+    def _url(self, password: str | None, *, is_secret: bool) -> str:
         credentials = quote(self.user, safe="")
         if password is not None:
             credentials += ":" + quote(password, safe="")
-        parameters = dict(self.parameters)
+        parameters = {
+            keyword: value
+            for keyword, value in self.parameters.items()
+            if is_secret or keyword not in SECRET_KEYWORDS
+        }
         if self.host.startswith("/"):
             host, parameters = "", {"host": self.host, **parameters}
         else:

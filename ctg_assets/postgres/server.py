@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,12 @@ import psycopg
 from psycopg import conninfo
 
 from ctg_assets.postgres.cluster import POLL_SECONDS
-from ctg_assets.postgres.connection import PostgresAddress, connect, connect_url
+from ctg_assets.postgres.connection import (
+    SECRET_KEYWORDS,
+    PostgresAddress,
+    connect,
+    connect_url,
+)
 from ctg_assets.postgres.embedded import ServerLease, leased, schemas_of
 from ctg_assets.postgres.errors import (
     ServerSetupError,
@@ -29,6 +35,7 @@ from ctg_assets.postgres.tcp import (
     opened,
     read_access,
 )
+from ctg_assets.redaction import keep_secret
 from ctg_assets.settings import Settings
 
 # The loader recreates security_invoker views, which came with 15.
@@ -142,27 +149,47 @@ def _wait_for_answer(address: PostgresAddress) -> None:
 # --- a configured server --------------------------------------------------------------------------
 
 
-def _external(url: str) -> PostgresAddress:
+# What stands between colon and @ is told by nothing, also where libpq takes a part of it for something else.
+_ENCODE = "Percent-encode special characters of the password: / is %2F, @ is %40."
+
+
+def _require_readable(url: str) -> None:
+    """Raise ServerSetupError for what is no URL of Postgres, and shows nothing of it that may be a password."""
     scheme = url.partition("://")[0]
     if scheme not in {"postgresql", "postgres"}:
+        is_plain = "://" in url and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,30}", scheme)
+        found = f"begins with {scheme!r}, which" if is_plain else "is text without a scheme, which"
         message = (
-            f"CTG_POSTGRES_URL begins with {scheme.split(':')[0]!r}, which is not a Postgres URL; write "
+            f"CTG_POSTGRES_URL {found} is not a Postgres URL; write "
             "postgresql://user:password@host:port/database (without a driver such as +psycopg2)"
         )
         raise ServerSetupError(message)
+    if url.partition("://")[2].partition("/")[0].count("@") > 1:
+        message = f"CTG_POSTGRES_URL has more than one @ before its first /. {_ENCODE}"
+        raise ServerSetupError(message)
+
+
+def _without_values(said: str) -> str:
+    """What libpq says of a URL, without what it quotes from it."""
+    return re.sub(r'"[^"]*"', '"…"', said).strip()
+
+
+def _external(url: str) -> PostgresAddress:
+    _require_readable(url)
     try:
         keywords = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        message = f"CTG_POSTGRES_URL cannot be read: {error}. Percent-encode special characters."
-        raise ServerSetupError(message) from error
+        message = f"CTG_POSTGRES_URL cannot be read: {_without_values(str(error))}. {_ENCODE}"
+        raise ServerSetupError(message) from None
     port = str(keywords.get("port") or PORT)
     if not port.isdigit():
-        message = f"the port {port!r} is not a number; correct CTG_POSTGRES_URL"
+        message = f"the port in CTG_POSTGRES_URL is not a number; correct it. {_ENCODE}"
         raise ServerSetupError(message)
-    shown = conninfo.make_conninfo("", **{**keywords, "password": None})
+    shown = conninfo.make_conninfo("", **{**keywords, **dict.fromkeys(SECRET_KEYWORDS)})
     own_pieces = {"host", "hostaddr", "port", "user", "password", "dbname", "service", "passfile"}
     with connect_url(url, shown=shown) as connection:
         info = connection.info
+        keep_secret(info.password)
         address = PostgresAddress(
             host=info.host,
             port=info.port,

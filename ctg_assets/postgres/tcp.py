@@ -20,6 +20,7 @@ from psycopg import sql
 
 from ctg_assets.postgres.connection import Connection
 from ctg_assets.postgres.errors import ServerSetupError
+from ctg_assets.redaction import keep_secret
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "*"
@@ -36,6 +37,11 @@ class TcpAccess:
     host: str
     port: int
     passwords: Mapping[str, str] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Have the passwords shown by nothing."""
+        for password in self.passwords.values():
+            keep_secret(password)
 
     @property
     def is_loopback(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 from sqlalchemy import Engine, create_engine
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
+from ctg_assets.logs import RunRecords
 from ctg_assets.orchestration.instance import dagster_home, open_instance
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -115,6 +118,35 @@ def test_the_command_dev_starts_dagster_on_the_data_folders_instance(
     workspace = str(PROJECT / "workspace.yaml")
     assert started == [[sys.executable, "-m", "dagster", "dev", "-w", workspace, "--port", "3001"]]
     assert os.environ["DAGSTER_HOME"] == str(tmp_path / "data" / "dagster")
+
+
+_MANAGED = re.compile(r"managed_python_loggers:\s*(\[[^\]]*\]|(?:\n\s*-\s*\S+)+)")
+
+
+@pytest.mark.process
+def test_root_is_no_managed_logger_anywhere() -> None:
+    """With `root` Dagster logs its own logging for ever (dagster#32217); no configuration that we ship or show has it."""
+    files = subprocess.run(
+        ["git", "ls-files", "*.yaml", "*.yml", "*.md", "ctg_assets/*.py", "deploy"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    named = {
+        file: yaml.safe_load(found)
+        for file in files
+        for found in _MANAGED.findall((PROJECT / file).read_text(encoding="utf-8"))
+    }
+    assert named["dagster.yaml"] == named["docs/logging.md"] == ["ctg_assets"]
+    assert [file for file, loggers in named.items() if "root" in loggers] == []
+
+
+def test_runs_hand_their_records_to_our_logs() -> None:
+    """The instance that we ship has our handler, and no other."""
+    config = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["python_logs"]
+    handlers = config["dagster_handler_config"]["handlers"].values()
+    assert [each["class"] for each in handlers] == [f"{RunRecords.__module__}.RunRecords"]
 
 
 @dg.job

@@ -505,7 +505,7 @@ def _open(url: str) -> WarehouseError:
         ("mysql://me@db/x", "begins with 'mysql', which is not a Postgres URL"),
         ("postgresql+psycopg2://me@db/x", "without a driver such as"),
         ("host=db user=me", "which is not a Postgres URL"),
-        ("postgresql://me@db:port/x", "port 'port' is not a number"),
+        ("postgresql://me@db:port/x", "port in CTG_POSTGRES_URL is not a number"),
         ("postgresql://me@db/x?colour=red", "CTG_POSTGRES_URL cannot be read"),
     ],
 )

@@ -88,13 +88,20 @@ def look_at_dagster_home(settings: Settings) -> Iterator[Finding]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         yield failed("Dagster", f"{file} is no YAML: {error}; correct it, or copy ours there")
         return
-    loggers = (content.get("python_logs") or {}).get("managed_python_loggers") or []
+    python_logs = content.get("python_logs") or {}
+    loggers = python_logs.get("managed_python_loggers") or []
     if "root" in loggers:
         text = (
             f"{file} names `root` in managed_python_loggers, with which Dagster logs its own logging for ever "
             "(dagster#32217); name ctg_assets instead"
         )
         yield failed("Dagster", text)
+    elif settings.log_dir is not None and not python_logs.get("dagster_handler_config"):
+        text = (
+            f"{file} has no dagster_handler_config in python_logs, so that what runs log does not get into "
+            f"{settings.log_dir}; copy that section of ours"
+        )
+        yield warning("Dagster", text)
     else:
         yield ok("Dagster", f"configured by {file}")
 
