@@ -23,6 +23,7 @@ from ctg_assets.orchestration.jobs import (
     plan_extraction,
     write_report,
 )
+from ctg_assets.orchestration.notifications import build_notifications
 from ctg_assets.orchestration.report import build_report_assets
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.run_logs import run_loggers
@@ -67,6 +68,7 @@ def build_definitions(
         ],
         sensors=[
             build_registry_refresh(sensor_interval_seconds),
+            *build_notifications(configured),
         ],
         resources={
             "settings": settings,

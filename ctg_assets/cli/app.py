@@ -23,6 +23,7 @@ from ctg_assets.cli import (
     integrity,
     marts,
     model,
+    notify,
     refresh,
     report,
     serve,
@@ -59,6 +60,7 @@ app.command("simulate")(simulate.simulate)
 app.command("dev", context_settings=_PASSING_ON)(dagster_ui.dev)
 app.command("serve")(serve.serve)
 app.command("psql", context_settings=_PASSING_ON)(database.psql)
+app.command("notify")(notify.notify)
 app.command("verify")(integrity.verify)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

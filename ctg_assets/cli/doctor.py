@@ -22,7 +22,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 def doctor(
     *,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not ask the registry anything.")
+        bool, typer.Option("--offline", help="Ask neither registry nor mail server anything.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="As JSON: subject, verdict and text of each finding.")
@@ -30,7 +30,7 @@ def doctor(
 ) -> None:
     """Look whether everything that a refresh needs is there, and say what to do where it is not.
 
-    Settings and their files, packages, data folder, disk, Dagster, Postgres, registry, clock. Changes
+    Settings and their files, packages, data folder, disk, Dagster, Postgres, mail server, registry, clock. Changes
     nothing, but makes and starts an embedded server for the moment. Exit codes: 0 nothing is in the way of a refresh
     (there may be warnings), 1 something is.
     """

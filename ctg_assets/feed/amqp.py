@@ -23,7 +23,7 @@ from ctg_assets.feed.errors import (
     SinkFileError,
     SinkUnavailableError,
 )
-from ctg_assets.feed.events import Message
+from ctg_assets.feed.events import Sendable
 
 # RabbitMQ's own user and password, for connections on its own machine.
 _GUEST = "guest"
@@ -46,7 +46,7 @@ class AmqpSink:
         self._parameters = _parameters(settings, password)
         self._channel: _ConfirmingChannel | None = None
 
-    def deliver(self, messages: Sequence[Message]) -> None:
+    def deliver(self, messages: Sequence[Sendable]) -> None:
         """Publish a batch and see every message confirmed by the broker.
 
         Raises SinkUnavailableError or EventsRefusedError; some messages may have been taken then.
@@ -87,7 +87,7 @@ class _ConfirmingChannel:
         self._closing = False
         self._closed = False
         self._published = 0
-        self._unconfirmed: dict[int, Message] = {}
+        self._unconfirmed: dict[int, Sendable] = {}
         self._channel: Any = None
         self._queue_there: bool | None = None
         self._connection = pika.SelectConnection(
@@ -112,7 +112,7 @@ class _ConfirmingChannel:
         """Whether it can be published to, as far as is known."""
         return self._problem is None and bool(self._channel.is_open)
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[Sendable]) -> None:
         """Publish messages and wait until all are confirmed."""
         exchange = self._settings.exchange or ""
         routing_key = self._settings.routing_key or self._settings.queue or ""
@@ -122,7 +122,7 @@ class _ConfirmingChannel:
                 content_type="application/json",
                 delivery_mode=pika.DeliveryMode.Persistent.value,
                 app_id="ctg-assets",
-                headers={"change_seq": message.change_seq, "nct_id": message.nct_id},
+                headers=dict(message.headers),
             )
             self._published += 1
             self._unconfirmed[self._published] = message

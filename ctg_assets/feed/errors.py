@@ -48,3 +48,7 @@ class EventsRefusedError(DeliveryError):
     def __init__(self, message: str, *, for_good: bool) -> None:
         super().__init__(message)
         self.for_good = for_good
+
+
+class NotificationError(FeedError):
+    """Somebody could not be told of a failure; the message says why, and what to do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol
@@ -141,6 +141,27 @@ class Message:
     def of(cls, event: ChangeEvent) -> Message:
         """Write an event down."""
         return cls(event.event_id, event.change_seq, event.nct_id, msgspec.json.encode(event))
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """Number and study."""
+        return {"change_seq": self.change_seq, "nct_id": self.nct_id}
+
+
+class Sendable(Protocol):
+    """What a sink takes: a body of JSON under an id by which it can be told from others."""
+
+    @property
+    def event_id(self) -> str:
+        """The same whenever it is sent."""
+
+    @property
+    def body(self) -> bytes:
+        """JSON."""
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """What a queue shows of it beside the body."""
 
 
 class EventSource(Protocol):

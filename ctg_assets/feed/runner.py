@@ -30,7 +30,7 @@ class Outcome:
     problem: Exception | None = None
 
 
-def make_sink(settings: SinkSettings, environment: Mapping[str, str]) -> Sink:
+def make_sink(settings: SinkSettings, environment: Mapping[str, str]) -> AmqpSink | Webhook:
     """A sink ready for use; raises SinkFileError when its secret is not."""
     secret = secret_of(settings, environment)
     if not isinstance(settings, WebhookSettings):

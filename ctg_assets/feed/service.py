@@ -48,6 +48,9 @@ def configured_sinks(settings: Settings, names: Collection[str] = ()) -> list[Si
         )
         raise SinkFileError(message)
     sinks = read_sinks(settings.feed_file, EVENT_NAMES)
+    if not sinks:
+        message = f"there is no [[sink]] in {settings.feed_file}; docs/feed.md shows one"
+        raise SinkFileError(message)
     known = [sink.name for sink in sinks]
     unknown = sorted(set(names) - set(known))
     if unknown:

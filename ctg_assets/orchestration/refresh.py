@@ -12,14 +12,18 @@ from typing import Protocol
 
 import dagster as dg
 from dagster._core.events import RunFailureReason
-from dagster_shared.error import SerializableErrorInfo
 
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.lake import open_lake
 from ctg_assets.orchestration.jobs import STAGE_JOBS, step_assets
 from ctg_assets.orchestration.pages import range_tags, register_pages
-from ctg_assets.orchestration.runs import fail_orphaned_runs, process_tags, runs_under_way
+from ctg_assets.orchestration.runs import (
+    cause_of,
+    fail_orphaned_runs,
+    process_tags,
+    runs_under_way,
+)
 from ctg_assets.refresh.planner import Idle, Stage, Step
 from ctg_assets.settings import Settings
 from ctg_assets.storage.damage import DamagedFileError
@@ -238,9 +242,7 @@ def _failure(
             if event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
                 return KeyboardInterrupt()
         elif event.event_type is dg.DagsterEventType.STEP_FAILURE and not reason:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None and _is_wrapping(error):
-                error = error.cause
+            error = cause_of(event)
             if error is not None:
                 # The text begins with the class, which says nothing to people.
                 reason = re.sub(r"^[\w.]+: ", "", error.message.strip())
@@ -256,8 +258,3 @@ def _failure(
     return StageFailedError(
         stage, reason, result.run_id, log, by_check=bool(failed), by_damage=by_damage
     )
-
-
-def _is_wrapping(error: SerializableErrorInfo) -> bool:
-    """Whether an error is Dagster's, around the one that our code raised."""
-    return (error.cls_name or "").startswith("Dagster") or error.cls_name == dg.Failure.__name__

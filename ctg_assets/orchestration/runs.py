@@ -21,6 +21,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.base import Executor
 from dagster._core.executor.in_process import InProcessExecutor
+from dagster_shared.error import SerializableErrorInfo
 
 _PROCESS_TAG = "ctg/process"
 
@@ -149,6 +150,18 @@ def failed_checks(instance: dg.DagsterInstance) -> list[FailedCheck]:
         for (asset, name), made in sorted(newest.items())
         if not made.passed
     ]
+
+
+def cause_of(failure: DagsterEvent) -> SerializableErrorInfo | None:
+    """Why a step failed: the error of our code, not Dagster's around it."""
+    error = failure.step_failure_data.error
+    while error is not None and error.cause is not None and _is_wrapping(error):
+        error = error.cause
+    return error
+
+
+def _is_wrapping(error: SerializableErrorInfo) -> bool:
+    return (error.cls_name or "").startswith("Dagster") or error.cls_name == dg.Failure.__name__
 
 
 def is_gone(run: dg.DagsterRun) -> bool:

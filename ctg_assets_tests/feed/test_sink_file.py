@@ -73,7 +73,7 @@ def test_the_documented_file_can_be_used(tmp_path: Path) -> None:
         ("[sink]\n", ["sink"]),
         ("sink = 3\n", ["sink"]),
         ("[[sink]\n", ["is not TOML", "line 1"]),
-        (HOOK + "[other]\n", ["other", "[[sink]] tables"]),
+        (HOOK + "[other]\n", ["other", "[[sink]] and [[notify]] tables"]),
         ('[[sink]]\nname = "a"\n', ["sink 'a'", 'type = "webhook" or type = "amqp"']),
         ('[[sink]]\nname = "a"\ntype = "email"\n', ["sink 'a'", 'type = "webhook"']),
         (

@@ -21,7 +21,7 @@ from ctg_assets.refresh.doctor.machine import (
     look_at_packages,
     look_at_ui_port,
 )
-from ctg_assets.refresh.doctor.services import look_at_postgres, look_at_registry
+from ctg_assets.refresh.doctor.services import look_at_mail, look_at_postgres, look_at_registry
 from ctg_assets.settings import Settings, SettingsError, load_settings
 
 _DATA_FOLDER = "data folder"
@@ -39,11 +39,14 @@ _LOCAL: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "MeSH file": look_at_mesh_file,
     "Postgres": look_at_postgres,
 }
-_REMOTE = {"registry": look_at_registry}
+_REMOTE: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+    "mail": look_at_mail,
+    "registry": look_at_registry,
+}
 
 
 def examine(*, offline: bool = False) -> Iterator[Finding]:
-    """Look at everything and say what was found, one thing after the other; `offline` spares the registry.
+    """Look at everything and say what was found, one thing after the other; `offline` spares registry and mail server.
 
     What cannot be looked at is a finding, too; without usable settings or a data folder it is the last. Nothing is changed, but that an embedded server is made and
     started, which stops afterwards, and that the registry is asked one question.

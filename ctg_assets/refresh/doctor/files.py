@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from ctg_assets.aact.mesh_file import descriptors
 from ctg_assets.extract.search_file import saved_searches
-from ctg_assets.feed.config import secret_of
-from ctg_assets.feed.service import configured_sinks
+from ctg_assets.feed.config import read_notified, read_sinks, secret_of
+from ctg_assets.feed.history_events import EVENT_NAMES
 from ctg_assets.lake import existing_lake
 from ctg_assets.refresh.doctor.findings import Finding, failed, ok, warning
 from ctg_assets.settings import Settings, is_secret, variable
@@ -107,7 +107,7 @@ def look_at_feed_file(settings: Settings) -> Iterator[Finding]:
     """Whether the sinks can be read, and the secrets that they name are there."""
     if settings.feed_file is None:
         return
-    sinks = configured_sinks(settings)
+    sinks = [*read_sinks(settings.feed_file, EVENT_NAMES), *read_notified(settings.feed_file)]
     for sink in sinks:
         secret_of(sink, os.environ)
     yield ok("feed file", f"{settings.feed_file} names {', '.join(sink.name for sink in sinks)}")

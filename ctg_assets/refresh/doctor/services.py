@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 from ctg_assets.extract.credible_times import CLOCK_TOLERANCE
 from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.feed.errors import FeedError
+from ctg_assets.feed.mail import mailbox
 from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.postgres.ownership import open_notes, require_no_strangers
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.refresh.doctor.findings import Finding, failed, ok, warning
 from ctg_assets.registry_access import open_registry
+from ctg_assets.setting_values import MailSecurity
 from ctg_assets.settings import Settings
 
 # A load uses nine sessions at most; readers and Dagster want some, too.
@@ -72,6 +75,24 @@ def _sessions(connection: Connection) -> Iterator[Finding]:
             "max_connections, or end sessions that nobody uses"
         )
         yield warning("Postgres", text)
+
+
+def look_at_mail(settings: Settings) -> Iterator[Finding]:
+    """Whether the mail server lets us in, and the password goes to it encrypted."""
+    try:
+        box = mailbox(settings)
+        if box is None:
+            return
+        box.look()
+    except FeedError as error:
+        yield warning("mail", str(error))
+        return
+    where = f"{box.host}:{box.port}"
+    if box.password is not None and box.security is MailSecurity.NONE:
+        text = f"{where} is sent the password unencrypted; set CTG_SMTP_SECURITY to starttls or tls"
+        yield warning("mail", text)
+    else:
+        yield ok("mail", f"{where} answers; `ctg-assets notify --test` sends a mail")
 
 
 def look_at_registry(settings: Settings) -> Iterator[Finding]:
