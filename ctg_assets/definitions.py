@@ -9,6 +9,7 @@ import dagster as dg
 
 from ctg_assets.logs import set_up_in_dagster
 from ctg_assets.marts.selection import selected_marts
+from ctg_assets.orchestration.attributes import with_attributes
 from ctg_assets.orchestration.ctgov import build_ctgov_assets
 from ctg_assets.orchestration.ctgov_downloads import build_download_assets
 from ctg_assets.orchestration.extraction import (
@@ -48,7 +49,7 @@ def build_definitions(
     marts, resources = _marts(configured)
     reports = build_report_assets(selected_marts(configured))
     return dg.Definitions(
-        assets=list(
+        assets=with_attributes(
             [
                 extraction_plan,
                 page_shards,

@@ -38,6 +38,12 @@ for key in graph.get_all_asset_keys():
         "materializable": node.is_materializable,
         "upstream": sorted(parent.to_user_string() for parent in upstream),
         "metadata": sorted(node.metadata),
+        "tags": dict(node.tags),
+        "code_version": node.code_version,
+        "fresh": None if node.freshness_policy is None else [
+            node.freshness_policy.warn_window.to_timedelta().days,
+            node.freshness_policy.fail_window.to_timedelta().days,
+        ],
     }
 checks = [
     {"asset": key.asset_key.to_user_string(), "name": key.name,
@@ -120,6 +126,29 @@ def test_every_asset_is_described(loaded: Any) -> None:
         if asset["group"] in {"staging", "ctgov", *_BUILT_BY_DBT}:
             assert asset["kinds"] == kinds[asset["group"]], name
             assert {"dagster/column_schema", "dagster/table_name"} <= set(asset["metadata"]), name
+
+
+def test_assets_have_tags_and_versions_of_their_code(loaded: Any) -> None:
+    """Domain and layer are tags; what code makes from data has a version, which differs from table to table."""
+    for name, asset in loaded["assets"].items():
+        assert asset["tags"]["domain"] == "clinical-trials", name
+        assert asset["tags"]["layer"] == asset["group"], name
+        of_code = asset["group"] in {"staging", "ctgov", *_BUILT_BY_DBT} or name in {
+            "studies",
+            "study_changes",
+        }
+        of_code = of_code and name != "staging/load_info"
+        assert (asset["code_version"] is not None) is of_code, name
+    versions = {
+        asset["code_version"] for asset in loaded["assets"].values() if asset["group"] == "staging"
+    } - {None}
+    assert len(versions) > 60
+
+
+def test_two_assets_are_to_be_fresh(loaded: Any) -> None:
+    """Asking the registry and loading the tables warn after three days and fail after four; the rest follows."""
+    fresh = {name: asset["fresh"] for name, asset in loaded["assets"].items() if asset["fresh"]}
+    assert fresh == {"extraction_plan": [3, 4], "staging/load_info": [3, 4]}
 
 
 def test_lineage_is_unbroken(loaded: Any) -> None:

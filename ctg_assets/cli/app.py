@@ -16,6 +16,7 @@ from ctg_assets.cli import (
     dagster_ui,
     database,
     doctor,
+    events,
     export,
     feed,
     history,
@@ -64,6 +65,7 @@ app.command("notify")(notify.notify)
 app.command("verify")(integrity.verify)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("prune-events")(events.prune_events)
 app.command("db-url")(database.db_url)
 app.add_typer(export.app, name="export")
 app.add_typer(feed.app, name="feed")

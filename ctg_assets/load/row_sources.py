@@ -48,6 +48,18 @@ Rows = Iterator[Mapping[str, pa.Table]]
 """Batches of rows by table, as the loader takes them."""
 
 
+class MadeBy(Protocol):
+    """By what code a snapshot was made: how it typed studies, and by which rules it told events."""
+
+    @property
+    def model_fingerprint(self) -> str:
+        """A digest of the first."""
+
+    @property
+    def event_rules(self) -> str:
+        """A digest of the second."""
+
+
 class RowSource(Protocol):
     """Staging tables that are filled in one way.
 
@@ -65,7 +77,7 @@ class RowSource(Protocol):
     def content(self, snapshot: Ancestor) -> str:
         """A text that changes when the snapshot's rows may."""
 
-    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+    def depends_on(self, manifest: MadeBy) -> Mapping[str, str]:
         """By table, a text that changes when the same content may give other rows."""
 
     def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
@@ -110,7 +122,7 @@ class FlattenedStudies:
         """The studies' contents."""
         return snapshot.content_fingerprint
 
-    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+    def depends_on(self, manifest: MadeBy) -> Mapping[str, str]:
         """The declarations, and the code that makes rows."""
         del manifest
         return row_digests(self._tables)
@@ -163,7 +175,7 @@ class UnmodelledValues:
         """The studies' contents."""
         return snapshot.content_fingerprint
 
-    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+    def depends_on(self, manifest: MadeBy) -> Mapping[str, str]:
         """The model: what is outside of it depends on what is in it."""
         return {EXTRAS.name: manifest.model_fingerprint}
 
@@ -204,7 +216,7 @@ class HistoryOfStudies:
         """The last entry that changed anything."""
         return f"history {snapshot.history_revision}"
 
-    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+    def depends_on(self, manifest: MadeBy) -> Mapping[str, str]:
         """Of events the rules by which they were told; other rows are as in the lake, always."""
         as_in_lake = {shape.name: "as in the lake" for shape in self.shapes}
         return as_in_lake | {STUDY_EVENTS.name: manifest.event_rules}
@@ -253,7 +265,7 @@ class FormerContents:
         """The last entry that changed anything."""
         return f"history {snapshot.history_revision}"
 
-    def depends_on(self, manifest: SnapshotManifest) -> Mapping[str, str]:
+    def depends_on(self, manifest: MadeBy) -> Mapping[str, str]:
         """The model, and what is taken of it."""
         digest = f"{manifest.model_fingerprint}/{reporting_digest()}"
         return {STUDY_VERSION_REPORTING.name: digest}

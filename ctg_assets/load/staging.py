@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from ctg_assets.extract.extractions import parse_data_timestamp
@@ -14,7 +14,7 @@ from ctg_assets.load.counting import count_load, counting_errors
 from ctg_assets.load.delta import apply_delta
 from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import ChangesSince, LoadProgress, LoadReport, LoadRequest
-from ctg_assets.load.row_sources import Rows, row_sources, staging_shapes
+from ctg_assets.load.row_sources import MadeBy, Rows, row_sources, staging_shapes
 from ctg_assets.metrics import NO_COUNTERS, RECORDS, Counters
 from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.postgres.builds import (
@@ -180,7 +180,20 @@ def _fingerprints(snapshot: Ancestor, model: Mapping[str, str]) -> dict[str, str
     }
 
 
-def _model_digests(manifest: SnapshotManifest) -> dict[str, str]:
+def code_digests(*, model_fingerprint: str, event_rules: str) -> dict[str, str]:
+    """For each staging table a digest of the code and declarations that decide its rows and how it looks."""
+    return _model_digests(_Rules(model_fingerprint, event_rules))
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """By what code a snapshot made today would be made."""
+
+    model_fingerprint: str
+    event_rules: str
+
+
+def _model_digests(manifest: MadeBy) -> dict[str, str]:
     """For each staging table how it looks in the database, and what decides its rows beside the studies."""
     return {
         shape.name: digest(definition(shape), depends_on[shape.name])
