@@ -29,6 +29,7 @@ LONGEST = (
     "marts/test_changed_studies.py",
     "integrity/test_damage.py",
     "cli/test_cli.py",
+    "deploy/test_backup.py",
     "marts/test_long_values.py",
     "extract/test_bulk_file.py",
     "model/test_flatten.py",

@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 
 from ctg_assets_tests.deploy.composed import DEPLOY, services
 from ctg_assets_tests.orchestration.workplace import wait_until
@@ -153,7 +154,7 @@ class Machine:
 
     def run(self, *words: str, **environment: str) -> tuple[int, str]:
         """Run one command to its end in a container like the code server; its exit code and what it printed."""
-        name = f"one-off-{'-'.join(words)[:20].replace('/', '')}"
+        name = f"one-off-{words[0]}"
         (self.folder / f"{name}.log").unlink(missing_ok=True)
         said = services(PASSWORDS)["code-server"]["environment"]
         with self.container(words, {**SETTINGS, **said, **environment}, name=name) as process:
@@ -293,6 +294,43 @@ def test_nothing_but_volume_and_tmp_is_written(machine: Machine) -> None:
     assert (code, said.splitlines()[:2]) == (1, ["10001", "written"])
     assert "Read-only file system" in said
     assert machine.run("ctg-assets", "--version")[1].startswith("ctg-assets ")
+
+
+# Held against the configuration of the launcher that Dagster's chart writes from the values.
+_LAUNCHER = """
+import json, os, sys
+from dagster._config import process_config, resolve_to_config_type
+from dagster_k8s.launcher import K8sRunLauncher
+said = json.loads(os.environ["LAUNCHER"])
+outcome = process_config(resolve_to_config_type(K8sRunLauncher.config_type()), said)
+sys.exit("; ".join(error.message for error in outcome.errors) if outcome.errors else 0)
+"""
+
+
+def test_kubernetes_launcher_takes_the_values(machine: Machine) -> None:
+    """The image has Dagster's launcher for Kubernetes, which takes what deploy/helm/values.yaml says of runs."""
+    values = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text(encoding="utf-8"))
+    said = values["runLauncher"]["config"]["k8sRunLauncher"]
+    assert set(said) == {"imagePullPolicy", "runK8sConfig"}
+    runs = said["runK8sConfig"]
+    assert set(runs) == {"containerConfig", "jobSpecConfig"}
+    launcher: dict[str, Any] = {
+        "image_pull_policy": said["imagePullPolicy"],
+        "run_k8s_config": {
+            "container_config": runs["containerConfig"],
+            "job_spec_config": runs["jobSpecConfig"],
+        },
+        "service_account_name": "dagster",
+        "instance_config_map": "dagster-instance",
+        "dagster_home": "/opt/dagster/dagster_home",
+        "postgres_password_secret": values["global"]["postgresqlSecretName"],
+    }
+    code, told = machine.run("python", "-c", _LAUNCHER, LAUNCHER=json.dumps(launcher))
+    assert code == 0, told
+    launcher["run_k8s_config"]["container_configuration"] = {}
+    code, told = machine.run("python", "-c", _LAUNCHER, LAUNCHER=json.dumps(launcher))
+    assert code == 1
+    assert "container_configuration" in told
 
 
 def test_one_container_alone(machine: Machine) -> None:
