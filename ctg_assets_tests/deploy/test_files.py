@@ -190,7 +190,7 @@ def _locked(name: str) -> dict[str, str]:
 
 
 def test_the_image_has_what_users_have() -> None:
-    """The image has every version of requirements.txt, and beside these only what runs on Kubernetes need."""
+    """The image has every version of requirements.txt (`make lock`), and beside these only what runs on Kubernetes need."""
     image, users = _locked("requirements-image.txt"), _locked("requirements.txt")
     assert len(users) > 100
     assert {name: image.get(name) for name in users} == users
