@@ -18,9 +18,9 @@ from ctg_assets.extract.chains import SideBySide
 from ctg_assets.extract.crawl import Crawler, ExtractionSupersededError
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
 from ctg_assets.extract.sizing import Pace
-from ctg_assets.lake import Lake
+from ctg_assets.lake import Lake, lake_on
 from ctg_assets.refresh.checks import check_shards
-from ctg_assets.registry.client import PageRequest
+from ctg_assets.registry.client import PageRequest, RegistryClient
 from ctg_assets.registry.errors import PermanentRegistryError, RequestStoppedError
 from ctg_assets.simulator.options import SimulatorOptions
 from ctg_assets.simulator.request_log import RequestRecord
@@ -29,6 +29,7 @@ from ctg_assets_tests.orchestration.workplace import wait_until
 from ctg_assets_tests.simulator.in_memory import InMemorySource, study
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.lakes import shard_contents, studies_of
+from ctg_assets_tests.support.object_store import object_storage
 from ctg_assets_tests.support.processes import COMPLETE, Order, crawling
 from ctg_assets_tests.support.registries import LooseRegistry, client_of
 
@@ -142,6 +143,21 @@ def test_a_range_has_pages_of_all_chains(crawler: Crawler, lake: Lake) -> None:
     pages = _walk(crawler, plan)
     assert [page for page, fresh in pages.items() if not fresh] == [1, 2, 3, 4, 5]
     assert lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+
+
+def test_chains_lead_into_an_object_store(
+    client: RegistryClient, simulator: RunningSimulator, tmp_path: Path
+) -> None:
+    """Pages are put there as they come, a lost one again, and the end is told under the lock that holds on all machines."""
+    lake = lake_on(object_storage(tmp_path / "scratch"), tmp_path / "scratch")
+    crawler = Crawler(client, lake.extractions, lake.shards)
+    plan = crawler.plan(query="", page_size=PAGE_SIZE, pace=IN_CHAINS)
+    _walk(crawler, plan, last_page=7)
+    lake.storage.delete_file(f"extractions/{plan.extraction_id}/pages/00003.parquet")
+    pages = _walk(crawler, plan)
+    assert {page for page, fresh in pages.items() if not fresh} == {1, 2, 4, 5, 6, 7}
+    assert lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+    assert studies_of(lake, plan.extraction_id) == _all_of(simulator)
 
 
 def test_the_scope_is_divided_too(
