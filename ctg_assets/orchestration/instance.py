@@ -121,8 +121,6 @@ class DataFolderStorage(DagsterSqliteStorage):
     ) -> DataFolderStorage:
         """The storage of the data folder that the settings name."""
         del config_value
-        # Of web server and daemon this is the only code of ours that runs.
-        set_up_in_dagster(load_settings())
         return cls.from_local(str(_state_folder() / "storage"), inst_data)
 
 
@@ -140,6 +138,8 @@ class DataFolderArtifacts(LocalArtifactStorage):
     ) -> DataFolderArtifacts:
         """The folder within the data folder that the settings name."""
         del config_value
+        # Of web server and daemon this is the only code of ours that runs, whatever keeps their state.
+        set_up_in_dagster(load_settings())
         return cls(str(_state_folder()), inst_data)
 
 

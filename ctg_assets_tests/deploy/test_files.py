@@ -131,6 +131,8 @@ def test_the_chart_of_dagster_is_given_the_same() -> None:
     purged = instance["retention"]["sensor"]["purge_after_days"]
     assert values["retention"]["sensor"]["purgeAfterDays"] == purged
     assert values["pythonLogs"]["managedPythonLoggers"] == ["ctg_assets"]
+    handlers = instance["python_logs"]["dagster_handler_config"]
+    assert values["pythonLogs"]["dagsterHandlerConfig"] == handlers
     kept = values["additionalInstanceConfig"]["local_artifact_storage"]
     assert kept == instance["local_artifact_storage"]
     logs = values["computeLogManager"]["config"]["customComputeLogManager"]

@@ -1,6 +1,7 @@
 """No secret is left anywhere: a canary in every setting and variable that holds one, and a search for it in all that commands leave.
 
-One refresh that works and one that does not, the feed with receivers that refuse, and whatever shows settings.
+One refresh that works and one that does not, the feed and notifications with receivers that refuse, the pages of
+`serve`, and whatever shows settings.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pika
 import pytest
 from pika import spec
@@ -168,6 +170,20 @@ def refusing_broker() -> Iterator[int]:
     assert any(canary("broker").encode() in said for said in heard)
 
 
+def look_at_pages(place: Workplace, found: Found, **settings: str) -> None:
+    """Search all that `serve` tells."""
+    with place.start("ctg-assets", "serve", "--port", "0", **settings) as process:
+        assert process.stdout is not None
+        serving = re.match(r"serving (\S+)/metrics", process.stdout.readline())
+        assert serving is not None
+        for page in ("metrics", "health", "ready", "status"):
+            answer = httpx.get(f"{serving[1]}/{page}", timeout=60)
+            found.look(f"page /{page}", f"{answer.headers}\n{answer.text}".encode())
+        process.terminate()
+        printed, told = process.communicate(timeout=60)
+        found.look("output of serve", (printed + told).encode())
+
+
 def use(place: Workplace, found: Found, wrong_url: str) -> None:
     """Run what people run, with all going well and with refusals."""
     refreshed = place.ctg("refresh")
@@ -180,7 +196,9 @@ def use(place: Workplace, found: Found, wrong_url: str) -> None:
     found.told(place.ctg("feed", "status"), 0)
     found.told(place.ctg("doctor"), 0)
     found.told(place.ctg("notify", "--test"), 1)
+    look_at_pages(place, found)
     # The server asks for a password there, and this is not the one.
+    look_at_pages(place, found, postgres_url=wrong_url)
     for command in (["refresh"], ["status"], ["doctor", "--offline"], ["feed", "status"]):
         found.told(place.ctg(*command, postgres_url=wrong_url), 1)
     found.told(place.materialize("--select", "staging/load_info", postgres_url=wrong_url), 1)
@@ -260,6 +278,7 @@ def test_all_kinds_of_places_were_searched(found: Found) -> None:
     for name in ("index.db", "runs.db", "dbt.log", "manifest.json", "plan.json", ".jsonl", ".log"):
         assert name in places, places
     assert found.looked_at["process list"] > 1000
+    assert found.looked_at["page /metrics"] > 5000
     assert {"output of refresh", "output of doctor", "output of feed run"} <= set(found.looked_at)
 
 
