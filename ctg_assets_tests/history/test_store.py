@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
 
 from ctg_assets.history import store as history
 from ctg_assets.history.schemas import (
@@ -22,9 +25,11 @@ from ctg_assets.history.schemas import (
 )
 from ctg_assets.history.store import HistoryStore, IndexLostError
 from ctg_assets.storage.files import Storage, StorageError
+from ctg_assets.storage.object_client import Found, ObjectClient
 from ctg_assets_tests.history.histories import Chronicler, hash_of
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.made_lakes import memory_storage, study
+from ctg_assets_tests.support.object_store import object_storage
 
 _KEYS = ("nct_id", "content_hash", "contents_entry")
 
@@ -51,6 +56,39 @@ def test_entries_are_found(any_storage: Storage, tmp_path: Path) -> None:
     assert store.latest() == store.entry_of("0003") == entries[2]
     assert store.entry_of("0001") == entries[0]
     assert store.entry_of("0004") is None
+
+
+class _Counting(ObjectClient):
+    """Requests to an object store, counted."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(), f"memory://{uuid.uuid4().hex}")
+        self.asked: Counter[str] = Counter()
+
+    def get(self, key: str) -> tuple[bytes, Found]:
+        """Get, and count."""
+        self.asked["get"] += 1
+        return super().get(key)
+
+    def names(self, folder: str) -> list[str]:
+        """List, and count."""
+        self.asked["list"] += 1
+        return super().names(folder)
+
+
+def test_entries_are_asked_for_once_where_each_is_a_request(tmp_path: Path) -> None:
+    """In an object store a process reads each entry once, however often it asks, and sees new ones."""
+    client = _Counting()
+    lake = Chronicler(object_storage(tmp_path, client), tmp_path)
+    entries = [lake.record(day, study("NCT00000001", title=str(day))) for day in range(1, 6)]
+    client.asked.clear()
+    store = HistoryStore(object_storage(tmp_path, client))
+    for _ in range(3):
+        assert store.entries() == entries
+        assert store.entry_of("nowhere") is None
+    assert client.asked == {"list": 12}
+    entries.append(lake.record(6, study("NCT00000001", title="6")))
+    assert store.entries() == entries
 
 
 def test_entries_are_in_the_order_of_their_numbers(storage: Storage, tmp_path: Path) -> None:

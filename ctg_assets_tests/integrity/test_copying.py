@@ -24,6 +24,7 @@ from ctg_assets_tests.history.histories import Chronicler
 from ctg_assets_tests.history.undone import AUTHOR
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.made_lakes import extraction, study
+from ctg_assets_tests.support.object_store import object_storage
 
 ONE, TWO, THREE = (f"NCT0000000{digit}" for digit in range(1, 4))
 PLACES = times(4, 1000)
@@ -126,6 +127,17 @@ def reads_of(root: Path, target: Path) -> int:
     watched = Watched(root, 0, lambda: None)
     copy_lake(watched, Storage.local(target))
     return watched.reads
+
+
+def test_a_lake_moves_to_an_object_store_and_back(made: Path, tmp_path: Path) -> None:
+    """A backup of a disk is brought back into a bucket, and one of the bucket onto a disk; a second copies nothing."""
+    bucket, disk = object_storage(tmp_path / "scratch"), Storage.local(tmp_path / "disk")
+    copied = copy_lake(Storage.local(made), bucket)
+    copy_lake(bucket, disk)
+    assert problems(bucket) == problems(disk) == []
+    assert told(bucket) == told(disk) == told(Storage.local(made))
+    again = copy_lake(Storage.local(made), bucket)
+    assert (again.files, again.kept) == (0, copied.files)
 
 
 @pytest.mark.soak

@@ -34,6 +34,7 @@ from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.storage import object_client
 from ctg_assets_tests.orchestration.graph import definitions_without_dbt
 from ctg_assets_tests.support.lakes import completed, json_of, planned
 
@@ -409,6 +410,23 @@ def test_tries_later_when_the_registry_is_down(sensor: Sensor) -> None:
     assert down.remembered().attempts.count == 0
 
 
+def test_tries_later_when_the_object_store_is_down(
+    sensor: Sensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the lake out of reach the tick is skipped with the reason."""
+    monkeypatch.setattr(object_client, "_RETRIES", 0)
+    for name, value in {
+        "ENDPOINT_URL": "http://127.0.0.1:1",
+        "ACCESS_KEY_ID": "x",
+        "SECRET_ACCESS_KEY": "y",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    settings = sensor.settings.model_copy(update={"data_url": "s3://bucket/lake"})
+    reason = Sensor(settings, sensor.instance).tick()
+    assert isinstance(reason, str)
+    assert reason.startswith("trying again later: cannot list s3://bucket/lake/")
+
+
 def test_says_what_is_wrong_for_good(sensor: Sensor, shared_simulator: RunningSimulator) -> None:
     """A registry that refuses us is a reason to skip that names the remedy, not a failed tick."""
     shared_simulator.set_faults("request=1@version:403x*")
@@ -424,7 +442,7 @@ def test_is_held_back_by_a_check(sensor: Sensor) -> None:
     """An extraction with far fewer studies than counted is not recorded; the reason says so."""
     plan = sensor.plan()
     whole = msgspec.structs.replace(plan, expected_studies=2 * STUDIES)
-    sensor.lake.extractions.create(whole)
+    sensor.lake.extractions.restore(whole)
     with sensor.crawler() as crawler:
         list(crawler.walk(whole, PAGES))
     assert isinstance(sensor.lake.extractions.completion(plan.extraction_id), Completion)
