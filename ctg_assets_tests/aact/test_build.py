@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from ctg_assets.lake import Lake
 from ctg_assets.load.emptying import emptied
 from ctg_assets.load.request import LoadProgress
 from ctg_assets.load.staging import load_staging
+from ctg_assets.metrics import SAVED, WRITES
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.errors import ForeignObjectError, PermanentWarehouseError
 from ctg_assets.postgres.schemas import Schemas
@@ -31,6 +32,7 @@ from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.conftest import new_database
+from ctg_assets_tests.support.counting import NotedCounters
 from ctg_assets_tests.support.lakes import FIRST_DATA, completed, json_of, planned
 from ctg_assets_tests.support.postgres import query
 from ctg_assets_tests.support.processes import forked
@@ -59,6 +61,7 @@ class Warehouse:
     lake: Lake
     settings: Settings
     address: PostgresAddress
+    counters: NotedCounters = field(default_factory=NotedCounters)
 
     def load(self, studies: Sequence[bytes], data_timestamp: str = FIRST_DATA) -> None:
         """Bring staging to these studies."""
@@ -71,7 +74,18 @@ class Warehouse:
 
     def build(self) -> CtgovReport:
         """Bring AACT's tables to what staging holds."""
-        return build_ctgov(CtgovRequest(self.address))
+        return build_ctgov(CtgovRequest(self.address, counters=self.counters))
+
+    def written_with(self, title: str) -> int:
+        """How many rows of all tables were written in the transaction that wrote the study of a title."""
+        [(writer,)] = query(
+            self.address, f"SELECT xmin::text FROM ctgov.studies WHERE brief_title = '{title}'"
+        )
+        counted = (
+            f"SELECT count(*) FROM ctgov.{table.name} WHERE xmin::text = '{writer}'"
+            for table in aact_tables()
+        )
+        return sum(query(self.address, statement)[0][0] for statement in counted)
 
     def rows(self, schema: str = "ctgov") -> dict[str, list[str]]:
         """Every row of every table, as text, in order."""
@@ -121,6 +135,8 @@ def test_tables_follow_what_changed(warehouse: Warehouse, server: PostgresAddres
     first = warehouse.build()
     assert first.changed_studies is None
     before = warehouse.tables()
+    saved = sum(map(len, warehouse.rows().values()))
+    assert warehouse.counters.of(SAVED.name) == {("ctgov",): saved}
     warehouse.load(
         _studies(*range(1, 45), s3="Another Title", s5="Yet Another"), "2026-11-22T09:00:05"
     )
@@ -128,6 +144,9 @@ def test_tables_follow_what_changed(warehouse: Warehouse, server: PostgresAddres
     report = warehouse.build()
     assert report.changed_studies == 4
     assert warehouse.tables() == before
+    saved += warehouse.written_with("Another Title")
+    assert warehouse.counters.of(SAVED.name) == {("ctgov",): saved}
+    assert warehouse.counters.of(WRITES.name) == {("ctgov", "full"): 1, ("ctgov", "delta"): 1}
     with anew(warehouse, server) as whole:
         assert warehouse.rows() == whole.rows()
         assert report.rows == {name: len(rows) for name, rows in whole.rows().items()}

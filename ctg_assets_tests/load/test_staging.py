@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts import dbt_project
 from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.metrics import RECORDS, SAVED, WRITE_ERRORS, WRITES
 from ctg_assets.model.dependencies import row_digests
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.postgres.connection import PostgresAddress
@@ -28,6 +30,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.conftest import new_database
+from ctg_assets_tests.support.counting import NotedCounters
 from ctg_assets_tests.support.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
 from ctg_assets_tests.support.postgres import query, take_as_built
 
@@ -186,12 +189,21 @@ def test_changed_studies_give_the_tables_that_all_studies_give(
 def test_only_rows_that_differ_are_written(
     lake: Lake, database: Settings, address: PostgresAddress
 ) -> None:
-    """A study with another title and status has a new row of its own, and all others stay."""
+    """A study with another title and status has a new row of its own, and all others stay; both are counted."""
     studies = _generated(20)
-    load_staging(address, lake, _snapshot(lake, database, studies))
+    counters = NotedCounters()
+    load_staging(address, lake, _snapshot(lake, database, studies), counters=counters)
     rows = _all_rows(address)
+    saved = sum(map(len, rows.values()))
+    assert counters.of(SAVED.name) == {("staging",): saved}
+    assert counters.of(RECORDS.name) == {("load",): 20}
     manifest = _snapshot(lake, database, _edited(studies, 3), NEXT_DATA)
-    report = load_staging(address, lake, manifest)
+    report = load_staging(address, lake, manifest, counters=counters)
+    new = {name: Counter(found) - Counter(rows[name]) for name, found in _all_rows(address).items()}
+    saved += sum(each.total() for each in new.values())
+    assert counters.of(SAVED.name) == {("staging",): saved}
+    assert counters.of(RECORDS.name) == {("load",): 21}
+    assert counters.of(WRITES.name) == {("staging", "full"): 1, ("staging", "delta"): 1}
     written = {name: count for name, count in report.inserted_rows.items() if count}
     assert written.keys() <= {
         "studies",
@@ -246,10 +258,12 @@ def test_a_staging_view_that_no_longer_fits_waits_for_dbt(
 def test_a_table_without_the_one_it_refers_to_is_refused(
     lake: Lake, database: Settings, address: PostgresAddress
 ) -> None:
-    """A subset for an empty database must hold what its foreign keys need."""
+    """A subset for an empty database must hold what its foreign keys need; the failure is counted."""
     manifest = _snapshot(lake, database, json_of(1, 2))
+    counters = NotedCounters()
     with pytest.raises(LoadRejectedError, match="studies, which is not loaded"):
-        load_staging(address, lake, manifest, tables=["conditions"])
+        load_staging(address, lake, manifest, ["conditions"], counters=counters)
+    assert dict(counters.counted) == {(WRITE_ERRORS.name, "staging"): 1}
     assert warehouse_state(database) == WarehouseState()
 
 

@@ -14,7 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 
+from ctg_assets.counters_file import counters_path, read_counters
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
+from ctg_assets.metrics import WRITE_ERRORS, WRITES
 from ctg_assets.orchestration.marts import manifest_folder
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.refresh.planner import Stage
@@ -98,6 +100,27 @@ def test_first_refresh_builds_everything_and_says_so(refreshed: tuple[Workplace,
     assert re.search(rf"^dim_study +{STUDIES}$", marts, re.MULTILINE)
     assert re.search(r"^database +postgresql://\S+$", marts, re.MULTILINE)
     assert place.query("SELECT count(*) FROM marts.fct_study_snapshot_monthly") == [(STUDIES,)]
+
+
+def test_what_was_built_is_counted(refreshed: tuple[Workplace, str]) -> None:
+    """Every dbt model and seed that is a table or view is one write, AACT's tables together another one."""
+    place, _ = refreshed
+    counted = {
+        (each.name, *each.labels.values()): each.value
+        for each in read_counters(counters_path(place.settings))
+    }
+    manifest = json.loads(
+        (place.settings.data_dir / "dbt" / "manifest" / "manifest.json").read_bytes()
+    )
+    built = [
+        node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] in {"model", "seed"}
+        and node["config"]["materialized"] != "ephemeral"
+    ]
+    assert counted[WRITES.name, "marts", "model"] == len(built)
+    assert counted[WRITES.name, "ctgov", "full"] == 1
+    assert WRITE_ERRORS.name not in {name for name, *_ in counted}
 
 
 def test_runs_and_pages_show_in_dagster(refreshed: tuple[Workplace, str]) -> None:

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ctg_assets.cli.app import app
+from ctg_assets.counters_file import counters_path, read_counters
+from ctg_assets.metrics import RECORDS
 from ctg_assets.refresh.planner import Idle
 from ctg_assets.refresh.upcoming import next_known_step
 from ctg_assets.settings import ENV_PREFIX
@@ -21,6 +23,15 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture
+def records_extracted(place: Workplace) -> float:
+    """How many studies were counted as extracted."""
+    return sum(
+        each.value
+        for each in read_counters(counters_path(place.settings))
+        if (each.name, each.labels) == (RECORDS.name, {"stage": "extract"})
+    )
+
+
 def place() -> Iterator[Workplace]:
     """A workplace with good data."""
     with (
@@ -50,8 +61,10 @@ def test_a_wrong_import_is_taken_back(place: Workplace) -> None:
     wrong = place.folder / "wr\x1b[31mong.jsonl"
     studies = [study(nct_id, "2015-01-01", "Wrong"), study("NCT09999999", "2015-01-01")]
     wrong.write_bytes(b"\n".join(studies))
+    extracted = records_extracted(place)
     done = place.ctg("import-file", str(wrong), "--observed-at", "2015-02-01")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert records_extracted(place) == extracted + 2
     assert place.tables() != before
 
     listed = history(place, "list").output
