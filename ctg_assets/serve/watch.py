@@ -39,6 +39,8 @@ _STATUS_SECONDS = 120.0
 # How long a part is good for, in seconds: what is read at every scrape, what costs more, and the sizes of files.
 _FRESH_SECONDS, _COSTLY_FRESH_SECONDS, _DISK_FRESH_SECONDS = 4.0, 10.0, 60.0
 _KEPT_SECONDS = 60.0
+# In an object store each file of the history is a request.
+_STORE_FRESH_SECONDS, _STORE_KEPT_SECONDS = 60.0, 600.0
 
 
 class Watch:
@@ -63,7 +65,10 @@ class Watch:
             "the counters", lambda: read_counters(counters_path(settings)), fresh_seconds=0.0
         )
         parts: dict[str, tuple[Callable[[], Iterator[Sample]], float]] = {
-            "lake": (lambda: lake_samples(existing_lake(settings)), _FRESH_SECONDS),
+            "lake": (
+                lambda: lake_samples(existing_lake(settings)),
+                _FRESH_SECONDS if settings.data_url is None else _STORE_FRESH_SECONDS,
+            ),
             "database": (lambda: database_samples(database.address()), _FRESH_SECONDS),
             "feed": (lambda: _of_the_feed(settings, database), _FRESH_SECONDS),
             "dagster": (lambda: scheduler_samples(scheduler()), _COSTLY_FRESH_SECONDS),
@@ -74,7 +79,7 @@ class Watch:
                 f"the part {part} of the metrics",
                 lambda read=read: list(read()),  # type: ignore[misc]
                 fresh_seconds=fresh,
-                kept_seconds=max(_KEPT_SECONDS, 2 * fresh),
+                kept_seconds=_KEPT_SECONDS if fresh < _KEPT_SECONDS else _STORE_KEPT_SECONDS,
             )
             for part, (read, fresh) in parts.items()
         }

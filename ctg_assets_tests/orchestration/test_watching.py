@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -51,9 +50,9 @@ def failing() -> None:
 
 
 @pytest.fixture
-def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """An instance that is found by whoever opens one."""
-    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setattr(watching, "open_instance", lambda: instance)
         monkeypatch.setattr(watching, "has_state", lambda _: True)
         yield instance
