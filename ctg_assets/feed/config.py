@@ -242,7 +242,8 @@ def _problem(content: Mapping[str, Any], item: Any) -> str:
     name = named.get("name") if isinstance(named, dict) else None
     said = f"sink {name!r}" if isinstance(name, str) else f"sink number {number + 1}"
     if item["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-        return f'{said}: type: write type = "webhook" or type = "amqp"'
+        types = [f'type = "{kind}"' for kind in _TYPES]
+        return f"{said}: type: write {' or '.join(types)}"
     kind, *path = rest or [""]
     model = _TYPES.get(str(kind), _SinkSettings)
     if not path:
