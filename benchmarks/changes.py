@@ -15,7 +15,6 @@ from ctg_assets.extract.extractions import (
     ExtractionMode,
     ExtractionPlan,
     new_extraction_id,
-    parse_data_timestamp,
 )
 from ctg_assets.extract.shards import ShardInfo
 from ctg_assets.lake import Lake
@@ -26,6 +25,7 @@ from ctg_assets.simulator.draws import Draw
 from ctg_assets.simulator.edits.catalog import edit_at_random
 from ctg_assets.simulator.edits.desk import Desk
 from ctg_assets.simulator.edits.posting import post_update
+from ctg_assets.times import parse_data_timestamp
 
 # One study in this many changes.
 ONE_IN = 100

@@ -23,8 +23,9 @@ from ctg_assets.aact.request import CtgovRequest
 from ctg_assets.lake import Lake
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.load.staging import load_staging
-from ctg_assets.marts.building import build_arguments, record_definitions, target_folder
+from ctg_assets.marts.building import build_arguments, target_folder
 from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
+from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.parsing import parse_studies
@@ -114,5 +115,5 @@ def dbt(server_dir: str, dbname: str) -> Outcome:
         environment = os.environ | profile_environment(address)
         with clock.running():
             subprocess.run(command, env=environment, check=True)
-        record_definitions(address)
+        note_built(address)
     return Outcome(clock.seconds)

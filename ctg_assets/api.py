@@ -22,8 +22,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.errors import CtgAssetsError
-from ctg_assets.extract.credible_times import parse_time, require_possible
-from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.lake import Lake, existing_lake
 from ctg_assets.load.as_of import contents_at, rows_of_contents
 from ctg_assets.load.row_sources import row_sources, staging_shapes, study_shapes, version_rows
@@ -31,6 +29,7 @@ from ctg_assets.model.history_tables import STUDY_CHANGES, STUDY_VERSIONS
 from ctg_assets.settings import ENV_PREFIX, RefreshMode, Settings, load_settings
 from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
 from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
+from ctg_assets.times import parse_data_timestamp, parse_time, require_possible
 
 _STUDY = pa.field("study", pa.large_binary(), nullable=False)
 

@@ -22,3 +22,11 @@ class CtgAssetsError(Exception):
     """
 
     exit_code: int = ExitCode.FAILED
+
+
+class TransientError(CtgAssetsError):
+    """The same may succeed later, with nobody changing anything."""
+
+
+class PermanentError(CtgAssetsError):
+    """The same will fail again until somebody changes data, settings or what is asked."""

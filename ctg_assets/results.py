@@ -26,3 +26,13 @@ class CheckResult:
     description: str
     blocking: bool = True
     facts: Mapping[str, int | float | str | Listing] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """A check of an asset that did not pass when it was last made."""
+
+    asset: str
+    name: str
+    description: str
+    is_warning: bool

@@ -17,7 +17,6 @@ import pytest
 
 import ctg_assets
 from ctg_assets import api
-from ctg_assets.extract.credible_times import ImpossibleTimeError
 from ctg_assets.extract.import_file import import_file
 from ctg_assets.lake import open_lake
 from ctg_assets.load.as_of import NothingObservedError
@@ -26,6 +25,7 @@ from ctg_assets.settings import load_settings
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.times import ImpossibleTimeError
 from ctg_assets_tests.model.row_counter import count_rows
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.support.lakes import completed, planned

@@ -20,6 +20,7 @@ from ctg_assets.aact.state import (
     note_build,
     watermark,
 )
+from ctg_assets.postgres.builds import read_builds
 from ctg_assets.postgres.connection import Connection
 from ctg_assets.postgres.dependents import refresh_materialized_views
 from ctg_assets.postgres.target import Target
@@ -42,21 +43,16 @@ def replace_changed(request: CtgovRequest, target: Target, connection: Connectio
             message = "staging was loaded anew in the meantime; try again"
             raise StagingMovedError(message)
         studies = note_changed(connection, mark.load_number)
-        found = connection.execute(
-            connection.schemas.sql(
-                "SELECT name, rows, fingerprint FROM {meta}.builds WHERE stage = %s"
-            ),
-            [schema],
-        ).fetchall()
-        before = {name: (count or 0, made) for name, count, made in found}
+        before = read_builds(connection, schema)
         others = rows_of_others(request.others)
         fingerprints = {name: content_fingerprint(new) for name, new in others.items()}
         tables = aact_tables()
         for done, table in enumerate(tables):
             request.tell("replace", done, len(tables))
-            rows[table.name], made = before[table.name]
+            made = before[table.name]
+            rows[table.name] = made.rows or 0
             if table.query is None:
-                is_same = made == fingerprints[table.name]
+                is_same = made.fingerprint == fingerprints[table.name]
                 inserted, deleted = replace_other(
                     connection, table, others[table.name], schema, only_changed=is_same
                 )

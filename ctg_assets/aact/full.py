@@ -27,7 +27,7 @@ from ctg_assets.load.swap import Swap, add_until_swap
 from ctg_assets.postgres import ddl
 from ctg_assets.postgres.builds import write_builds
 from ctg_assets.postgres.connection import Connection, postgres_errors
-from ctg_assets.postgres.dependents import ForeignKeyOfOthers, find_foreign_keys_of_others
+from ctg_assets.postgres.dependents import ExternalForeignKey, find_external_foreign_keys
 from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.postgres.ownership import claim_schema, owned_relations
 from ctg_assets.postgres.sessions import retry_on_lock, run_in_parallel
@@ -56,7 +56,7 @@ class WholeBuild:
     deadline: float = 0.0
     rows: dict[str, int] = field(default_factory=dict)
     not_fitting: dict[str, int] = field(default_factory=dict)
-    external_foreign_keys: list[ForeignKeyOfOthers] = field(default_factory=list)
+    external_foreign_keys: list[ExternalForeignKey] = field(default_factory=list)
 
     def run(self) -> CtgovReport:
         """Make the tables and swap them in; what fails leaves nothing behind."""
@@ -153,7 +153,7 @@ class WholeBuild:
         for table in aact_tables():
             for key in table.shape.foreign_keys:
                 self.control.execute(ddl.add_foreign_key(table.shape, key, following, following))
-        self.external_foreign_keys = find_foreign_keys_of_others(
+        self.external_foreign_keys = find_external_foreign_keys(
             self.control,
             self.target.schema,
             following,

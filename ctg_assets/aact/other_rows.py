@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from ctg_assets.aact.mesh import mesh_fingerprint, mesh_rows
 from ctg_assets.aact.request import CtgovRequest
 from ctg_assets.aact.schema import aact_tables
-from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.extract.search_file import SavedSearch, saved_searches
 from ctg_assets.extract.searches import SearchAnswer, recorded_search, studies_found
 from ctg_assets.lake import Lake
@@ -19,6 +18,7 @@ from ctg_assets.load.request import LoadProgress
 from ctg_assets.load.staging import digest
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import Settings
+from ctg_assets.times import parse_data_timestamp
 
 SEARCH_TABLES = ("study_searches", "search_results", "search_terms", "search_term_results")
 

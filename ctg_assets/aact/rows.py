@@ -9,6 +9,7 @@ from psycopg import sql
 from ctg_assets.aact.schema import AactTable, aact_tables
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.postgres.connection import Connection
+from ctg_assets.postgres.loads import add_changed_studies
 
 CHANGED = sql.Identifier("pg_temp", "changed_since")
 """The changed studies: nct_id, and the first and the last key that rows of theirs may have."""
@@ -65,13 +66,7 @@ def note_changed(connection: Connection, since: int) -> int:
     connection.execute(
         "CREATE TEMPORARY TABLE changed_since (nct_id text, first_id bigint, last_id bigint) ON COMMIT DROP"
     )
-    count = connection.execute(
-        connection.schemas.sql(
-            "INSERT INTO pg_temp.changed_since "
-            "SELECT nct_id, first_id, last_id FROM {meta}.changed_studies WHERE load_number > %s"
-        ),
-        [since],
-    ).rowcount
+    count = add_changed_studies(connection, CHANGED, since)
     connection.execute("ANALYZE pg_temp.changed_since")
     return count
 

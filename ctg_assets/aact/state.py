@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
 import pyarrow as pa
@@ -17,22 +16,10 @@ from ctg_assets.postgres.builds import builds, tables_there, write_builds
 from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.postgres.ddl import definition
 from ctg_assets.postgres.meta import has_notes
+from ctg_assets.postgres.watermarks import Watermark, read_watermark, write_watermark
 
 _ALL = "(all)"
 _NODE = "ctgov"
-
-
-@dataclass(frozen=True)
-class Watermark:
-    """The load of staging that the tables stand for, and the newest one.
-
-    `may_follow` says that only studies that the loads between changed can differ: none of them was of
-    whole tables, and the tables were made as they would be made now.
-    """
-
-    load_number: int | None
-    newest: int
-    may_follow: bool
 
 
 @cache
@@ -112,31 +99,9 @@ def note_build(
     """
     made = [(name, others.get(name, aact_definition()), count) for name, count in rows.items()]
     write_builds(connection, schema, [*made, (_ALL, fingerprint, None)])
-    connection.execute(
-        connection.schemas.sql(
-            """
-            INSERT INTO {meta}.watermarks (node, definition, load_number) VALUES (%s, %s, %s)
-            ON CONFLICT (node) DO UPDATE SET definition = excluded.definition,
-                load_number = excluded.load_number, noted_at = now()
-            """
-        ),
-        [_NODE, aact_definition(), load_number],
-    )
+    write_watermark(connection, _NODE, aact_definition(), load_number)
 
 
 def watermark(connection: Connection) -> Watermark:
     """How far the tables are behind; the caller has made sure that staging was loaded."""
-    row = connection.execute(
-        connection.schemas.sql(
-            """
-            SELECT
-                (SELECT load_number FROM {meta}.watermarks WHERE node = %s AND definition = %s),
-                (SELECT max(load_number) FROM {meta}.loads),
-                (SELECT max(load_number) FROM {meta}.loads WHERE kind = 'full')
-            """
-        ),
-        [_NODE, aact_definition()],
-    ).fetchone()
-    held, newest, last_full = row or (None, None, None)
-    follows = held is not None and last_full is not None and held >= last_full
-    return Watermark(held, newest or 0, follows)
+    return read_watermark(connection, _NODE, aact_definition())

@@ -15,7 +15,6 @@ from ctg_assets.cli import (
     config,
     dagster_ui,
     database,
-    doctor,
     events,
     export,
     feed,
@@ -32,6 +31,7 @@ from ctg_assets.cli import (
     status,
 )
 from ctg_assets.cli.console import err, log_as_set, out
+from ctg_assets.cli.doctor.command import doctor
 from ctg_assets.cli.exit_codes import with_exit_code
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ _PASSING_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options
 app.command("refresh")(refresh.refresh)
 app.command("status")(status.status)
 app.command("config")(config.config)
-app.command("doctor")(doctor.doctor)
+app.command("doctor")(doctor)
 app.command("report")(report.report)
 app.command("study")(report.study)
 app.command("import-file")(imports.import_file)

@@ -59,7 +59,7 @@ def _table(settings: Settings, sources: dict[str, str]) -> Table:
     table = Table("setting", "value", "from", box=None, pad_edge=False)
     for name, source in sources.items():
         is_default = source == "default"
-        shown = _shown(settings, name)
+        shown = _display(settings, name)
         table.add_row(
             variable(name),
             printable("(unset)" if shown in {None, ""} else str(shown)),
@@ -73,7 +73,7 @@ def _entries(settings: Settings, sources: dict[str, str]) -> list[dict[str, obje
     return [
         {
             "name": variable(name),
-            "value": _shown(settings, name),
+            "value": _display(settings, name),
             "source": source,
             "meaning": Settings.model_fields[name].description,
         }
@@ -81,7 +81,7 @@ def _entries(settings: Settings, sources: dict[str, str]) -> list[dict[str, obje
     ]
 
 
-def _shown(settings: Settings, name: str) -> str | int | float | bool | None:
+def _display(settings: Settings, name: str) -> str | int | float | bool | None:
     value = getattr(settings, name)
     if value is None:
         return None
@@ -100,7 +100,7 @@ def _toml(settings: Settings, sources: dict[str, str]) -> str:
         field = Settings.model_fields[name]
         is_set = source != "default" and not is_secret(name)
         # Of what is not set the default as it is declared: a path, say, that is relative.
-        value = _shown(settings, name) if is_set else field.default
+        value = _display(settings, name) if is_set else field.default
         written = literal(value if isinstance(value, bool | int | float) else str(value or ""))
         line = f"{variable(name)} = {written}"
         lines += [

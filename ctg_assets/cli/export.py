@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ctg_assets.cli.console import err, facts, out
 from ctg_assets.cli.exit_codes import with_exit_code
 from ctg_assets.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from ctg_assets.load.request import LoadProgress
 
 app = typer.Typer(
     no_args_is_help=True, help="Write files for people who have no access to the database."
@@ -106,11 +103,6 @@ def _tables(
     from ctg_assets.postgres.server import open_postgres
 
     with open_postgres(settings) as address, err.status("waiting for the tables") as live:
-
-        def show(progress: LoadProgress) -> None:
-            of_total = "" if progress.total is None else f" of {progress.total:,}"
-            live.update(f"{progress.phase}: {progress.done:,}{of_total}")
-
         report = export_aact(
             ExportRequest(
                 address,
@@ -118,7 +110,7 @@ def _tables(
                 _folder(settings, output),
                 schema or settings.ctgov_schema,
                 aact_exact,
-                show,
+                lambda progress: live.update(str(progress)),
             )
         )
     out.print(

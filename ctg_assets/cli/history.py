@@ -95,8 +95,8 @@ def undo(
     from ctg_assets.cli.history_lines import consequences_lines
     from ctg_assets.cli.stages import REFRESH_LOCK, run_until_idle
     from ctg_assets.lake import open_lake
+    from ctg_assets.refresh.planner import next_build_step
     from ctg_assets.refresh.undo import leaves_nothing, undoer
-    from ctg_assets.refresh.upcoming import next_extracted_step
     from ctg_assets.storage.data_folder import file_lock
 
     settings = load_settings()
@@ -113,7 +113,7 @@ def undo(
         if leaves_nothing(settings, lake, consequences.scope):
             out.print("the tables are empty until something is recorded")
             return
-        run_until_idle(settings, partial(next_extracted_step, settings, lake))
+        run_until_idle(settings, partial(next_build_step, settings, lake))
         _rebuild_past_months(settings, lake, consequences)
 
 
@@ -175,7 +175,10 @@ def _undo(settings: Settings, lake: Lake, entry: int, reason: str, *, ask: bool)
 
 def _rebuild_past_months(settings: Settings, lake: Lake, consequences: Consequences) -> None:
     """Correct the monthly snapshot where it counted what was undone, and print what changed."""
-    from ctg_assets.refresh.undo import rebuild_undone_months, remove_undone_months
+    from ctg_assets.refresh.past_months import (
+        rebuild_undone_months,
+        remove_undone_months,
+    )
 
     for month, rows in remove_undone_months(settings, lake, consequences).items():
         out.print(f"{month:%Y-%m}: removed, nothing was observed in it; it had {rows:,} studies")

@@ -51,7 +51,7 @@ def import_file(
     from ctg_assets.extract import import_file as extract
     from ctg_assets.lake import open_lake
     from ctg_assets.metrics import RECORDS
-    from ctg_assets.refresh.upcoming import next_extracted_step
+    from ctg_assets.refresh.planner import next_build_step
     from ctg_assets.storage.data_folder import file_lock
 
     settings = load_settings()
@@ -82,4 +82,4 @@ def import_file(
         out.print(f"{studies:,} records from {printable(file)}")
         for warning in warnings:
             err.print(labelled("note", "yellow", f": {warning}"))
-        run_until_idle(settings, partial(next_extracted_step, settings, lake))
+        run_until_idle(settings, partial(next_build_step, settings, lake))

@@ -33,22 +33,21 @@ def rebuild_past_months(
     Months in which nothing was observed keep the rows that they have: nothing could replace them.
     """
     from ctg_assets.lake import open_lake
-    from ctg_assets.marts.months import rebuild_months, require_monthly_marts
-    from ctg_assets.postgres.server import open_postgres
+    from ctg_assets.refresh import past_months
 
     settings = load_settings()
-    require_monthly_marts(settings)
     begin = None if first is None else first_of_month(first, "--from")
     end = None if last is None else first_of_month(last, "--to")
     if begin is not None and end is not None and begin > end:
         message = f"--from {first} is later than --to {last}"
         raise typer.BadParameter(message)
-    with open_postgres(settings) as address, out.status("compiling the marts") as live:
+    with out.status("compiling the marts") as live:
 
         def show(done: int, total: int) -> None:
             live.update(f"reading the history: {done:,} of {total:,} contents")
 
-        months = rebuild_months(address, open_lake(settings), first=begin, last=end, progress=show)
+        lake = open_lake(settings)
+        months = past_months.rebuild_past_months(settings, lake, begin, end, show)
     for each in months:
         out.print(
             f"{each.month:%Y-%m}: {each.rows:,} studies as of {each.observed_at:%Y-%m-%d %H:%M:%S} "

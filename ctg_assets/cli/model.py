@@ -7,14 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ctg_assets import model
 from ctg_assets.cli.console import out
 from ctg_assets.cli.exit_codes import with_exit_code
 from ctg_assets.printable import printable
 from ctg_assets.settings import load_settings
-
-# Where fields.csv and enums.csv lie: in a clone that is the source itself.
-_MODEL_FOLDER = Path(model.__file__).parent
 
 
 @with_exit_code
@@ -27,20 +23,24 @@ def learn_model(
         Path | None, typer.Argument(help="Recorded answer to /studies/enums, gzipped or not.")
     ] = None,
     into: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="Folder in which to write fields.csv and enums.csv.",
             show_default="ctg_assets/model",
         ),
-    ] = _MODEL_FOLDER,
+    ] = None,
 ) -> None:
     """For keepers of the data model: write its fields.csv and enums.csv anew as the registry has them.
 
     Asks the registry (two requests), or reads recorded answers. Prints what was learned. Fields that
     are new get columns in ctg_assets/model/tables; the tests name those without one.
     """
-    from ctg_assets.extract.published_model import ask_configured_registry, read_published_model
-    from ctg_assets.model.drift import drifts
+    from ctg_assets.extract.published_model import (
+        MODEL_FOLDER,
+        ask_configured_registry,
+        learn,
+        read_published_model,
+    )
 
     if (metadata is None) is not (enums is None):
         message = "give both recorded answers, or none to ask the registry"
@@ -49,9 +49,8 @@ def learn_model(
         published = read_published_model(metadata, enums)
     else:
         published = ask_configured_registry(load_settings())
-    learned = drifts(published)
-    (into / "fields.csv").write_text(published.fields_csv(), encoding="utf-8")
-    (into / "enums.csv").write_text(published.enums_csv(), encoding="utf-8")
-    for drift in learned:
-        out.print(printable(drift))
-    out.print(f"differences learned: {len(learned)}; written to {printable(into)}")
+    folder = into or MODEL_FOLDER
+    learned = learn(published, folder)
+    for difference in learned:
+        out.print(printable(difference))
+    out.print(f"differences learned: {len(learned)}; written to {printable(folder)}")

@@ -36,11 +36,10 @@ def refresh(
     """
     from ctg_assets.cli.stages import REFRESH_LOCK, run_until_idle
     from ctg_assets.lake import open_lake
-    from ctg_assets.refresh.planner import Stage, Step
-    from ctg_assets.refresh.upcoming import next_refresh_step
+    from ctg_assets.refresh.planner import Stage, Step, next_step
     from ctg_assets.storage.data_folder import file_lock
 
     settings = load_settings(**({} if mode is None else {"refresh_mode": mode}))
     first = Step(Stage.PLAN, "asked for") if again else None
     with file_lock(settings, REFRESH_LOCK):
-        run_until_idle(settings, partial(next_refresh_step, settings, open_lake(settings)), first)
+        run_until_idle(settings, partial(next_step, settings, open_lake(settings)), first)

@@ -12,10 +12,10 @@ import typer
 
 from ctg_assets.cli.console import err, facts, out, quiet_dagster
 from ctg_assets.cli.exit_codes import with_exit_code
+from ctg_assets.results import FailedCheck
 from ctg_assets.settings import load_settings
 
 if TYPE_CHECKING:
-    from ctg_assets.report.page import Finding
     from ctg_assets.report.study_card import StudyCard
 
 
@@ -90,17 +90,13 @@ def study(
         _print(card)
 
 
-def _findings() -> list[Finding]:
+def _findings() -> list[FailedCheck]:
     """The checks that did not pass, as Dagster's instance remembers them."""
     from ctg_assets.orchestration.instance import open_instance
     from ctg_assets.orchestration.runs import failed_checks
-    from ctg_assets.report.page import Finding
 
     with quiet_dagster(), open_instance() as instance:
-        return [
-            Finding(f"{check.asset}: {check.name}", check.description, check.is_warning)
-            for check in failed_checks(instance)
-        ]
+        return failed_checks(instance)
 
 
 def _json(value: object) -> str:

@@ -115,17 +115,20 @@ def _print_status(settings: Settings) -> None:
 
 
 def _print_published_model(settings: Settings, lake: Lake) -> None:
-    from ctg_assets.extract.published_model import published_model_check, recorded_model
-    from ctg_assets.model.drift import drifts
+    from ctg_assets.extract.published_model import (
+        differences,
+        published_model_check,
+        recorded_model,
+    )
 
     record = recorded_model(lake.storage, settings.api_url)
     if record is None:
         return
     check_result = published_model_check(record)
     out.print(facts([("its model", f"{check_result.description} (asked {age(record.asked_at)})")]))
-    found = drifts(record.model)
-    for drift in found[:MOST_LISTED]:
-        out.print(f"  {printable(drift)}")
+    found = differences(record)
+    for difference in found[:MOST_LISTED]:
+        out.print(f"  {printable(difference)}")
     if len(found) > MOST_LISTED:
         out.print(f"  {len(found) - MOST_LISTED:,} more differences")
 
@@ -170,9 +173,9 @@ def _print_snapshot(lake: Lake) -> None:
 
 def _print_page_range(settings: Settings) -> None:
     from ctg_assets.lake import open_lake
-    from ctg_assets.refresh.status import planned_pages
+    from ctg_assets.refresh.status import planned_page_range
 
-    planned = planned_pages(open_lake(settings))
+    planned = planned_page_range(open_lake(settings))
     if planned is None:
         err.print("no pages are planned; materialize extraction_plan first", style="red")
         raise typer.Exit(ExitCode.FAILED)

@@ -12,7 +12,7 @@ def utc_time(text: str, name: str, *, end_of_day: bool = False) -> datetime:
 
     Raises typer.BadParameter for a text that is no time.
     """
-    from ctg_assets.extract.credible_times import parse_time
+    from ctg_assets.times import parse_time
 
     try:
         return parse_time(text, end_of_day=end_of_day)
@@ -26,7 +26,7 @@ def first_of_month(text: str, name: str) -> date:
     Raises typer.BadParameter for a text that is no month, ImpossibleTimeError for a month in which nothing
     can have been observed.
     """
-    from ctg_assets.extract.credible_times import require_possible
+    from ctg_assets.times import require_possible
 
     try:
         month = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)

@@ -12,7 +12,8 @@ slices, each of which is such a chain. Their pages are numbered in turns, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from threading import Event
@@ -42,6 +43,8 @@ from ctg_assets.extract.slices import page_numbers
 from ctg_assets.model.nct_ids import is_askable
 from ctg_assets.registry.client import Page, PageRequest, RegistryClient, RegistryVersion
 from ctg_assets.registry.errors import PageTokenRejectedError
+from ctg_assets.registry_access import open_registry
+from ctg_assets.settings import Settings
 
 # A version check costs one request; at the tolerated rate this is about one a minute.
 _PAGES_BETWEEN_VERSION_CHECKS = 50
@@ -85,6 +88,15 @@ class _Requests(SideBySide[_Asked | None, Page | RegistryVersion]):
     pages = 0
 
 
+@contextmanager
+def open_crawler(
+    settings: Settings, extractions: ExtractionStore, shards: ShardStore
+) -> Iterator[Crawler]:
+    """A crawler of the registry that the settings name, under the limit that all share who ask it."""
+    with open_registry(settings) as client:
+        yield Crawler(client, extractions, shards)
+
+
 class Crawler:
     """Plans and walks extractions of one registry into one lake."""
 
@@ -92,7 +104,7 @@ class Crawler:
         self, client: RegistryClient, extractions: ExtractionStore, shards: ShardStore
     ) -> None:
         """Walk with `client`; keep plans in `extractions` and pages in `shards`."""
-        self._client = client
+        self.client = client
         self._extractions = extractions
         self._shards = shards
 
@@ -123,12 +135,12 @@ class Crawler:
             chosen = mode or (ExtractionMode.SCOPED if query else ExtractionMode.FULL)
             if chosen is ExtractionMode.PICKED:
                 page_size = min(page_size, IDS_PER_REQUEST)
-            version = self._client.version(retry_seconds=PLANNING_PATIENCE_SECONDS)
+            version = self.client.version(retry_seconds=PLANNING_PATIENCE_SECONDS)
             now = datetime.now(UTC)
             wanted = ExtractionPlan(
                 extraction_id=new_extraction_id(chosen, now),
                 mode=chosen,
-                source=self._client.api_url,
+                source=self.client.api_url,
                 query=query,
                 page_size=page_size,
                 data_timestamp=version.data_timestamp,
@@ -144,7 +156,7 @@ class Crawler:
             elif chosen is ExtractionMode.PICKED:
                 plan = self._extractions.create(sized_for_ids(wanted, len(ids)), ids)
             else:
-                plan = self._extractions.create(sized(self._client, wanted, pace))
+                plan = self._extractions.create(sized(self.client, wanted, pace))
             for other in open_plans:
                 if other != plan:
                     self._extractions.supersede(
@@ -212,7 +224,7 @@ class Crawler:
         with _Requests() as requests:
             if is_fresh and len(chains) > 1:
                 # First pages have no tokens that could be refused, and if data moved they are given up with the rest.
-                requests.start(None, lambda _: self._client.version())
+                requests.start(None, lambda _: self.client.version())
             else:
                 self._require_same_version(plan)
             for chain in chains:
@@ -257,7 +269,7 @@ class Crawler:
             requests.start(_Asked(chain, page, request), self._page_of(request))
             return
         requests.pages = 0
-        requests.start(_Asked(chain, page, request), lambda _: self._client.version())
+        requests.start(_Asked(chain, page, request), lambda _: self.client.version())
 
     def _kept(self, asked: _Asked, shard: ShardInfo, studies: Sequence[bytes]) -> CrawledPage:
         """Publish a page that was asked for; what others have published meanwhile is theirs."""
@@ -265,7 +277,7 @@ class Crawler:
         return CrawledPage(self._shards.write(shard, studies, create=create), fresh=True)
 
     def _page_of(self, request: PageRequest) -> Callable[[Event], Page]:
-        return lambda stopped: self._client.page(request, stopped=stopped)
+        return lambda stopped: self.client.page(request, stopped=stopped)
 
     def _crawlable_pages(self, plan: ExtractionPlan) -> int:
         """The number of pages of an extraction that may be crawled."""
@@ -312,7 +324,7 @@ class Crawler:
         )
 
     def _require_same_version(self, plan: ExtractionPlan) -> None:
-        self._require_version(plan, self._client.version())
+        self._require_version(plan, self.client.version())
 
     def _require_version(self, plan: ExtractionPlan, version: RegistryVersion) -> None:
         now = version.data_timestamp

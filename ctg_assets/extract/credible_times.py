@@ -1,50 +1,21 @@
-"""Which times can be: of imports, of studies, and of what a registry says of its data.
+"""Whose clock counts for what was observed: the registry's, or ours.
 
-Nobody's clock is taken at its word. Neither the registry's, which may say 2096 for a day, nor ours, which
-may be set back by years. Where the two disagree, the dates of the studies and the walks before tell.
+Where the two disagree, the dates of the studies and the walks before tell.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from ctg_assets.errors import CtgAssetsError
-from ctg_assets.extract.extractions import ExtractionPlan, parse_data_timestamp
-
-# The registry went public in February 2000; the oldest of its studies were submitted in September 1999.
-REGISTRY_BEGAN = date(1999, 9, 1)
-
-# How far ahead of our clock a time may be: zones differ by 14 hours, and clocks are set wrongly.
-CLOCK_TOLERANCE = timedelta(days=1)
+from ctg_assets.extract.extractions import ExtractionPlan
+from ctg_assets.times import CLOCK_TOLERANCE, REGISTRY_BEGAN, parse_data_timestamp, why_impossible
 
 # Data of a time ahead of our clock are credible all the same if studies were posted so shortly before,
 # or if the walk before was observed so shortly before.
 _POSTED_BEFORE = timedelta(days=31)
 _WALKED_BEFORE = timedelta(days=3)
-
-
-class ImpossibleTimeError(CtgAssetsError, ValueError):
-    """A time at which nothing can have been observed; the message says why and what to do."""
-
-
-def why_impossible(at: datetime, now: datetime) -> str | None:
-    """Why nothing can have been observed at a time, if so; `now` is our clock's (both aware)."""
-    if at.date() < REGISTRY_BEGAN:
-        return f"earlier than the registry itself, which began in {REGISTRY_BEGAN:%Y-%m}"
-    if at - now > CLOCK_TOLERANCE:
-        return f"later than now, which is {spelled(now)} UTC by this machine's clock"
-    return None
-
-
-def require_possible(at: datetime, what: str, now: datetime | None = None) -> datetime:
-    """A time (aware) as it is; raises ImpossibleTimeError, which says `what` it was, if it cannot be."""
-    reason = why_impossible(at, now or datetime.now(UTC))
-    if reason is not None:
-        message = f"{what}: {spelled(at)} UTC is {reason}"
-        raise ImpossibleTimeError(message)
-    return at
 
 
 def is_possible_date(column: str, now: datetime) -> pl.Expr:
@@ -78,24 +49,3 @@ def _is_supported(
     days_before = (pl.lit(said.date()) - posted).dt.total_days()
     shortly = days_before.is_between(-CLOCK_TOLERANCE.days, _POSTED_BEFORE.days)
     return bool(pl.select(shortly.any()).item())
-
-
-def parse_time(text: str, *, end_of_day: bool) -> datetime:
-    """A time as people type it, in UTC unless it says otherwise; a day is its end or its beginning.
-
-    Raises ValueError for a text that is none.
-    """
-    try:
-        at = datetime.fromisoformat(text)
-        if end_of_day and len(text) == len("2024-05-31"):
-            at = at.replace(hour=23, minute=59, second=59, microsecond=999_999)
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        message = f"{text!r} is no time; write it as 2024-05-31 or 2024-05-31T09:00:00"
-        raise ValueError(message) from None
-
-
-def spelled(at: datetime) -> str:
-    """A time (aware) as people read it, in UTC."""
-    # Not strftime, which writes years before 1000 with fewer digits than can be read again.
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "seconds")

@@ -162,28 +162,9 @@ def parse_page_key(key: str) -> tuple[str, int]:
     return extraction_id, int(page)
 
 
-def parse_data_timestamp(text: str) -> datetime:
-    """The registry's data timestamp (ISO 8601; UTC by its specification, without saying so), aware.
-
-    Raises ValueError for anything else.
-    """
-    timestamp = datetime.fromisoformat(text)
-    return timestamp.astimezone(UTC) if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
-
-
-def spell_timestamp(timestamp: datetime) -> str:
-    """A time as the registry spells its data timestamps: UTC, to the second, without a zone."""
-    return timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
 def new_extraction_id(mode: ExtractionMode, now: datetime) -> str:
     """A new id that sorts by time: `20261121T093015Z-full-1a2b3c`."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{mode}-{secrets.token_hex(3)}"
-
-
-def is_import(extraction_id: str) -> bool:
-    """Whether an extraction of this id, as `new_extraction_id` makes them, brought in a file."""
-    return f"-{ExtractionMode.IMPORT}-" in extraction_id
 
 
 class ExtractionStore:

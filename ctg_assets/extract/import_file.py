@@ -11,7 +11,6 @@ from typing import Protocol
 import pyarrow as pa
 
 from ctg_assets.extract.bulk_file import LeftOut, read_records
-from ctg_assets.extract.credible_times import ImpossibleTimeError, spelled, why_impossible
 from ctg_assets.extract.extractions import (
     Completion,
     ExtractionMode,
@@ -22,6 +21,7 @@ from ctg_assets.extract.extractions import (
 )
 from ctg_assets.extract.record_checks import RecordTally, checked_records
 from ctg_assets.extract.shards import ShardInfo, ShardStore
+from ctg_assets.times import ImpossibleTimeError, format_time, why_impossible
 
 _MOST_NAMED = 5
 
@@ -153,12 +153,12 @@ def _possible_time(path: Path, said: datetime | None, now: datetime) -> datetime
         return at
     if said is not None:
         message = (
-            f"{path} cannot hold what the registry had on {spelled(at)} UTC: that is {reason}. Nothing "
+            f"{path} cannot hold what the registry had on {format_time(at)} UTC: that is {reason}. Nothing "
             "was recorded; give the time of the contents with --observed-at"
         )
     else:
         message = (
-            f"{path} was modified, as its folder says, on {spelled(at)} UTC, and that cannot be the time "
+            f"{path} was modified, as its folder says, on {format_time(at)} UTC, and that cannot be the time "
             f"of its contents: it is {reason}. Nothing was recorded; say with --observed-at when the "
             "registry had them (or set the file's time of modification, by which studies without a last "
             "update date count)"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from ctg_assets import model
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.extract.extractions import ExtractionPlan
 from ctg_assets.model.drift import drifts
@@ -22,6 +23,9 @@ from ctg_assets.settings import Settings
 from ctg_assets.storage.damage import DamagedFileError
 from ctg_assets.storage.files import Storage
 from ctg_assets.storage.records import read_record, write_record
+
+MODEL_FOLDER = Path(model.__file__).parent
+"""Where fields.csv and enums.csv lie: in a clone that is the source itself."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -42,7 +46,7 @@ class PublishedRecord(msgspec.Struct, frozen=True, kw_only=True):
 def check_published_model(
     client: RegistryClient, storage: Storage, plan: ExtractionPlan
 ) -> CheckResult:
-    """Whether the registry's account of its data agrees with our model; never fatal.
+    """Whether the registry's account of its data agrees with our model; never blocking.
 
     Costs two requests at a data version that was not asked about before, else none. Each is tried once
     only: a refresh does not depend on the answer, so it shall not wait for it.
@@ -50,7 +54,7 @@ def check_published_model(
     record = recorded_model(storage, plan.source)
     if record is None or record.data_timestamp != plan.data_timestamp:
         try:
-            model = ask_for_model(client, retry_seconds=0)
+            answer = ask_for_model(client, retry_seconds=0)
         except RegistryError as error:
             return CheckResult(
                 False, f"the registry's model could not be asked for: {error}", blocking=False
@@ -59,14 +63,14 @@ def check_published_model(
             source=plan.source,
             data_timestamp=plan.data_timestamp,
             asked_at=datetime.now(UTC),
-            model=model,
+            model=answer,
         )
         write_record(storage, _path(plan.source), record)
     return published_model_check(record)
 
 
 def published_model_check(record: PublishedRecord) -> CheckResult:
-    """Whether what a registry said of its data agrees with our model; never fatal."""
+    """Whether what a registry said of its data agrees with our model; never blocking."""
     found = drifts(record.model)
     facts: dict[str, int | float | str | Listing] = {"data timestamp (UTC)": record.data_timestamp}
     if not found:
@@ -83,6 +87,19 @@ def published_model_check(record: PublishedRecord) -> CheckResult:
         "`ctg-assets learn-model` teaches the model"
     )
     return CheckResult(False, described, blocking=False, facts=facts)
+
+
+def differences(record: PublishedRecord) -> list[str]:
+    """In what a registry's account of its data differs from our model, in words."""
+    return [str(drift) for drift in drifts(record.model)]
+
+
+def learn(published: PublishedModel, into: Path = MODEL_FOLDER) -> list[str]:
+    """Write the model's fields.csv and enums.csv anew as a registry has them; returns what was learned, in words."""
+    learned = [str(drift) for drift in drifts(published)]
+    (into / "fields.csv").write_text(published.fields_csv(), encoding="utf-8")
+    (into / "enums.csv").write_text(published.enums_csv(), encoding="utf-8")
+    return learned
 
 
 def ask_for_model(client: RegistryClient, retry_seconds: float | None = None) -> PublishedModel:
@@ -102,17 +119,17 @@ def read_published_model(metadata: Path, enums: Path) -> PublishedModel:
     Raises RecordedAnswerError for other files, and OSError.
     """
     try:
-        model = PublishedModel.from_json(*map(_unzipped, (metadata, enums)))
+        published = PublishedModel.from_json(*map(_unzipped, (metadata, enums)))
     except (msgspec.DecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         message = (
             f"{metadata} and {enums} are not the registry's answers to /studies/metadata and "
             f"/studies/enums: {error}"
         )
         raise RecordedAnswerError(message) from error
-    if not model.fields or not model.enums:
+    if not published.fields or not published.enums:
         message = f"{metadata} has no fields, or {enums} no values"
         raise RecordedAnswerError(message)
-    return model
+    return published
 
 
 def _unzipped(file: Path) -> bytes:

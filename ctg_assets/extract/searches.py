@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.errors import CtgAssetsError
-from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.extract.search_file import SavedSearch
 from ctg_assets.model.identity import identify
 from ctg_assets.model.nct_ids import is_nct_id
@@ -31,6 +30,7 @@ from ctg_assets.storage.damage import DamagedFileError
 from ctg_assets.storage.files import Storage, Work
 from ctg_assets.storage.records import read_record, write_record
 from ctg_assets.storage.sealed_parquet import open_sealed, sealed_writer
+from ctg_assets.times import parse_data_timestamp
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def evaluate_searches(
 ) -> CheckResult:
     """Ask the registry each search that was not asked at this data version yet; says what came of all.
 
-    Never fatal: a search that cannot be asked keeps the studies that it found last. Costs a request for
+    Never blocking: a search that cannot be asked keeps the studies that it found last. Costs a request for
     each thousand studies found. As soon as the registry does not answer, no more is asked of it.
     Raises BusyError when another process asks, plans, crawls or imports.
     """
@@ -132,7 +132,7 @@ def evaluate_searches(
 
 
 def searches_check(storage: Storage, source: str, searches: Sequence[SavedSearch]) -> CheckResult:
-    """Whether a registry answered each saved search when it was last asked; never fatal.
+    """Whether a registry answered each saved search when it was last asked; never blocking.
 
     Raises DamagedFileError.
     """

@@ -15,12 +15,12 @@ from ctg_assets.extract.extractions import (
     ExtractionMode,
     ExtractionPlan,
     PlannedChain,
-    parse_data_timestamp,
     planned_pages,
 )
 from ctg_assets.extract.slices import chains_needed, slice_filters
 from ctg_assets.registry.client import PageRequest, RegistryClient
 from ctg_assets.registry.errors import BadRequestError
+from ctg_assets.times import parse_data_timestamp
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from ctg_assets.extract.credible_times import REGISTRY_BEGAN
 from ctg_assets.setting_values import MOST_CHAINS
+from ctg_assets.times import REGISTRY_BEGAN
 
 # The last page of a chain is half empty on average, and to count a slice costs a request.
 _FEWEST_PAGES_OF_A_CHAIN = 4

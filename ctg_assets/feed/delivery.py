@@ -15,10 +15,10 @@ from typing import Protocol
 import stamina
 
 from ctg_assets.feed.config import SinkSettings
-from ctg_assets.feed.errors import EventsRefusedError, SinkUnavailableError, SourceError
+from ctg_assets.feed.errors import EventsRefusedError, EventsUnreadableError, SinkUnavailableError
 from ctg_assets.feed.events import EventSource, Message
 from ctg_assets.feed.filters import Filter
-from ctg_assets.feed.positions import Ledger, Refusal
+from ctg_assets.feed.positions import Refusal, SinkProgress
 
 # Events looked at in one go, where few of them pass the filters. Each go opens the files of the history,
 # which takes half a second when they hold 600,000 studies.
@@ -53,7 +53,7 @@ class Pauses:
 
 
 @dataclass(frozen=True)
-class _Fate:
+class _Outcome:
     """What became of a message: taken, or refused after so many attempts."""
 
     message: Message
@@ -86,22 +86,22 @@ class Delivery:
         # Events put aside since the sink last took one.
         self._in_a_row = 0
 
-    def catch_up(self, ledger: Ledger) -> None:
+    def catch_up(self, progress: SinkProgress) -> None:
         """Deliver everything there is.
 
-        Raises SinkUnavailableError when the sink has to be waited for, SourceError when the events
+        Raises SinkUnavailableError when the sink has to be waited for, EventsUnreadableError when the events
         cannot be read; what was confirmed before is settled.
         """
-        if ledger.position() is None:
-            ledger.begin(0 if self._settings.start == "beginning" else self._source.newest())
+        if progress.position() is None:
+            progress.begin(0 if self._settings.start == "beginning" else self._source.newest())
         more = True
         while more and not self._stopped():
-            self._deliver_replays(ledger)
-            more = self._deliver_news(ledger)
+            self._deliver_replays(progress)
+            more = self._deliver_news(progress)
 
-    def _deliver_news(self, ledger: Ledger) -> bool:
+    def _deliver_news(self, progress: SinkProgress) -> bool:
         """Deliver the next events; returns False when there are none."""
-        position = ledger.position() or 0
+        position = progress.position() or 0
         size = self._settings.batch_size
         events = self._source.events(position, max(size, _LOOKED_AT))
         if not events:
@@ -111,64 +111,66 @@ class Delivery:
         for first in range(0, len(wanted), size):
             if self._stopped():
                 return True
-            after = self._deliver_batch(ledger, position, wanted[first : first + size])
+            after = self._deliver_batch(progress, position, wanted[first : first + size])
             if after is None:
                 return True
             position = after
         # Over those that are filtered out.
-        ledger.advance(position, events[-1].change_seq, (), ())
+        progress.advance(position, events[-1].change_seq, (), ())
         return True
 
     def _deliver_batch(
-        self, ledger: Ledger, position: int, messages: Sequence[Message]
+        self, progress: SinkProgress, position: int, messages: Sequence[Message]
     ) -> int | None:
         """Deliver a batch; returns the new position, None if somebody else moved it."""
-        fates: list[_Fate] = []
+        outcomes: list[_Outcome] = []
         problem: SinkUnavailableError | None = None
         try:
-            self._send(messages, fates, attempts=self._settings.attempts)
+            self._send(messages, outcomes, attempts=self._settings.attempts)
         except SinkUnavailableError as error:
             problem = error
-        settled = fates[: self._settled(fates)]
-        if len(settled) < len(fates) and problem is None:
+        settled = outcomes[: self._settled(outcomes)]
+        if len(settled) < len(outcomes) and problem is None:
             problem = SinkUnavailableError(
-                f"{fates[len(settled)].refusal}; held until the sink takes this event or a later one"
+                f"{outcomes[len(settled)].refusal}; held until the sink takes this event or a later one"
             )
         if settled:
             after = settled[-1].message.change_seq
-            accepted = [fate.message.event_id for fate in settled if fate.refusal is None]
-            refused = [fate.put_aside() for fate in settled if fate.refusal is not None]
-            if not ledger.advance(position, after, accepted, refused):
+            accepted = [outcome.message.event_id for outcome in settled if outcome.refusal is None]
+            refused = [outcome.put_aside() for outcome in settled if outcome.refusal is not None]
+            if not progress.advance(position, after, accepted, refused):
                 return None
-            for fate in settled:
-                self._in_a_row = 0 if fate.refusal is None else self._in_a_row + 1
+            for outcome in settled:
+                self._in_a_row = 0 if outcome.refusal is None else self._in_a_row + 1
             position = after
         if problem is not None:
             raise problem
         return position
 
-    def _deliver_replays(self, ledger: Ledger) -> None:
+    def _deliver_replays(self, progress: SinkProgress) -> None:
         """Send the dead letters that a person asked for; those refused again are dead letters again."""
-        while not self._stopped() and (messages := ledger.replays(limit=self._settings.batch_size)):
-            fates: list[_Fate] = []
+        while not self._stopped() and (
+            messages := progress.replays(limit=self._settings.batch_size)
+        ):
+            outcomes: list[_Outcome] = []
             try:
                 # They were tried often enough before.
-                self._send(messages, fates, attempts=1, give_up=False)
+                self._send(messages, outcomes, attempts=1, give_up=False)
             finally:
-                ledger.settle(
-                    [fate.message.event_id for fate in fates if fate.refusal is None],
-                    [fate.put_aside() for fate in fates if fate.refusal is not None],
+                progress.settle(
+                    [outcome.message.event_id for outcome in outcomes if outcome.refusal is None],
+                    [outcome.put_aside() for outcome in outcomes if outcome.refusal is not None],
                 )
 
     def _send(
         self,
         messages: Sequence[Message],
-        fates: list[_Fate],
+        outcomes: list[_Outcome],
         *,
         attempts: int,
         give_up: bool = True,
     ) -> None:
-        """Send a batch, and if it is refused its halves, adding what became of each to `fates`.
+        """Send a batch, and if it is refused its halves, adding what became of each to `outcomes`.
 
         Raises SinkUnavailableError, also (`give_up`) after many refusals with nothing taken between.
         """
@@ -179,13 +181,13 @@ class Delivery:
             worth_more = len(part) in {1, len(messages)}
             tries, refusal = self._try(part, attempts if worth_more else 1)
             if refusal is None:
-                fates.extend(_Fate(message) for message in part)
+                outcomes.extend(_Outcome(message) for message in part)
             elif len(part) > 1:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
             else:
-                fates.append(_Fate(part[0], refusal, tries))
-                if give_up and _refused_last(fates) >= self._settings.refusals_in_a_row:
+                outcomes.append(_Outcome(part[0], refusal, tries))
+                if give_up and _refused_last(outcomes) >= self._settings.refusals_in_a_row:
                     raise self._at_fault(refusal)
 
     def _try(
@@ -225,19 +227,19 @@ class Delivery:
             return tries, error
         return tries, None
 
-    def _settled(self, fates: Sequence[_Fate]) -> int:
+    def _settled(self, outcomes: Sequence[_Outcome]) -> int:
         """How many of the messages, from the first on, are dealt with."""
-        taken = [place for place, fate in enumerate(fates) if fate.refusal is None]
+        taken = [place for place, outcome in enumerate(outcomes) if outcome.refusal is None]
         beyond_doubt = taken[-1] + 1 if taken else 0
         in_a_row = 0 if taken else self._in_a_row
-        for place in range(beyond_doubt, len(fates)):
-            refusal = fates[place].refusal
+        for place in range(beyond_doubt, len(outcomes)):
+            refusal = outcomes[place].refusal
             if refusal is None or not refusal.for_good:
                 return place
             if in_a_row >= self._settings.refusals_in_a_row:
                 return place
             in_a_row += 1
-        return len(fates)
+        return len(outcomes)
 
     def _at_fault(self, refusal: EventsRefusedError) -> SinkUnavailableError:
         return SinkUnavailableError(
@@ -253,14 +255,14 @@ class Delivery:
                 f"is {newest}: the history was made anew. `ctg-assets feed replay "
                 f"{self._settings.name} --from-seq 1` sends it from its beginning"
             )
-            raise SourceError(message)
+            raise EventsUnreadableError(message)
 
 
-def _refused_last(fates: Sequence[_Fate]) -> int:
+def _refused_last(outcomes: Sequence[_Outcome]) -> int:
     """How many messages in a row were refused, up to the last."""
     count = 0
-    for fate in reversed(fates):
-        if fate.refusal is None:
+    for outcome in reversed(outcomes):
+        if outcome.refusal is None:
             break
         count += 1
     return count

@@ -19,7 +19,7 @@ class SinkBusyError(FeedError):
     """Another process is delivering to this sink."""
 
 
-class SourceError(FeedError):
+class EventsUnreadableError(FeedError):
     """The events cannot be read."""
 
 

@@ -165,7 +165,7 @@ class Sendable(Protocol):
 
 
 class EventSource(Protocol):
-    """Where events come from. Both raise SourceError when they cannot be read."""
+    """Where events come from. Both raise EventsUnreadableError when they cannot be read."""
 
     def events(self, after_seq: int, limit: int) -> Sequence[ChangeEvent]:
         """The first `limit` events whose `change_seq` is higher, in its order."""

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from ctg_assets.feed.errors import SourceError
+from ctg_assets.errors import CtgAssetsError
+from ctg_assets.feed.errors import EventsUnreadableError
 from ctg_assets.feed.events import UNDONE, ChangeEvent, TypedEvent, UndoneChange
-from ctg_assets.history.entries import ChangeKind, HistoryEntry, UndoRecord
+from ctg_assets.history.entries import HistoryEntry, StudyChangeKind, UndoRecord
+from ctg_assets.history.schemas import EVENT_TYPES
 from ctg_assets.history.store import HistoryStore
-from ctg_assets.model.changes.typed_events import EventType
-from ctg_assets.storage.files import StorageError
 
-EVENT_NAMES = tuple(str(name) for name in (*ChangeKind, UNDONE, *EventType))
+EVENT_NAMES = tuple(str(name) for name in (*StudyChangeKind, UNDONE, *EVENT_TYPES))
 """What a sink's filter can call events."""
 
 # Contents in memory at a time; most are 16 kB, the largest 20 MB.
@@ -71,7 +71,7 @@ class HistoryEvents:
         """The highest number of a change or an undoing, 0 if there is none."""
         try:
             return self._history.next_change_seq() - 1
-        except (OSError, StorageError) as error:
+        except (OSError, CtgAssetsError) as error:
             raise _unreadable(error) from error
 
     def events(self, after_seq: int, limit: int) -> Sequence[ChangeEvent]:
@@ -84,7 +84,7 @@ class HistoryEvents:
                         events := self._events(self._changes(each), after_seq, limit)
                     ):
                         return events
-        except (OSError, StorageError) as error:
+        except (OSError, CtgAssetsError) as error:
             raise _unreadable(error) from error
         return []
 
@@ -258,5 +258,5 @@ def _undone(changes: pl.DataFrame, typed_events: pl.DataFrame) -> dict[int, Undo
     }
 
 
-def _unreadable(error: Exception) -> SourceError:
-    return SourceError(f"the history cannot be read: {error}")
+def _unreadable(error: Exception) -> EventsUnreadableError:
+    return EventsUnreadableError(f"the history cannot be read: {error}")

@@ -98,7 +98,7 @@ class DeadLetter:
     replay_asked: bool
 
 
-class Ledger:
+class SinkProgress:
     """One sink's rows, while this process is the one that delivers to it."""
 
     def __init__(self, connection: Connection, sink: str) -> None:
@@ -230,7 +230,7 @@ def _storable(reason: str) -> str:
 
 
 @contextlib.contextmanager
-def open_ledger(address: PostgresAddress, sink: str) -> Iterator[Ledger]:
+def open_progress(address: PostgresAddress, sink: str) -> Iterator[SinkProgress]:
     """A sink's rows, and the right to deliver to it until the block ends or the process dies.
 
     Raises SinkBusyError when another process has that right.
@@ -251,7 +251,7 @@ def open_ledger(address: PostgresAddress, sink: str) -> Iterator[Ledger]:
                 message = f"another process is delivering to sink {sink!r}; wait until it is done"
                 raise SinkBusyError(message) from error
             connection.execute("SET lock_timeout = 0")
-        yield Ledger(connection, sink)
+        yield SinkProgress(connection, sink)
 
 
 def sink_states(address: PostgresAddress) -> list[SinkState]:

@@ -12,9 +12,9 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 from ctg_assets.feed.amqp import AmqpSink
 from ctg_assets.feed.config import SinkSettings, WebhookSettings, secret_of
 from ctg_assets.feed.delivery import Delivery, Pauses, Sink
-from ctg_assets.feed.errors import SinkBusyError, SinkUnavailableError, SourceError
+from ctg_assets.feed.errors import EventsUnreadableError, SinkBusyError, SinkUnavailableError
 from ctg_assets.feed.events import EventSource
-from ctg_assets.feed.positions import Ledger, open_ledger
+from ctg_assets.feed.positions import SinkProgress, open_progress
 from ctg_assets.feed.webhook import Webhook
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.errors import WarehouseError
@@ -110,8 +110,8 @@ class _Run:
         done = False
         while not done:
             try:
-                with open_ledger(self._address, self.sink_name) as ledger:
-                    done = self._deliver(ledger)
+                with open_progress(self._address, self.sink_name) as progress:
+                    done = self._deliver(progress)
             except (SinkBusyError, WarehouseError) as error:
                 done = self._failed(error)
             except Exception as error:  # noqa: BLE001
@@ -121,15 +121,15 @@ class _Run:
             finally:
                 self._sink.close()
 
-    def _deliver(self, ledger: Ledger) -> bool:
-        """Deliver as long as the ledger can be written."""
+    def _deliver(self, progress: SinkProgress) -> bool:
+        """Deliver as long as the progress can be written."""
         done = False
         while not done:
             try:
-                self._delivery.catch_up(ledger)
-            except (SinkUnavailableError, SourceError) as error:
+                self._delivery.catch_up(progress)
+            except (SinkUnavailableError, EventsUnreadableError) as error:
                 if not self._stop.is_set():
-                    ledger.failed(str(error))
+                    progress.failed(str(error))
                 self._sink.close()
                 done = self._failed(error)
             else:

@@ -1,4 +1,4 @@
-"""The feed as configured: the sinks of the file, the history's events, the database's ledger."""
+"""The feed as configured: the sinks of the file, the history's events, the database's progress."""
 
 from __future__ import annotations
 

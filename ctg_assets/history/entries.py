@@ -7,11 +7,11 @@ from enum import StrEnum
 
 import msgspec
 
-from ctg_assets.extract.credible_times import REGISTRY_BEGAN
-from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp
+from ctg_assets.extract.extractions import ExtractionMode
+from ctg_assets.times import REGISTRY_BEGAN, parse_data_timestamp
 
 
-class ChangeKind(StrEnum):
+class StudyChangeKind(StrEnum):
     """What happened to a study between two observations."""
 
     INSERT = "insert"
@@ -61,6 +61,11 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     undo: str | None = None
     replays: int | None = None
     kept_numbers: list[tuple[int, int]] = []
+
+    @property
+    def is_import(self) -> bool:
+        """Whether it was brought in with a file, and not walked."""
+        return self.mode is ExtractionMode.IMPORT
 
     @property
     def counted_timestamp(self) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 
 from ctg_assets.extract import credible_times
-from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
-from ctg_assets.history.entries import ChangeKind
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan
+from ctg_assets.history.entries import StudyChangeKind
 from ctg_assets.history.timeline import (
     SHORTEST,
     Absence,
@@ -31,6 +31,7 @@ from ctg_assets.history.timeline_rows import (
     transition_rows,
 )
 from ctg_assets.model.nct_ids import are_nct_ids, is_nct_id
+from ctg_assets.times import parse_data_timestamp
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class MissingReason:
     study that bears its id as an alias.
     """
 
-    kind: ChangeKind | None
+    kind: StudyChangeKind | None
     merged_into: str | None = None
 
 
 def reason_of(reasons: Mapping[str, MissingReason], nct_id: str) -> MissingReason:
     """What became of a study; one that is not named was removed from the registry."""
-    return reasons.get(nct_id, MissingReason(ChangeKind.DELETE))
+    return reasons.get(nct_id, MissingReason(StudyChangeKind.DELETE))
 
 
 @dataclass
@@ -197,15 +198,15 @@ class ExtractionDiff:
         is_same = pl.col("content_hash") == pl.col("old_content_hash")
         kinds = observed.with_columns(
             kind=pl.when(is_new)
-            .then(pl.lit(str(ChangeKind.INSERT)))
+            .then(pl.lit(str(StudyChangeKind.INSERT)))
             .when(is_back)
-            .then(pl.lit(str(ChangeKind.RESTORE)))
+            .then(pl.lit(str(StudyChangeKind.RESTORE)))
             .when(~is_same)
-            .then(pl.lit(str(ChangeKind.UPDATE)))
+            .then(pl.lit(str(StudyChangeKind.UPDATE)))
         )
         unchanged = kinds.filter(pl.col("kind").is_null())["nct_id"]
         changed = kinds.filter(pl.col("kind").is_not_null())
-        updated = changed.filter(pl.col("kind") == str(ChangeKind.UPDATE))["nct_id"]
+        updated = changed.filter(pl.col("kind") == str(StudyChangeKind.UPDATE))["nct_id"]
         is_head = pl.col("valid_to").is_null()
         ends = is_head & pl.col("nct_id").is_in(updated.implode())
         stays = is_head & pl.col("nct_id").is_in(unchanged.implode())
@@ -213,7 +214,7 @@ class ExtractionDiff:
             last_observed_at=pl.when(stays)
             .then(pl.max_horizontal("last_observed_at", at))
             .otherwise("last_observed_at"),
-            ended_by=pl.when(ends).then(pl.lit(str(ChangeKind.UPDATE))).otherwise("ended_by"),
+            ended_by=pl.when(ends).then(pl.lit(str(StudyChangeKind.UPDATE))).otherwise("ended_by"),
             valid_to=pl.when(ends).then(at).otherwise("valid_to"),
         )
         self._add_periods(
@@ -375,7 +376,7 @@ class ExtractionDiff:
             found = found.join(
                 renamed, on=["nct_id", f"{side}_content_hash"], how="left", maintain_order="left"
             )
-        is_update = pl.col("kind") == str(ChangeKind.UPDATE)
+        is_update = pl.col("kind") == str(StudyChangeKind.UPDATE)
         return found.with_columns(
             change_seq=pl.int_range(pl.len(), dtype=pl.Int64) + first_seq,
             recorded_at=pl.lit(recorded_at).cast(pl.Datetime("us", "UTC")),

@@ -23,14 +23,14 @@ def seen_rows(
     as they were. A content that was current before is named by `as_before` alone: hashes are what would
     be large. Without `with_contents` (a census) only the dates are compared.
     """
-    current = _heads(before).select(
+    current = _current_periods(before).select(
         "nct_id",
         known_hash="content_hash",
         known_date="last_update_post_date",
         known_time="last_observed_at",
     )
     moved = (
-        _heads(after)
+        _current_periods(after)
         .filter(~pl.col("nct_id").is_in(touched.implode()))
         .join(current, on="nct_id", how="inner")
         .filter(pl.col("last_observed_at") != pl.col("known_time"))
@@ -87,7 +87,7 @@ def seen_again(seen: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
 
     Columns: nct_id, content_hash, last_update_post_date, page. `before` is the index before it.
     """
-    current = _heads(before).select(
+    current = _current_periods(before).select(
         "nct_id", known_hash="content_hash", known_date="last_update_post_date"
     )
     return seen.join(current, on="nct_id", how="left", maintain_order="left").select(
@@ -100,5 +100,5 @@ def seen_again(seen: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _heads(periods: pl.DataFrame) -> pl.DataFrame:
+def _current_periods(periods: pl.DataFrame) -> pl.DataFrame:
     return periods.filter(pl.col("valid_to").is_null())

@@ -22,11 +22,10 @@ from ctg_assets.extract.extractions import (
     ExtractionMode,
     ExtractionPlan,
     ExtractionStore,
-    parse_data_timestamp,
 )
 from ctg_assets.extract.shards import ShardStore
 from ctg_assets.history.diff_writer import write_differences
-from ctg_assets.history.entries import ChangeKind, HistoryEntry
+from ctg_assets.history.entries import HistoryEntry, StudyChangeKind
 from ctg_assets.history.extraction_diff import ExtractionDiff, MissingReason, reason_of
 from ctg_assets.history.period_index import seen_rows
 from ctg_assets.history.schemas import (
@@ -45,7 +44,8 @@ from ctg_assets.history.schemas import (
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.history.timeline import Absence
 from ctg_assets.model.nct_ids import are_nct_ids
-from ctg_assets.storage.files import Storage, Work
+from ctg_assets.storage.files import Storage
+from ctg_assets.times import parse_data_timestamp
 
 # Longer than the microseconds by which contents of one time are told apart (`timeline.py`).
 _BETWEEN_WALKS = timedelta(milliseconds=1)
@@ -124,7 +124,7 @@ class Recorder:
         UndoneExtractionError when its entry was taken back, BusyError when another process records,
         compacts or undoes, and what `explain` raises.
         """
-        with self._storage.lock(Work.SNAPSHOT):
+        with self._history.lock():
             existing = self._history.entry_of(extraction_id)
             if existing is not None:
                 return existing
@@ -199,11 +199,7 @@ class Recorder:
         """
         if plan.mode is ExtractionMode.IMPORT:
             return parse_data_timestamp(plan.data_timestamp)
-        walks = (
-            entry.observed_at
-            for entry in self._history.entries()
-            if entry.mode is not ExtractionMode.IMPORT
-        )
+        walks = (entry.observed_at for entry in self._history.entries() if not entry.is_import)
         last = max(walks, default=None)
         observed_at = credible_times.observed_at(plan, last, seen["last_update_post_date"])
         return observed_at if last is None else max(observed_at, last + _BETWEEN_WALKS)
@@ -352,7 +348,7 @@ def absences(before: Sequence[HistoryEntry]) -> list[tuple[Absence, ExtractionMo
         (
             Absence(
                 entry.observed_at,
-                ChangeKind.LEAVE_SCOPE if entry.query else ChangeKind.DELETE,
+                StudyChangeKind.LEAVE_SCOPE if entry.query else StudyChangeKind.DELETE,
             ),
             entry.mode,
         )
@@ -371,7 +367,7 @@ def leaves_scope(plan: ExtractionPlan, before: Sequence[HistoryEntry]) -> bool:
 
 def all_left_scope(missing: pl.Series) -> dict[str, MissingReason]:
     """What became of all studies when another scope is walked than before."""
-    return {nct_id: MissingReason(ChangeKind.LEAVE_SCOPE) for nct_id in missing.to_list()}
+    return {nct_id: MissingReason(StudyChangeKind.LEAVE_SCOPE) for nct_id in missing.to_list()}
 
 
 def missing_studies(

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from ctg_assets.extract.extractions import ExtractionMode
-from ctg_assets.history.entries import ChangeKind, HistoryEntry
+from ctg_assets.history.entries import HistoryEntry, StudyChangeKind
 from ctg_assets.history.extraction_diff import ExtractionDiff, MissingReason
 from ctg_assets.history.period_index import index_after, seen_again
 from ctg_assets.history.recording import (
@@ -189,11 +189,13 @@ class Replayer:
             work.end(missing, all_left_scope(missing))
             return {}
         known = {
-            nct_id: MissingReason(None if kind is None else ChangeKind(kind), merged_into)
+            nct_id: MissingReason(None if kind is None else StudyChangeKind(kind), merged_into)
             for nct_id, kind, merged_into in self._history.reasons(entry.sequence).iter_rows()
         }
         # The registry has moved on, so it is not asked about others: only that they were gone is known.
-        unknown = MissingReason(ChangeKind.LEAVE_SCOPE if work.plan.query else ChangeKind.DELETE)
+        unknown = MissingReason(
+            StudyChangeKind.LEAVE_SCOPE if work.plan.query else StudyChangeKind.DELETE
+        )
         reasons = {nct_id: known.get(nct_id, unknown) for nct_id in missing.to_list()}
         work.end(missing, reasons)
         return reasons

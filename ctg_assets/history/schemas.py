@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from ctg_assets.model.changes.typed_events import EventType
+
 CONTENTS_FILE = "contents.parquet"
 CHANGES_FILE = "changes.parquet"
 FIELD_CHANGES_FILE = "field_changes.parquet"
@@ -90,6 +92,9 @@ FIELD_CHANGES_SCHEMA = pa.schema(
 
 # In a file's metadata: the rules by which its events were told.
 EVENT_RULES_KEY = "ctg_assets.event_rules"
+
+EVENT_TYPES = tuple(str(each) for each in EventType)
+"""What `event_type` can be."""
 
 TYPED_EVENTS_SCHEMA = pa.schema(
     [

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 import polars as pl
@@ -66,7 +67,7 @@ from ctg_assets.history.schemas import (
     TYPED_EVENTS_SCHEMA,
     UNDONE_SCHEMA,
 )
-from ctg_assets.storage.files import Storage, StorageError
+from ctg_assets.storage.files import Storage, StorageError, Work
 from ctg_assets.storage.records import read_record, write_record
 from ctg_assets.storage.sealed_parquet import open_sealed
 
@@ -91,6 +92,10 @@ class HistoryStore:
     def __init__(self, storage: Storage) -> None:
         """Keep the history in `storage`."""
         self._storage = storage
+
+    def lock(self) -> AbstractContextManager[None]:
+        """The right to write history and snapshots, which one process at a time has; raises BusyError."""
+        return self._storage.lock(Work.SNAPSHOT)
 
     def entries(self) -> list[HistoryEntry]:
         """All entries that count, oldest first."""

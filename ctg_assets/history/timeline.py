@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from ctg_assets.history.entries import ChangeKind
+from ctg_assets.history.entries import StudyChangeKind
 
 SHORTEST = timedelta(microseconds=1)
 """Times are kept to the microsecond; two contents of one study cannot be observed at the same time."""
@@ -43,7 +43,7 @@ class Period:
 class Transition:
     """A change of a study from one content (None: it was not there) to another (None: it is gone)."""
 
-    kind: ChangeKind
+    kind: StudyChangeKind
     observed_at: datetime
     old: Content | None
     new: Content | None
@@ -54,7 +54,7 @@ class Absence:
     """A time at which every study was there or gone; `kind` is what has become of one not seen."""
 
     at: datetime
-    kind: ChangeKind
+    kind: StudyChangeKind
 
 
 def insert_observation(
@@ -88,20 +88,24 @@ def insert_observation(
 
     observed = Period(content, observed_at, None, None, observed_at)
     if current is None:
-        transitions = [Transition(ChangeKind.INSERT, observed_at, None, content)]
+        transitions = [Transition(StudyChangeKind.INSERT, observed_at, None, content)]
     else:
-        transitions = [Transition(ChangeKind.RESTORE, observed_at, current.content, content)]
+        transitions = [Transition(StudyChangeKind.RESTORE, observed_at, current.content, content)]
     gone = next((absence for absence in absences if absence.at > observed_at), None)
     if gone is not None and (following is None or gone.at < following.valid_from):
         observed = replace(observed, valid_to=gone.at, ended_by=str(gone.kind))
         transitions.append(Transition(gone.kind, gone.at, content, None))
         if following is not None:
-            back = Transition(ChangeKind.RESTORE, following.valid_from, content, following.content)
+            back = Transition(
+                StudyChangeKind.RESTORE, following.valid_from, content, following.content
+            )
             transitions.append(back)
     elif following is not None:
         if current is None and following.content.content_hash == content.content_hash:
             transitions = []  # only that it was there earlier than was known
-        observed = replace(observed, valid_to=following.valid_from, ended_by=str(ChangeKind.UPDATE))
+        observed = replace(
+            observed, valid_to=following.valid_from, ended_by=str(StudyChangeKind.UPDATE)
+        )
         transitions.append(_update(following.valid_from, content, following.content))
     return _joined([*before, observed, *after]), _real(transitions)
 
@@ -148,12 +152,12 @@ def _within(
     first = replace(
         period,
         valid_to=observed_at,
-        ended_by=str(ChangeKind.UPDATE),
+        ended_by=str(StudyChangeKind.UPDATE),
         last_observed_at=last_before,
     )
     transitions = [_update(observed_at, period.content, content)]
     if seen_again is not None:
-        middle = Period(content, observed_at, seen_again, str(ChangeKind.UPDATE), observed_at)
+        middle = Period(content, observed_at, seen_again, str(StudyChangeKind.UPDATE), observed_at)
         last = replace(period, valid_from=seen_again)
         transitions.append(_update(seen_again, content, period.content))
         return [first, middle, last], transitions
@@ -162,17 +166,19 @@ def _within(
         transitions.append(_update(following.valid_from, content, following.content))
     elif period.valid_to is not None and period.ended_by is not None:
         # It was this content, as is known now, that went, and was there before the study came back.
-        gone = ChangeKind(period.ended_by)
+        gone = StudyChangeKind(period.ended_by)
         transitions.append(Transition(gone, period.valid_to, content, None))
         if following is not None:
             transitions.append(
-                Transition(ChangeKind.RESTORE, following.valid_from, content, following.content)
+                Transition(
+                    StudyChangeKind.RESTORE, following.valid_from, content, following.content
+                )
             )
     return [first, middle], transitions
 
 
 def _update(at: datetime, old: Content, new: Content) -> Transition:
-    return Transition(ChangeKind.UPDATE, at, old, new)
+    return Transition(StudyChangeKind.UPDATE, at, old, new)
 
 
 def _joined(periods: Sequence[Period]) -> list[Period]:
@@ -195,7 +201,7 @@ def _real(transitions: Sequence[Transition]) -> list[Transition]:
     return [
         transition
         for transition in transitions
-        if transition.kind is not ChangeKind.UPDATE
+        if transition.kind is not StudyChangeKind.UPDATE
         or transition.old is None
         or transition.new is None
         or transition.old.content_hash != transition.new.content_hash

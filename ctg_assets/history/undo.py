@@ -19,12 +19,12 @@ from datetime import UTC, datetime
 import polars as pl
 
 from ctg_assets.errors import CtgAssetsError
-from ctg_assets.extract.extractions import ExtractionMode, ExtractionStore
+from ctg_assets.extract.extractions import ExtractionStore
 from ctg_assets.history.entries import HistoryEntry, UndoRecord
 from ctg_assets.history.replay import PLACE, Replay, Replayer, Scope
 from ctg_assets.history.schemas import PERIODS_SCHEMA
 from ctg_assets.history.store import HistoryStore, IndexLostError
-from ctg_assets.storage.files import Storage, Work
+from ctg_assets.storage.files import Storage
 
 
 class UndoError(CtgAssetsError):
@@ -67,7 +67,6 @@ class Undoer:
 
     def __init__(self, storage: Storage, withdraw: Callable[[], object] = lambda: None) -> None:
         """Undo within `storage`; `withdraw` removes what stands on entries that count no more."""
-        self._storage = storage
         self._history = HistoryStore(storage)
         self._replayer = Replayer(self._history)
         self._extractions = ExtractionStore(storage)
@@ -81,7 +80,7 @@ class Undoer:
             raise UndoError(self._why_not(sequence))
         place = places[sequence]
         later = entries[place + 1 :]
-        if entries[place].mode is not ExtractionMode.IMPORT:
+        if not entries[place].is_import:
             scope = Scope(entries[place:], ())
         else:
             scope = Scope(entries[place : place + 1], later)
@@ -114,7 +113,7 @@ class Undoer:
         Raises UndoError when the entry cannot be taken back, BusyError when another process records,
         compacts or undoes, and StorageError when files cannot be read.
         """
-        with self._storage.lock(Work.SNAPSHOT):
+        with self._history.lock():
             scope = self.scope(sequence)
             self._history.clean()
             before = self._index_before(scope)

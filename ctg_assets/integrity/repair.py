@@ -133,7 +133,7 @@ class Mender:
             page_size=1,
             data_timestamp=entry.data_timestamp,
             planned_at=entry.recorded_at,
-            planned_pages=None if entry.mode is ExtractionMode.IMPORT else len(pages),
+            planned_pages=None if entry.is_import else len(pages),
             reason="its plan was damaged and taken from the history",
         )
 

@@ -40,7 +40,7 @@ _FOLDERS = ("registries", "searches", "mesh", "extractions", "history", "snapsho
 
 
 @dataclass(frozen=True)
-class Finding:
+class Damage:
     """A damaged or missing file, by its path within the lake, and what is wrong with it."""
 
     relative: str
@@ -61,7 +61,7 @@ class Verification:
 
     files: int = 0
     file_bytes: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Damage] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
 
 
@@ -82,7 +82,7 @@ def verify(storage: Storage, progress: Callable[[int, int], None] | None = None)
         except DamagedFileError as error:
             if not storage.exists(path):
                 continue
-            found.findings.append(Finding(path, error.problem))
+            found.findings.append(Damage(path, error.problem))
         found.files += 1
         found.file_bytes += storage.size(path)
         if progress is not None:
@@ -114,25 +114,25 @@ class _References:
         self._shards = ShardStore(storage)
         self._snapshots = SnapshotStore(storage)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Damage]:
         """What does not fit."""
         for look in (self._of_extractions, self._of_history, self._of_snapshots):
             try:
                 yield from look()
             except DamagedFileError as error:
                 # Of a file that is damaged nothing more can be told, nor of what hangs on it.
-                yield Finding(error.relative, error.problem)
+                yield Damage(error.relative, error.problem)
 
-    def _of_extractions(self) -> Iterator[Finding]:
+    def _of_extractions(self) -> Iterator[Damage]:
         for extraction_id in self._storage.names("extractions"):
             if not self._storage.exists(f"extractions/{extraction_id}/plan.json"):
                 continue  # begun and killed, or deleted and killed: nobody sees it
             try:
                 yield from self._of_extraction(extraction_id)
             except DamagedFileError as error:
-                yield Finding(error.relative, error.problem)
+                yield Damage(error.relative, error.problem)
 
-    def _of_extraction(self, extraction_id: str) -> Iterator[Finding]:
+    def _of_extraction(self, extraction_id: str) -> Iterator[Damage]:
         folder = f"extractions/{extraction_id}"
         plan = self._extractions.plan(extraction_id)
         pages = self._shards.pages(extraction_id)
@@ -142,7 +142,7 @@ class _References:
                 continue
             info = self._shards.info(extraction_id, page)
             if (info.extraction_id, info.page) != (plan.extraction_id, page):
-                yield Finding(path, f"it is page {info.page} of {info.extraction_id}")
+                yield Damage(path, f"it is page {info.page} of {info.extraction_id}")
         completion = self._extractions.completion(extraction_id)
         is_complete = self._extractions.state(extraction_id) is ExtractionState.COMPLETE
         if (
@@ -153,15 +153,15 @@ class _References:
             and self._history.entry_of(extraction_id) is None
         ):
             problem = f"it speaks of {completion.pages} pages, and {len(pages)} are there"
-            yield Finding(f"{folder}/complete.json", problem)
+            yield Damage(f"{folder}/complete.json", problem)
 
-    def _of_history(self) -> Iterator[Finding]:
+    def _of_history(self) -> Iterator[Damage]:
         told = self._history.with_withdrawn()
         there = {entry.sequence for entry, _ in told}
         for sequence in range(1, max(there, default=0)):
             if sequence not in there:
                 path = history_path(sequence, "entry.json")
-                yield Finding(path, "it is not there, though later entries are")
+                yield Damage(path, "it is not there, though later entries are")
         numbers = [(entry.first_change_seq, entry.next_change_seq) for entry, _ in told]
         numbers += [(undo.first_change_seq, undo.next_change_seq) for undo in self._history.undos()]
         change_seq = 1
@@ -176,7 +176,7 @@ class _References:
                     "history/undone",
                 )
                 problem = f"its changes begin with number {first}, and {change_seq} is the next one"
-                yield Finding(path, problem)
+                yield Damage(path, problem)
             change_seq = following
         for undo in self._history.undos():
             yield from self._of_undo(undo)
@@ -186,28 +186,28 @@ class _References:
         if entries:
             yield from self._of_index(entries[-1])
 
-    def _of_undo(self, undo: UndoRecord) -> Iterator[Finding]:
+    def _of_undo(self, undo: UndoRecord) -> Iterator[Damage]:
         path = f"history/undone/{undo.undo_id}.parquet"
         if path in self._damaged:
             return
         if not self._storage.exists(path):
-            yield Finding(path, "it is not there")
+            yield Damage(path, "it is not there")
             return
         with open_sealed(self._storage, path) as file:
             rows = file.metadata.num_rows
         told = undo.next_change_seq - undo.first_change_seq
         if rows != told:
-            yield Finding(
+            yield Damage(
                 path, f"it has {rows} changes, and the record of its undo speaks of {told}"
             )
 
-    def _of_entry(self, entry: HistoryEntry) -> Iterator[Finding]:
+    def _of_entry(self, entry: HistoryEntry) -> Iterator[Damage]:
         is_census = entry.mode is ExtractionMode.CENSUS
         wanted = [CHANGES_FILE, FIELD_CHANGES_FILE, TYPED_EVENTS_FILE, TOUCHED_FILE]
         for name in [*wanted, STALE_IDS_FILE if is_census else CONTENTS_FILE]:
             path = history_path(entry.sequence, name)
             if path not in self._damaged and not self._storage.exists(path):
-                yield Finding(path, "it is not there")
+                yield Damage(path, "it is not there")
         path = history_path(entry.sequence, CHANGES_FILE)
         if path not in self._damaged and self._storage.exists(path):
             with open_sealed(self._storage, path) as file:
@@ -218,9 +218,9 @@ class _References:
             is_told = functools.reduce(operator.or_, kept, new)
             if new.sum() != entry.next_change_seq - entry.first_change_seq or not is_told.all():
                 problem = f"it has {len(numbers)} changes, and its entry speaks of others"
-                yield Finding(path, problem)
+                yield Damage(path, problem)
 
-    def _of_index(self, latest: HistoryEntry) -> Iterator[Finding]:
+    def _of_index(self, latest: HistoryEntry) -> Iterator[Damage]:
         index = history_path(latest.sequence, PERIODS_FILE)
         if index in self._damaged:
             return
@@ -229,7 +229,7 @@ class _References:
         except (DamagedFileError, TransientStorageError):
             raise
         except StorageError as error:
-            yield Finding(index, str(error))
+            yield Damage(index, str(error))
             return
         for (sequence,), expected in (
             periods.unique().partition_by("contents_entry", as_dict=True).items()
@@ -237,20 +237,20 @@ class _References:
             path = history_path(int(str(sequence)), CONTENTS_FILE)
             if path in self._damaged or not self._storage.exists(path):
                 if path not in self._damaged:
-                    yield Finding(path, "it is not there")
+                    yield Damage(path, "it is not there")
                 continue
             with open_sealed(self._storage, path) as file:
                 there = pl.DataFrame(file.read(columns=["nct_id", "content_hash"]))
             lost = expected.join(there, on=["nct_id", "content_hash"], how="anti")
             if lost.height:
-                yield Finding(path, f"{lost.height} contents of the index are not in it")
+                yield Damage(path, f"{lost.height} contents of the index are not in it")
 
-    def _of_snapshots(self) -> Iterator[Finding]:
+    def _of_snapshots(self) -> Iterator[Damage]:
         known = {entry.sequence for entry, _ in self._history.with_withdrawn()}
         for manifest in self._snapshots.manifests():
             path = snapshot_path(manifest.snapshot_id, "manifest.json")
             if manifest.history_sequence not in known:
-                yield Finding(
+                yield Damage(
                     history_path(manifest.history_sequence, "entry.json"),
                     f"snapshot {manifest.snapshot_id} was made from it, and it is not there",
                 )
@@ -259,7 +259,7 @@ class _References:
                 for name in names + ([REPLACED_FILE] if place else []):
                     file = snapshot_path(part, name)
                     if file not in self._damaged and not self._storage.exists(file):
-                        yield Finding(file, "it is not there")
+                        yield Damage(file, "it is not there")
             if self._damaged & {
                 file for part in manifest.parts for file in self._storage.files(f"snapshots/{part}")
             }:
@@ -269,6 +269,4 @@ class _References:
                 for rows in self._snapshots.batches(manifest.snapshot_id, ["nct_id"], row_groups=50)
             )
             if rows != manifest.studies:
-                yield Finding(
-                    path, f"it speaks of {manifest.studies} studies, and {rows} are there"
-                )
+                yield Damage(path, f"it speaks of {manifest.studies} studies, and {rows} are there")

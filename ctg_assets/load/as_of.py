@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
@@ -126,3 +126,29 @@ def rows_of_contents(
         typed = type_contents(rows)
         yield flatten(typed.studies, flat)
         yield {EXTRAS.name: extras_rows(typed.extras)}
+
+
+def rows_current_at(
+    lake: Lake,
+    periods: pl.DataFrame,
+    times: Sequence[datetime],
+    tables: Collection[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Mapping[str, pa.Table]]:
+    """The rows, in the tables named, of all contents that were current at one of these times (aware).
+
+    `periods` (PERIODS_SCHEMA) are those that count. A batch has a study once, so that its keys are unique in
+    it. `progress` is called with the contents read and their total.
+    """
+    current = [current_at(periods, at).select(CONTENT_COLUMNS) for at in times]
+    if not current:
+        return
+    contents = pl.concat(current).unique(["nct_id", "content_hash"]).sort("nct_id", "content_hash")
+    numbered = contents.with_columns(turn=pl.int_range(pl.len()).over("nct_id"))
+    done = 0
+    for _, some in sorted(numbered.partition_by("turn", as_dict=True, include_key=False).items()):
+        for rows in lake.history.contents(some, ROW_GROUPS_AT_A_TIME * ROW_GROUP_ROWS):
+            yield flatten(type_contents(rows).studies, tables)
+            done += rows.num_rows
+            if progress is not None:
+                progress(done, contents.height)

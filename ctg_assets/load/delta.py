@@ -24,14 +24,14 @@ import pyarrow as pa
 from psycopg import sql
 from psycopg.rows import class_row
 
-from ctg_assets.load.load_log import next_load_number, write_delta
 from ctg_assets.load.references import References
 from ctg_assets.load.request import ChangesSince, LoadProgress, LoadReport, LoadRequest
-from ctg_assets.load.row_diff import ChangedStudies, Difference, TableDelta
+from ctg_assets.load.row_diff import ChangedStudies, RowDiff, TableDelta
 from ctg_assets.postgres.builds import (
     LOAD_INFO,
     LoadInfo,
     load_info_row,
+    read_builds,
     tables_there,
     write_builds,
 )
@@ -39,7 +39,7 @@ from ctg_assets.postgres.connection import Connection, postgres_errors
 from ctg_assets.postgres.copy_format import storable
 from ctg_assets.postgres.copying import conform
 from ctg_assets.postgres.dependents import (
-    find_foreign_keys_of_others,
+    find_external_foreign_keys,
     refresh_materialized_views,
 )
 from ctg_assets.postgres.errors import (
@@ -47,6 +47,7 @@ from ctg_assets.postgres.errors import (
     StaleBaseError,
     WholeLoadNeededError,
 )
+from ctg_assets.postgres.loads import next_load_number, write_delta
 from ctg_assets.postgres.meta import ensure_meta
 from ctg_assets.postgres.sessions import session_alone
 from ctg_assets.postgres.target import Target
@@ -176,7 +177,7 @@ class _Delta:
         self._require_tables()
         self._lock_tables()
         self._require_base(base_snapshot_id)
-        self._require_no_keys_of_others()
+        self._require_no_external_keys()
         self._switch_off_triggers()
         # Rows are found by their keys, however many there are. A bitmap of them is made first, since
         # then Postgres reads pages ahead: 10,000 rows from a cold disk in 0.4 s instead of 1.1 s.
@@ -228,8 +229,8 @@ class _Delta:
             )
             raise StaleBaseError(message)
 
-    def _require_no_keys_of_others(self) -> None:
-        others = find_foreign_keys_of_others(
+    def _require_no_external_keys(self) -> None:
+        others = find_external_foreign_keys(
             self.connection, self.target.schema, self.target.next_schema, list(self.tables)
         )
         if others:
@@ -313,7 +314,7 @@ class _Delta:
         table.require_own(own, self.changed)
         return own
 
-    def _differences(self, batch: RowBatch, references: References) -> dict[str, Difference]:
+    def _differences(self, batch: RowBatch, references: References) -> dict[str, RowDiff]:
         """For each compared table of a batch how its rows differ; of others all new ones do."""
         new = {name: self._own(name, rows) for name, rows in batch.new.items()}
         old = {name: self._own(name, rows) for name, rows in batch.old.items()}
@@ -328,7 +329,7 @@ class _Delta:
             found[name] = table.difference(old.get(name, none), new.get(name, none))
         return found
 
-    def _replace(self, differences: Mapping[str, Difference]) -> None:
+    def _replace(self, differences: Mapping[str, RowDiff]) -> None:
         for name, difference in differences.items():
             table = self.tables[name]
             with self._doing("deleting old rows of", table):
@@ -346,13 +347,9 @@ class _Delta:
         )
         table = sql.Identifier(self.target.schema, LOAD_INFO.name)
         self.connection.execute(sql.SQL("UPDATE {} SET {}").format(table, assignments), row)
-        before = self.connection.execute(
-            self.target.schemas.sql("SELECT name, rows FROM {meta}.builds WHERE stage = %s"),
-            [self.target.schema],
-        )
         self.rows = {
-            name: rows + self.inserted[name] - self.deleted[name]
-            for name, rows in before.fetchall()
+            name: (before.rows or 0) + self.inserted[name] - self.deleted[name]
+            for name, before in read_builds(self.connection, self.target.schema).items()
             if name in self.tables
         }
         write_builds(
@@ -360,4 +357,6 @@ class _Delta:
             self.target.schema,
             [(name, self.request.build.tables[name], rows) for name, rows in self.rows.items()],
         )
-        write_delta(self.connection, number, self.request.build.snapshot_id, self.changed)
+        changed = self.changed
+        ranges = [*zip(changed.nct_ids, changed.first_ids, changed.last_ids, strict=True)]
+        write_delta(self.connection, number, self.request.build.snapshot_id, ranges)

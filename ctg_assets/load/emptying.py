@@ -37,7 +37,7 @@ def emptied(address: PostgresAddress, *, patience_seconds: float = 600.0) -> Ite
         with postgres_errors(doing):
             ensure_meta(connection)
             tables = _own_tables(connection)
-            _require_no_keys_of_others(connection, [oid for oid, _ in tables])
+            _require_no_external_keys(connection, [oid for oid, _ in tables])
         if tables:
 
             def work() -> None:
@@ -68,7 +68,7 @@ def _own_tables(connection: Connection) -> list[tuple[int, sql.Identifier]]:
     return [(oid, own[oid]) for (oid,) in found]
 
 
-def _require_no_keys_of_others(connection: Connection, tables: list[int]) -> None:
+def _require_no_external_keys(connection: Connection, tables: list[int]) -> None:
     found = connection.execute(
         """
         SELECT conrelid::regclass::text, conname, confrelid::regclass::text

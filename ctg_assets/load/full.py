@@ -19,7 +19,6 @@ from functools import partial
 import pyarrow as pa
 from psycopg import sql
 
-from ctg_assets.load.load_log import next_load_number, write_full_load
 from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.swap import Swap, add_until_swap, name_until_swap
 from ctg_assets.model.spec import TableShape
@@ -27,13 +26,15 @@ from ctg_assets.postgres import ddl
 from ctg_assets.postgres.builds import (
     LOAD_INFO,
     load_info_row,
+    remove_builds,
     tables_there,
     write_builds,
 )
 from ctg_assets.postgres.connection import Connection, postgres_errors
 from ctg_assets.postgres.copying import CopyWriter
-from ctg_assets.postgres.dependents import ForeignKeyOfOthers, find_foreign_keys_of_others
+from ctg_assets.postgres.dependents import ExternalForeignKey, find_external_foreign_keys
 from ctg_assets.postgres.errors import LoadRejectedError, WarehouseError
+from ctg_assets.postgres.loads import next_load_number, write_full_load
 from ctg_assets.postgres.meta import ensure_meta
 from ctg_assets.postgres.sessions import (
     retry_on_lock,
@@ -102,7 +103,7 @@ class _Load:
     rows: dict[str, int] = field(default_factory=dict)
     copied_bytes: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    external_foreign_keys: list[ForeignKeyOfOthers] = field(default_factory=list)
+    external_foreign_keys: list[ExternalForeignKey] = field(default_factory=list)
     recreated: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -268,7 +269,7 @@ class _Load:
                     f"with {shape.name}"
                 )
                 tasks.append(_CheckOf(following, shape.name, name, remedy))
-        self.external_foreign_keys = find_foreign_keys_of_others(
+        self.external_foreign_keys = find_external_foreign_keys(
             self.control, own, following, self.replaced
         )
         for other in self.external_foreign_keys:
@@ -301,12 +302,7 @@ class _Load:
             rebuildable_schemas=self.request.rebuildable_schemas,
         )
         self.recreated, self.left_out = swap.run(self.control)
-        self.control.execute(
-            self.target.schemas.sql(
-                "DELETE FROM {meta}.builds WHERE stage = %s AND name = ANY(%s)"
-            ),
-            [self.target.schema, self.retired],
-        )
+        remove_builds(self.control, self.target.schema, self.retired)
         if self.number is not None:
             write_full_load(self.control, self.number, self.request.build.snapshot_id)
         write_builds(

@@ -22,6 +22,11 @@ class LoadProgress:
     done: int
     total: int | None = None
 
+    def __str__(self) -> str:
+        """How far it is, for people."""
+        of_total = "" if self.total is None else f" of {self.total:,}"
+        return f"{self.phase}: {self.done:,}{of_total}"
+
 
 @dataclass(frozen=True)
 class LoadReport:

@@ -45,7 +45,7 @@ class ChangedStudies:
 
 
 @dataclass(frozen=True)
-class Difference:
+class RowDiff:
     """What has to happen so that new rows stand in the place of old ones: keys to delete, rows to insert."""
 
     deleted: pa.ChunkedArray
@@ -110,7 +110,7 @@ class TableDelta:
             message = f"rows for {self.schema}.{self.name}: key ({', '.join(names)})=({shown}) is duplicated"
             raise LoadRejectedError(message)
 
-    def difference(self, old: pa.Table, new: pa.Table) -> Difference:
+    def difference(self, old: pa.Table, new: pa.Table) -> RowDiff:
         """How rows of some studies differ: values byte for byte, NULL as a value of its own."""
         key = self.key.name
         before, after = _comparable(old), _comparable(new)
@@ -126,7 +126,7 @@ class TableDelta:
             )
         )[key]
         stays = pa.array(unchanged.to_arrow(), self.key.type.arrow)
-        return Difference(
+        return RowDiff(
             deleted=old[key].filter(pc.invert(pc.is_in(old[key], value_set=stays))),
             inserted=new.filter(pc.invert(pc.is_in(new[key], value_set=stays))),
         )

@@ -31,7 +31,7 @@ from ctg_assets.model.tables import staging_tables
 from ctg_assets.model.version_reporting import reporting_digest, reporting_rows
 from ctg_assets.postgres.errors import WholeLoadNeededError
 from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, type_contents
-from ctg_assets.snapshot.previous import FormerStudies
+from ctg_assets.snapshot.previous import PreviousStudies
 from ctg_assets.snapshot.store import Ancestor, SnapshotManifest
 from ctg_assets.storage.prefetch import Prefetch
 
@@ -92,7 +92,7 @@ class RowSource(Protocol):
 
 def row_sources() -> tuple[RowSource, ...]:
     """All sources; a table comes after every table that it refers to."""
-    return (*_sources_of_studies(), HistoryOfStudies(), FormerContents())
+    return (*_sources_of_studies(), HistoryOfStudies(), PastContents())
 
 
 def staging_shapes() -> tuple[TableShape, ...]:
@@ -152,7 +152,7 @@ def _now_and_then(
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Studies that changed since an ancestor: some as they are now, and those of them that were there then."""
     gone = set(lake.snapshots.replaced(manifest.snapshot_id, since))
-    with FormerStudies.opened(lake.history, lake.snapshots, manifest, since, gone) as former:
+    with PreviousStudies.opened(lake.history, lake.snapshots, manifest, since, gone) as former:
         for group in lake.snapshots.batches(manifest.snapshot_id, since=since):
             for start in range(0, group.num_rows, _CHANGED_AT_A_TIME):
                 now = group.slice(start, _CHANGED_AT_A_TIME)
@@ -252,7 +252,7 @@ def _entries(lake: Lake, manifest: SnapshotManifest, after: int) -> list[History
     return [entry for entry in later if entry.sequence <= manifest.history_sequence]
 
 
-class FormerContents:
+class PastContents:
     """The table of what contents that are not current say of the duty to report results.
 
     A content never changes, so of changed studies only those are read that were current before.
@@ -290,7 +290,7 @@ class FormerContents:
         now = _former(lake.history.periods_after(manifest.history_sequence).filter(touched))
         # Older contents found later renumber the others.
         same = ["nct_id", "content_hash", "version_number"]
-        yield RowBatch(new={}, old=_keys_of_former(then.join(now, on=same, how="anti")))
+        yield RowBatch(new={}, old=_keys_of_past(then.join(now, on=same, how="anti")))
         for rows in _reporting_rows(lake, now.join(then, on=same, how="anti")):
             yield RowBatch({STUDY_VERSION_REPORTING.name: rows})
 
@@ -320,7 +320,7 @@ def _reporting_rows(lake: Lake, former: pl.DataFrame) -> Iterator[pa.Table]:
             yield reporting_rows(type_contents(rows).studies, numbers)
 
 
-def _keys_of_former(contents: pl.DataFrame) -> dict[str, pa.Table]:
+def _keys_of_past(contents: pl.DataFrame) -> dict[str, pa.Table]:
     """Rows of which nothing is known but what names them."""
     number = pl.col("nct_id").str.slice(3).cast(pl.Int64)
     keys = contents.select(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.lake import Lake
 from ctg_assets.load.counting import count_load, counting_errors
 from ctg_assets.load.delta import apply_delta
@@ -27,6 +26,7 @@ from ctg_assets.postgres.ddl import STAGING, definition
 from ctg_assets.postgres.errors import WholeLoadNeededError
 from ctg_assets.snapshot.store import Ancestor, SnapshotManifest
 from ctg_assets.storage.prefetch import Prefetch
+from ctg_assets.times import parse_data_timestamp
 
 _log = logging.getLogger(__name__)
 

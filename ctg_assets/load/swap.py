@@ -12,7 +12,7 @@ from psycopg import sql
 from ctg_assets.postgres import ddl
 from ctg_assets.postgres.connection import Connection
 from ctg_assets.postgres.dependents import (
-    ForeignKeyOfOthers,
+    ExternalForeignKey,
     View,
     default_grants,
     find_views,
@@ -30,12 +30,12 @@ from ctg_assets.postgres.target import Target
 logger = logging.getLogger(__name__)
 
 
-def name_until_swap(other: ForeignKeyOfOthers) -> str:
+def name_until_swap(other: ExternalForeignKey) -> str:
     """What a foreign key to a new table is called while the one to the old table has its name."""
     return ddl.object_name(other.name, "until", "swap")
 
 
-def add_until_swap(other: ForeignKeyOfOthers) -> sql.Composed:
+def add_until_swap(other: ExternalForeignKey) -> sql.Composed:
     """The statement that makes a table of somebody refer to the new table as well, not checked yet."""
     return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
         sql.Identifier(other.schema, other.table),
@@ -54,7 +54,7 @@ class Swap:
     target: Target
     new: Collection[str]
     retired: Collection[str]
-    external_foreign_keys: Sequence[ForeignKeyOfOthers]
+    external_foreign_keys: Sequence[ExternalForeignKey]
     rebuildable_schemas: Collection[str]
 
     def run(self, connection: Connection) -> tuple[list[str], list[str]]:
@@ -169,7 +169,7 @@ class Swap:
         return recreated, left_out
 
 
-def _alter(connection: Connection, other: ForeignKeyOfOthers, action: sql.SQL, *names: str) -> None:
+def _alter(connection: Connection, other: ExternalForeignKey, action: sql.SQL, *names: str) -> None:
     table = sql.Identifier(other.schema, other.table)
     change = action.format(*map(sql.Identifier, names))
     connection.execute(sql.SQL("ALTER TABLE {} {}").format(table, change))

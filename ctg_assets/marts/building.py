@@ -5,37 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
-from ctg_assets.load.load_log import newest_load_is_delta
-from ctg_assets.load.staging import digest
-from ctg_assets.marts.dbt_project import (
-    definitions_fingerprint,
-    profile_environment,
-    project_fingerprint,
-    seed_names,
-)
-from ctg_assets.marts.selection import all_marts, needed_models, wanted_views
-from ctg_assets.postgres.builds import (
-    LoadInfo,
-    builds,
-    last_build,
-    load_info,
-    record_build,
-    write_builds,
-)
+from ctg_assets.marts.dbt_project import profile_environment, seed_names
+from ctg_assets.marts.selection import all_marts, needed_models
+from ctg_assets.marts.up_to_date import are_definitions_current, are_views_current, note_dropped
+from ctg_assets.postgres.builds import LoadInfo, load_info
 from ctg_assets.postgres.connection import (
     Connection,
     PostgresAddress,
     connect,
     postgres_errors,
 )
-from ctg_assets.postgres.inspection import view_names
+from ctg_assets.postgres.loads import newest_load_is_delta
 from ctg_assets.postgres.meta import ensure_meta
 from ctg_assets.postgres.ownership import (
     claim_schema,
@@ -56,7 +43,6 @@ _CHANGES_TOGETHER = ("--threads", "6")
 _MOST_TARGETS = 3
 _TARGET_NAMES = "[0-9a-f]" * 12
 
-_ALL_VIEWS = "(all)"
 # Of earlier releases, in schema `intermediate`.
 _FORMER_MODELS = {
     "int_condition_spellings",
@@ -87,12 +73,12 @@ def build_arguments(address: PostgresAddress, marts: Collection[str] | None = No
     marts = all_marts() if marts is None else marts
     needless: list[str] = []
     options: tuple[str, ...] = ()
-    if _are_views_current(address, marts):
+    if are_views_current(address, marts):
         needless.append(_VIEWS)
     if newest_load_is_delta(address):
         needless += _HELD_BY_CONSTRAINTS
         options = _CHANGES_TOGETHER
-    if not _are_definitions_current(address, marts):
+    if not are_definitions_current(address, marts):
         options = (*options, "--full-refresh")
     elif _are_seeds_there(address, marts):
         options = (*options, *_NO_SEEDS)
@@ -136,16 +122,6 @@ def target_folder(folder: Path, address: PostgresAddress) -> Path:
     return target
 
 
-def record_definitions(address: PostgresAddress, marts: Collection[str] | None = None) -> None:
-    """Note that these marts, or all, and their staging views were just built, or found to be current."""
-    schemas = address.schemas
-    marts = all_marts() if marts is None else marts
-    record_build(address, schemas.staging_views, _ALL_VIEWS, _views_fingerprint(marts))
-    made = [(name, definitions_fingerprint(), None) for name in sorted(marts)]
-    with connect(address) as connection, postgres_errors("noting what the marts are made by"):
-        write_builds(connection, schemas.intermediate, made)
-
-
 def drop_marts_but(address: PostgresAddress, wanted: Collection[str]) -> list[str]:
     """Drop our marts but those wanted, and the tables that only they were made from; returns those left over.
 
@@ -165,14 +141,7 @@ def drop_marts_but(address: PostgresAddress, wanted: Collection[str]) -> list[st
                     if name in _KEPT_MARTS or not _dropped(connection, schema, name):
                         _say_left_over(connection, schema, name, info)
                         left.append(name)
-            for stage, noted in (
-                (schemas.marts, {*wanted}),
-                (schemas.intermediate, {*wanted, *left}),
-            ):
-                connection.execute(
-                    schemas.sql("DELETE FROM {meta}.builds WHERE stage = %s AND name <> ALL(%s)"),
-                    [stage, sorted(noted)],
-                )
+            note_dropped(connection, wanted, left)
     return left
 
 
@@ -194,29 +163,8 @@ def _say_left_over(connection: Connection, schema: str, name: str, info: LoadInf
     )
 
 
-def _are_definitions_current(address: PostgresAddress, marts: Iterable[str]) -> bool:
-    """Whether all that is there of these marts was made by the SQL as it is; False where nothing is."""
-    made = {
-        build.name: build.fingerprint for build in builds(address, address.schemas.intermediate)
-    }
-    there = [made[name] for name in marts if name in made]
-    return bool(there) and set(there) == {definitions_fingerprint()}
-
-
 def _are_seeds_there(address: PostgresAddress, marts: Collection[str]) -> bool:
     schema = address.schemas.intermediate
     with connect(address) as connection, postgres_errors(f"listing the tables of {schema}"):
         needed = seed_names() & needed_models(marts)
         return needed <= owned_relations(connection, schema).keys()
-
-
-def _are_views_current(address: PostgresAddress, marts: Collection[str]) -> bool:
-    build = last_build(address, address.schemas.staging_views, _ALL_VIEWS)
-    if build is None or build.fingerprint != _views_fingerprint(marts):
-        return False
-    # A load makes them again as they were, but for those that do not fit the new tables.
-    return wanted_views(marts) <= view_names(address, address.schemas.staging_views)
-
-
-def _views_fingerprint(marts: Collection[str]) -> str:
-    return digest(project_fingerprint(), *sorted(wanted_views(marts)))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import polars as pl
-import pyarrow as pa
 
-from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake
-from ctg_assets.load.as_of import current_at
-from ctg_assets.load.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes
+from ctg_assets.load.as_of import current_at, rows_current_at
+from ctg_assets.load.row_sources import study_shapes
 from ctg_assets.marts.compiled_sql import ModelSql, compile_models
 from ctg_assets.marts.past_months import (
     TEMPORARY,
@@ -23,11 +21,9 @@ from ctg_assets.marts.past_months import (
     remove_days,
 )
 from ctg_assets.marts.selection import selected_marts
-from ctg_assets.model.flatten import flatten
 from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import Settings, SettingsError
-from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
 
 _FACT = "fct_study_snapshot_monthly"
 _MONTHS = "dim_snapshot_month"
@@ -71,7 +67,7 @@ def rebuild_months(
 
     Raises PermanentWarehouseError when the marts are not built, DbtError, and what a load raises.
     """
-    months = observed_months(lake.history.entries(), first, last)
+    months = observed_months(_observations(lake), first, last)
     if not months:
         return []
     compiled = compile_models(address, [_FACT, _MONTHS])
@@ -84,7 +80,7 @@ def rebuild_months(
     rebuilt = []
     with past_months(address, monthly, shapes) as writer:
         names = [shape.name for shape in shapes]
-        for rows in _rows(lake, identified, [*months.values()], names, progress):
+        for rows in rows_current_at(lake, identified, [*months.values()], names, progress):
             writer.add(rows)
         for month, observed_at in months.items():
             contents = current_at(identified, observed_at).select("nct_id", "content_hash")
@@ -101,27 +97,32 @@ def remove_months(
     `undone` are the times of what was taken back. A month whose rows are of another time stays: that is
     history which exists nowhere else.
     """
-    observed = {_month(entry.observed_at) for entry in lake.history.entries()}
+    observed = {_month(at) for at in _observations(lake)}
     gone = {at.astimezone(UTC).date() for at in undone if _month(at) not in observed}
     return remove_days(address, facts=_FACT, months=_MONTHS, days=gone) if gone else {}
 
 
 def observed_months(
-    entries: Sequence[HistoryEntry], first: date | None = None, last: date | None = None
+    observations: Sequence[datetime], first: date | None = None, last: date | None = None
 ) -> dict[date, datetime]:
-    """The last observation in each month that is over, by the month's first day, oldest first."""
-    ends: dict[date, datetime] = {}
-    for entry in sorted(entries, key=lambda entry: entry.observed_at):
-        ends[_month(entry.observed_at)] = entry.observed_at
+    """The last observation in each month that is over, by the month's first day, oldest first.
+
+    `observations` are the times (aware) of the history's entries, in their order.
+    """
+    ends = {_month(at): at for at in sorted(observations)}
     if not ends:
         return {}
-    begin = _month(entries[0].observed_at) if first is None else first.replace(day=1)
+    begin = _month(observations[0]) if first is None else first.replace(day=1)
     newest = max(ends)
     return {
         month: observed_at
         for month, observed_at in ends.items()
         if begin <= month < newest and (last is None or month <= last)
     }
+
+
+def _observations(lake: Lake) -> list[datetime]:
+    return [entry.observed_at for entry in lake.history.entries()]
 
 
 def _month(at: datetime) -> date:
@@ -147,25 +148,3 @@ def _monthly_models(compiled: ModelSql) -> MonthlyModels:
         study_name=studies.name,
         study_sql=compiled.reading(studies.sql, TEMPORARY),
     )
-
-
-def _rows(
-    lake: Lake,
-    periods: pl.DataFrame,
-    times: Sequence[datetime],
-    names: Sequence[str],
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[Mapping[str, pa.Table]]:
-    """The rows of every content that was current at one of these times; a batch has a study once."""
-    current = [current_at(periods, at).select(CONTENT_COLUMNS) for at in times]
-    if not current:
-        return
-    contents = pl.concat(current).unique(["nct_id", "content_hash"]).sort("nct_id", "content_hash")
-    numbered = contents.with_columns(turn=pl.int_range(pl.len()).over("nct_id"))
-    done = 0
-    for _, some in sorted(numbered.partition_by("turn", as_dict=True, include_key=False).items()):
-        for rows in lake.history.contents(some, ROW_GROUPS_AT_A_TIME * ROW_GROUP_ROWS):
-            yield flatten(type_contents(rows).studies, names)
-            done += rows.num_rows
-            if progress is not None:
-                progress(done, contents.height)

@@ -1,37 +1,67 @@
-"""Whether the marts are built from the tables as they are, by the SQL as it is."""
+"""What is noted of a build of the marts, and whether they are as they should be by these notes.
+
+Three things are noted together, since each tells another need. For each mart, what its rows were made from
+(stage `marts`): tables, day and project. For each mart, the SQL that its table was made by (stage
+`intermediate`): a table made by other SQL is replaced, one with other rows is not. For the staging views, the
+project and which of them there are (stage `staging_views`): a load makes them again, so that they are built only
+when their definition changes. How far the rows have followed the loads since is noted by dbt's macros
+(`postgres/watermarks.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from ctg_assets.extract.extractions import spell_timestamp
 from ctg_assets.load.staging import digest
-from ctg_assets.marts.dbt_project import project_fingerprint
-from ctg_assets.marts.selection import all_marts
-from ctg_assets.postgres.builds import builds, load_info, staging_builds, write_builds
-from ctg_assets.postgres.connection import PostgresAddress, connect, postgres_errors
+from ctg_assets.marts.dbt_project import definitions_fingerprint, project_fingerprint
+from ctg_assets.marts.selection import all_marts, wanted_views
+from ctg_assets.postgres.builds import (
+    builds,
+    keep_builds,
+    last_build,
+    load_info,
+    staging_builds,
+    write_builds,
+)
+from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
+from ctg_assets.postgres.inspection import view_names
 from ctg_assets.postgres.meta import ensure_meta
+from ctg_assets.times import format_data_timestamp
 
-# Earlier releases noted all marts as one.
-_FORMER_NOTE = "(all)"
+# The one note of all staging views; earlier releases noted all marts as one, too.
+_ALL = "(all)"
 
 
-def record_marts(address: PostgresAddress, marts: Collection[str] | None = None) -> None:
-    """Note that these marts, or all, were just built from the tables as they are."""
+def note_built(address: PostgresAddress, marts: Collection[str] | None = None) -> None:
+    """Note that these marts, or all, and their staging views were just built from the tables as they are."""
+    schemas = address.schemas
+    marts = all_marts() if marts is None else marts
     fingerprint = _fingerprint_now(address)
-    if fingerprint is None:
-        return
-    names = all_marts() if marts is None else marts
     with connect(address) as connection, postgres_errors("noting the build of the marts"):
         ensure_meta(connection)
-        made = [(name, fingerprint, None) for name in sorted(names)]
-        write_builds(connection, address.schemas.marts, made)
+        with connection.transaction():
+            views = [(_ALL, _views_fingerprint(marts), None)]
+            write_builds(connection, schemas.staging_views, views)
+            made_by = [(name, definitions_fingerprint(), None) for name in sorted(marts)]
+            write_builds(connection, schemas.intermediate, made_by)
+            if fingerprint is not None:
+                made_from = [(name, fingerprint, None) for name in sorted(marts)]
+                write_builds(connection, schemas.marts, made_from)
+
+
+def note_dropped(
+    connection: Connection, wanted: Collection[str], left_over: Collection[str]
+) -> None:
+    """Note, in the caller's transaction, that other marts are no more; those left over keep their definition."""
+    schemas = connection.schemas
+    keep_builds(connection, schemas.marts, wanted)
+    keep_builds(connection, schemas.intermediate, {*wanted, *left_over})
 
 
 def outdated_marts(address: PostgresAddress, marts: Collection[str]) -> set[str]:
     """Those of these marts that were not built from the tables as they are."""
-    fingerprint, built = _fingerprint_now(address), built_marts(address)
-    return {name for name in marts if fingerprint is None or built.get(name) != fingerprint}
+    fingerprint, held = _fingerprint_now(address), built_marts(address)
+    return {name for name in marts if fingerprint is None or held.get(name) != fingerprint}
 
 
 def built_marts(address: PostgresAddress) -> dict[str, str]:
@@ -39,8 +69,30 @@ def built_marts(address: PostgresAddress) -> dict[str, str]:
     return {
         build.name: build.fingerprint
         for build in builds(address, address.schemas.marts)
-        if build.name != _FORMER_NOTE
+        if build.name != _ALL
     }
+
+
+def are_definitions_current(address: PostgresAddress, marts: Iterable[str]) -> bool:
+    """Whether all that is there of these marts was made by the SQL as it is; False where nothing is."""
+    made = {
+        build.name: build.fingerprint for build in builds(address, address.schemas.intermediate)
+    }
+    there = [made[name] for name in marts if name in made]
+    return bool(there) and set(there) == {definitions_fingerprint()}
+
+
+def are_views_current(address: PostgresAddress, marts: Collection[str]) -> bool:
+    """Whether the staging views that these marts read are there, as the project has them."""
+    build = last_build(address, address.schemas.staging_views, _ALL)
+    if build is None or build.fingerprint != _views_fingerprint(marts):
+        return False
+    # A load makes them again as they were, but for those that do not fit the new tables.
+    return wanted_views(marts) <= view_names(address, address.schemas.staging_views)
+
+
+def _views_fingerprint(marts: Collection[str]) -> str:
+    return digest(project_fingerprint(), *sorted(wanted_views(marts)))
 
 
 def _fingerprint_now(address: PostgresAddress) -> str | None:
@@ -48,7 +100,7 @@ def _fingerprint_now(address: PostgresAddress) -> str | None:
     info = load_info(address)
     if info is None or not info.every_table or info.data_timestamp is None:
         return None
-    return marts_fingerprint(staging_builds(address), spell_timestamp(info.data_timestamp))
+    return marts_fingerprint(staging_builds(address), format_data_timestamp(info.data_timestamp))
 
 
 def marts_fingerprint(tables: Mapping[str, str], data_timestamp: str) -> str:

@@ -8,11 +8,9 @@ from typing import Any
 import dagster as dg
 
 from ctg_assets.counters_file import counters_of
-from ctg_assets.extract.crawl import CrawledPage, Crawler
+from ctg_assets.errors import PermanentError
+from ctg_assets.extract.crawl import CrawledPage, open_crawler
 from ctg_assets.extract.extractions import ExtractionPlan, ExtractionState, page_key, parse_page_key
-from ctg_assets.extract.published_model import check_published_model
-from ctg_assets.extract.search_file import saved_searches
-from ctg_assets.extract.searches import evaluate_searches
 from ctg_assets.extract.shards import ShardInfo
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.metrics import RECORDS
@@ -21,9 +19,7 @@ from ctg_assets.orchestration.pages import PAGES, prune_pages, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.run_logs import about
 from ctg_assets.refresh.checks import check_shards
-from ctg_assets.refresh.upcoming import plan_extraction
-from ctg_assets.registry.errors import PermanentRegistryError
-from ctg_assets.registry_access import open_registry
+from ctg_assets.refresh.extraction_plan import plan_and_ask
 
 # One crawl at a time, whoever asks for it: the registry's limit is on us as a whole.
 REGISTRY_POOL = "registry"
@@ -65,14 +61,12 @@ def extraction_plan(
     saved searches find, too.
     """
     configured = settings.load()
-    searches = saved_searches(configured.searches_file) if configured.aact else ()
     lake = open_lake(configured)
-    with about(context, "extraction_plan"), open_registry(configured) as client:
-        plan = plan_extraction(configured, lake, client)
-        pruned = prune_pages(context.instance, lake)
-        register_pages(context.instance, plan)
-        outcome = check_published_model(client, lake.storage, plan)
-        answered = evaluate_searches(client, lake.storage, searches, plan.data_timestamp)
+    with about(context, "extraction_plan"):
+        planned = plan_and_ask(configured, lake)
+    plan = planned.plan
+    pruned = prune_pages(context.instance, lake)
+    register_pages(context.instance, plan)
     context.log.info(
         f"extraction {plan.extraction_id}: {plan.planned_pages} pages at data version "
         f"{plan.data_timestamp}; {plan.mode} because {plan.reason}; forgot {len(pruned)} stale pages",
@@ -95,8 +89,8 @@ def extraction_plan(
             "last page": plan.page_keys()[-1],
         },
         check_results=[
-            check_result(outcome, _MODEL_CHECK),
-            check_result(answered, _SEARCHES_CHECK),
+            check_result(planned.published_model, _MODEL_CHECK),
+            check_result(planned.searches, _SEARCHES_CHECK),
         ],
     )
 
@@ -126,8 +120,7 @@ def page_shards(
     counters = counters_of(configured)
     done: list[ShardInfo] = []
     try:
-        with open_registry(configured) as client:
-            crawler = Crawler(client, lake.extractions, lake.shards)
+        with open_crawler(configured, lake.extractions, lake.shards) as crawler:
             for extraction_id, pages in groupby(wanted, key=lambda page: page[0]):
                 plan = lake.extractions.plan(extraction_id)
                 last_page = max(number for _, number in pages)
@@ -143,7 +136,7 @@ def page_shards(
     except BaseException as error:
         # What landed before the failure is there, so Dagster should know it.
         _report(context, lake, done)
-        if isinstance(error, PermanentRegistryError):
+        if isinstance(error, PermanentError):
             raise dg.Failure(str(error), allow_retries=False) from error
         raise
     _report(context, lake, [shard for shard in done if _key(shard) not in keys])

@@ -27,7 +27,6 @@ from ctg_assets.counters_file import counters_of
 from ctg_assets.marts.building import (
     build_arguments,
     prepare_build,
-    record_definitions,
     target_folder,
 )
 from ctg_assets.marts.dbt_findings import compiled_path, describe_findings, node_under_test
@@ -38,7 +37,7 @@ from ctg_assets.marts.dbt_project import (
     schema_environment,
 )
 from ctg_assets.marts.selection import all_marts, needed_models
-from ctg_assets.marts.up_to_date import outdated_marts, record_marts
+from ctg_assets.marts.up_to_date import note_built, outdated_marts
 from ctg_assets.metrics import WRITE_ERRORS, WRITES, Counters
 from ctg_assets.orchestration.column_lineage import ColumnLineage
 from ctg_assets.orchestration.extraction import OWNERS
@@ -185,8 +184,7 @@ def build_marts_assets(project: DbtProject, wanted: Collection[str]) -> dg.Asset
             # Not `is_subset`: tests on sources are checks of the staging assets, and may be left out.
             left_out = {key.path[-1] for key in {*marts.keys} - context.selected_asset_keys}
             if not left_out & needed_models(outdated_marts(address, wanted)):
-                record_marts(address, wanted)
-                record_definitions(address, wanted)
+                note_built(address, wanted)
 
     return marts
 

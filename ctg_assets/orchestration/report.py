@@ -44,15 +44,11 @@ def _build_report(marts: Collection[str]) -> dg.AssetsDefinition:
         """Write the page into the data folder's `report`."""
         # Altair takes two seconds, which only who draws should wait.
         from ctg_assets.report.building import write_report  # noqa: PLC0415
-        from ctg_assets.report.page import Finding  # noqa: PLC0415
 
         configured = settings.load()
-        findings = [
-            Finding(f"{check.asset}: {check.name}", check.description, check.is_warning)
-            for check in failed_checks(context.instance)
-        ]
+        failed = failed_checks(context.instance)
         with open_postgres(configured) as address:
-            made = write_report(configured, address, findings, show=context.log.debug)
+            made = write_report(configured, address, failed, show=context.log.debug)
         for title in made.missing:
             context.log.warning(f"cannot be told yet: {title}")
         return dg.MaterializeResult(

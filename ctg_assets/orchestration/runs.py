@@ -23,6 +23,8 @@ from dagster._core.executor.base import Executor
 from dagster._core.executor.in_process import InProcessExecutor
 from dagster_shared.error import SerializableErrorInfo
 
+from ctg_assets.results import FailedCheck
+
 _PROCESS_TAG = "ctg/process"
 
 # The UI materializes single assets through Dagster's own implicit job.
@@ -117,16 +119,6 @@ def unfinished_runs(instance: dg.DagsterInstance) -> list[RunState]:
         )
         for run in runs_under_way(instance)
     ]
-
-
-@dataclass(frozen=True)
-class FailedCheck:
-    """A check that did not pass when it was last made."""
-
-    asset: str
-    name: str
-    description: str
-    is_warning: bool
 
 
 def failed_checks(instance: dg.DagsterInstance) -> list[FailedCheck]:

@@ -6,11 +6,12 @@ the database was last seen to hold). Losing it loses nothing: the lake and the d
 
 import time
 from datetime import UTC, datetime
-from functools import partial
 
 import dagster as dg
 import msgspec
 
+from ctg_assets.errors import PermanentError, TransientError
+from ctg_assets.extract.data_version import ask_data_version
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.orchestration.jobs import (
@@ -24,14 +25,10 @@ from ctg_assets.orchestration.pages import range_tags, register_pages
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import fail_orphaned_runs, runs_under_way
 from ctg_assets.orchestration.unwanted_marts import drop_marts
-from ctg_assets.postgres.errors import TransientWarehouseError, WarehouseError
 from ctg_assets.refresh.backoff import Attempts
-from ctg_assets.refresh.desired_state import WarehouseState, wanted_state, warehouse_state
+from ctg_assets.refresh.desired_state import WarehouseState, actual_state
 from ctg_assets.refresh.planner import Idle, Stage, Step, next_step
-from ctg_assets.registry.errors import RegistryError, TransientRegistryError
-from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
-from ctg_assets.storage.files import PermanentStorageError, TransientStorageError
 
 ATTEMPT_TAG = "ctg/attempt"
 REASON_TAG = "ctg/why"
@@ -116,8 +113,7 @@ class _Memory:
         fresh = 0 <= self.now - cursor.asked_registry_at < self.settings.poll_seconds
         is_walked = cursor.asked_registry_after == newest_id
         if not cursor.registry_timestamp or not fresh or not is_walked:
-            with open_registry(self.settings) as client:
-                answer = client.version(retry_seconds=0).data_timestamp
+            answer = ask_data_version(self.settings, retry_seconds=0).data_timestamp
             self.cursor = msgspec.structs.replace(
                 cursor,
                 registry_timestamp=answer,
@@ -126,13 +122,13 @@ class _Memory:
             )
         return self.cursor.registry_timestamp
 
-    def warehouse(self, wanted: WarehouseState) -> WarehouseState:
+    def actual(self, wanted: WarehouseState) -> WarehouseState:
         """What the database holds; it is looked at only if it was not last seen holding the wanted."""
         # An undo empties tables, or loads them with what they held before.
         undos = len(self.lake.history.undos())
         if self.cursor.warehouse == f"{wanted.digest}/{undos}":
             return wanted
-        seen = warehouse_state(self.settings)
+        seen = actual_state(self.settings)
         self.cursor = msgspec.structs.replace(self.cursor, warehouse=f"{seen.digest}/{undos}")
         return seen
 
@@ -143,13 +139,12 @@ def _decide(memory: _Memory) -> Step | dg.SkipReason:
         step = next_step(
             memory.settings,
             memory.lake,
-            warehouse=memory.warehouse,
-            goal=partial(wanted_state, memory.settings),
             registry_timestamp=memory.registry_timestamp,
+            actual=memory.actual,
         )
-    except (TransientRegistryError, TransientWarehouseError, TransientStorageError) as error:
+    except TransientError as error:
         return dg.SkipReason(f"trying again later: {error}")
-    except (RegistryError, WarehouseError, PermanentStorageError) as error:
+    except PermanentError as error:
         # A failed tick would lose the cursor and show a traceback where a sentence is wanted.
         return dg.SkipReason(f"somebody has to look: {error}")
     if isinstance(step, Idle):

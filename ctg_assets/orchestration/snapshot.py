@@ -20,10 +20,10 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.run_logs import about
 from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.refresh.checks import check_times, snapshot_check_results
-from ctg_assets.refresh.planner import Idle, Pending, next_to_record
+from ctg_assets.refresh.pending import Pending, next_to_record
+from ctg_assets.refresh.planner import Idle, next_build_step
 from ctg_assets.refresh.retention import prune
 from ctg_assets.refresh.status import quarantine_reasons, studies_with_unknown_fields
-from ctg_assets.refresh.upcoming import next_extracted_step
 from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import Compactor
@@ -99,13 +99,13 @@ def history(
     """
     configured = settings.load()
     lake = open_lake(configured)
-    waiting = next_to_record(configured, lake)
-    if waiting is None and lake.history.latest() is None:
+    pending = next_to_record(configured, lake)
+    if pending is None and lake.history.latest() is None:
         message = (
             "no extraction is complete yet; materialize extraction_plan and all its page_shards"
         )
         raise IncompleteExtractionError(message)
-    if waiting is None:
+    if pending is None:
         if context.selected_asset_check_keys:
             nothing = CheckResult(True, "every complete extraction was recorded before")
             yield check_result(nothing, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
@@ -117,13 +117,13 @@ def history(
             yield from _history_results(context, lake, newest)
         return
     # Of pages that are not sound it is not asked.
-    outcome = waiting.check_results.get(_DISAPPEARANCE_CHECK)
+    outcome = pending.check_results.get(_DISAPPEARANCE_CHECK)
     if outcome is not None and context.selected_asset_check_keys:
         yield check_result(outcome, _DISAPPEARANCE_CHECK, _VERSIONS_KEY)
-    if waiting.forbidden is not None:
-        message = f"nothing was recorded: {waiting.forbidden}"
+    if pending.forbidden is not None:
+        message = f"nothing was recorded: {pending.forbidden}"
         raise dg.Failure(message, allow_retries=False)
-    entry, times = _record(context, configured, lake, waiting)
+    entry, times = _record(context, configured, lake, pending)
     if context.selected_asset_check_keys:
         yield check_result(times, _TIMES_CHECK, _VERSIONS_KEY)
     yield from _history_results(context, lake, entry)
@@ -133,19 +133,19 @@ def _record(
     context: dg.AssetExecutionContext, configured: Settings, lake: Lake, first: Pending
 ) -> tuple[HistoryEntry, CheckResult]:
     """Record an extraction and those that wait behind it; returns the last entry and what was odd of times."""
-    waiting: Pending | None = first
+    pending: Pending | None = first
     entry: HistoryEntry | None = None
     times: CheckResult | None = None
-    while waiting is not None and waiting.forbidden is None:
-        plan = waiting.plan
+    while pending is not None and pending.forbidden is None:
+        plan = pending.plan
         explain = explain_missing(configured, query=plan.query)
         with about(context, extraction=plan.extraction_id):
             entry = Recorder(lake.storage, lake.scratch).record(plan.extraction_id, explain=explain)
         # Of several, what is odd of one is what is told.
         times = check_times(plan, entry) if times is None or times.passed else times
-        waiting = next_to_record(configured, lake)
-    if waiting is not None:
-        context.log.warning(f"one more extraction was not recorded: {waiting.forbidden}")
+        pending = next_to_record(configured, lake)
+    if pending is not None:
+        context.log.warning(f"one more extraction was not recorded: {pending.forbidden}")
     assert entry is not None  # noqa: S101 - the first may be recorded
     assert times is not None  # noqa: S101 - told of each entry
     return entry, times
@@ -158,7 +158,7 @@ def _is_all_built(context: dg.AssetExecutionContext, settings: Settings, lake: L
     to date: a run that was killed after the history got its entry has left the rest to the next one.
     """
     try:
-        upcoming = next_extracted_step(settings, lake)
+        upcoming = next_build_step(settings, lake)
     except WarehouseError as error:
         context.log.warning(f"what the database holds cannot be told: {error}")
         return False

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 
 from ctg_assets.counters_file import counters_of
-from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.history.recording import IncompleteExtractionError
 from ctg_assets.lake import open_lake
 from ctg_assets.load.request import LoadProgress, LoadReport
@@ -27,6 +26,7 @@ from ctg_assets.postgres.server import open_postgres
 from ctg_assets.refresh.checks import check_foreign_keys, check_study_rows
 from ctg_assets.refresh.planner import loading_forbidden
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.times import parse_data_timestamp
 
 GROUP = "staging"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.postgres.errors import PermanentWarehouseError
-from ctg_assets.postgres.meta import ensure_meta, has_notes, take_over
+from ctg_assets.postgres.meta import has_notes, take_over
 from ctg_assets.postgres.ownership import owned_relations
 
 LOAD_INFO = TableShape(
@@ -98,7 +98,7 @@ class Build:
 
 
 def write_builds(
-    connection: Connection, stage: str, built: Iterable[tuple[str, str, int | None]]
+    connection: Connection, stage: str, made: Iterable[tuple[str, str, int | None]]
 ) -> None:
     """Record, in the caller's transaction, that tables or models of a stage were built just now.
 
@@ -114,8 +114,37 @@ def write_builds(
                     built_at = excluded.built_at
                 """
             ),
-            [(stage, *facts) for facts in built],
+            [(stage, *facts) for facts in made],
         )
+
+
+def read_builds(connection: Connection, stage: str) -> dict[str, Build]:
+    """The last build of everything in a stage, by name, as the caller's transaction sees it."""
+    with connection.cursor(row_factory=class_row(Build)) as cursor:
+        found = cursor.execute(
+            connection.schemas.sql(
+                "SELECT stage, name, fingerprint, rows, built_at FROM {meta}.builds "
+                "WHERE stage = %s ORDER BY name"
+            ),
+            [stage],
+        ).fetchall()
+    return {build.name: build for build in found}
+
+
+def remove_builds(connection: Connection, stage: str, names: Collection[str]) -> None:
+    """Note, in the caller's transaction, that these tables or models of a stage are there no more."""
+    connection.execute(
+        connection.schemas.sql("DELETE FROM {meta}.builds WHERE stage = %s AND name = ANY(%s)"),
+        [stage, sorted(names)],
+    )
+
+
+def keep_builds(connection: Connection, stage: str, names: Collection[str]) -> None:
+    """Note, in the caller's transaction, that of a stage only these tables or models are still there."""
+    connection.execute(
+        connection.schemas.sql("DELETE FROM {meta}.builds WHERE stage = %s AND name <> ALL(%s)"),
+        [stage, sorted(names)],
+    )
 
 
 def forget_builds(connection: Connection) -> None:
@@ -132,16 +161,6 @@ def forget_builds(connection: Connection) -> None:
     )
 
 
-def record_build(
-    address: PostgresAddress, stage: str, name: str, fingerprint: str, rows: int | None = None
-) -> None:
-    """Record that `name` of `stage` was built just now from what `fingerprint` stands for."""
-    doing = f"recording the build of {stage} {name}"
-    with connect(address) as connection, postgres_errors(doing):
-        ensure_meta(connection)
-        write_builds(connection, stage, [(name, fingerprint, rows)])
-
-
 def last_build(address: PostgresAddress, stage: str, name: str) -> Build | None:
     """The last build of `name`, or None if it was never built here."""
     return next((build for build in builds(address, stage) if build.name == name), None)
@@ -152,26 +171,17 @@ def builds(address: PostgresAddress, stage: str) -> list[Build]:
     with connect(address) as connection, postgres_errors(f"reading the builds of {stage}"):
         if not has_notes(connection, "builds"):
             return []
-        with connection.cursor(row_factory=class_row(Build)) as cursor:
-            return cursor.execute(
-                connection.schemas.sql(
-                    "SELECT stage, name, fingerprint, rows, built_at FROM {meta}.builds "
-                    "WHERE stage = %s ORDER BY name"
-                ),
-                [stage],
-            ).fetchall()
+        return [*read_builds(connection, stage).values()]
 
 
 def tables_there(connection: Connection, schema: str) -> dict[str, str]:
     """What each of our tables of a schema was last built from, by name; tables dropped since are left out."""
     own = owned_relations(connection, schema)
-    found = connection.execute(
-        connection.schemas.sql(
-            "SELECT name, fingerprint FROM {meta}.builds WHERE stage = %s ORDER BY name"
-        ),
-        [schema],
-    ).fetchall()
-    return {name: fingerprint for name, fingerprint in found if name in own}
+    return {
+        name: build.fingerprint
+        for name, build in read_builds(connection, schema).items()
+        if name in own
+    }
 
 
 def staging_builds(address: PostgresAddress) -> dict[str, str]:

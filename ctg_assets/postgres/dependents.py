@@ -49,7 +49,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class ForeignKeyOfOthers:
+class ExternalForeignKey:
     """A foreign key from a table that stays to one that is replaced.
 
     `definition` already refers to the table's replacement, and never checks existing rows by itself.
@@ -221,11 +221,11 @@ def default_grants(connection: Connection, schema: str, names: Sequence[str]) ->
     return [statement for (statement,) in rows]
 
 
-def find_foreign_keys_of_others(
+def find_external_foreign_keys(
     connection: Connection, schema: str, next_schema: str, tables: Sequence[str]
-) -> list[ForeignKeyOfOthers]:
+) -> list[ExternalForeignKey]:
     """The foreign keys to `tables` of `schema` from tables outside that set."""
-    with connection.cursor(row_factory=class_row(ForeignKeyOfOthers)) as cursor:
+    with connection.cursor(row_factory=class_row(ExternalForeignKey)) as cursor:
         return cursor.execute(
             """
             SELECT

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ctg_assets.errors import CtgAssetsError
+from ctg_assets.errors import CtgAssetsError, PermanentError, TransientError
 
 
 class WarehouseError(CtgAssetsError):
     """Base of all warehouse failures; the message says what was tried, found and what to do."""
 
 
-class TransientWarehouseError(WarehouseError):
+class TransientWarehouseError(WarehouseError, TransientError):
     """The same call may succeed later without anybody changing anything but the load on the box."""
 
 
-class PermanentWarehouseError(WarehouseError):
+class PermanentWarehouseError(WarehouseError, PermanentError):
     """The same call will fail again until data, settings or the database are changed."""
 
 

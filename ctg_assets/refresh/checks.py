@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import polars as pl
 
-from ctg_assets.extract.credible_times import spelled, why_impossible
-from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import Disappearance, Recorder
 from ctg_assets.lake import Lake
 from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.times import format_time, parse_data_timestamp, why_impossible
 
 # The registry's count and its pages come from one index, so they should agree to the study. A handful
 # too few is told; more than this share missing stops the way downstream.
@@ -29,6 +29,14 @@ def few(names: Iterable[object], total: int | None = None) -> str:
     more = (len(listed) if total is None else total) - len(listed[:_MOST_NAMED])
     shown = ", ".join(map(str, listed[:_MOST_NAMED]))
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def first_blocking(check_results: Mapping[str, CheckResult]) -> str | None:
+    """The first check that forbids to go on, with what it found; None if none does."""
+    for name, check_result in check_results.items():
+        if not check_result.passed and check_result.blocking:
+            return f"check {name} failed: {check_result.description}"
+    return None
 
 
 def check_shards(lake: Lake, plan: ExtractionPlan) -> CheckResult:
@@ -74,9 +82,9 @@ def check_shards(lake: Lake, plan: ExtractionPlan) -> CheckResult:
     if expected is not None and distinct != expected:
         # All that a census is for is to tell what is there and what is not.
         is_census = plan.mode is ExtractionMode.CENSUS
-        fatal = is_census or distinct < expected * (1 - _TOLERATED_MISSING_FRACTION)
+        blocking = is_census or distinct < expected * (1 - _TOLERATED_MISSING_FRACTION)
         found = f"the registry counted {expected} studies, its pages held {distinct}"
-        return CheckResult(False, found, blocking=fatal, facts=facts)
+        return CheckResult(False, found, blocking=blocking, facts=facts)
     if len(all_ids) != distinct:
         repeated = all_ids.filter(all_ids.is_duplicated()).unique().sort()
         seen = (
@@ -143,7 +151,7 @@ def check_times(plan: ExtractionPlan, entry: HistoryEntry) -> CheckResult:
         elif reason is not None:
             found.append(
                 f"the registry says that its data are of {plan.data_timestamp}, which is {reason}. What "
-                f"was seen counts as observed at {spelled(entry.observed_at)} UTC instead"
+                f"was seen counts as observed at {format_time(entry.observed_at)} UTC instead"
             )
     if entry.impossible_dates:
         found.append(
@@ -153,7 +161,7 @@ def check_times(plan: ExtractionPlan, entry: HistoryEntry) -> CheckResult:
     if found:
         return CheckResult(False, "; ".join(found), blocking=False)
     return CheckResult(
-        True, f"what was seen counts as observed at {spelled(entry.observed_at)} UTC"
+        True, f"what was seen counts as observed at {format_time(entry.observed_at)} UTC"
     )
 
 

@@ -8,7 +8,6 @@ import msgspec
 
 from ctg_assets.aact.other_rows import other_fingerprints
 from ctg_assets.aact.state import ctgov_fingerprint, held_fingerprint
-from ctg_assets.extract.extractions import parse_data_timestamp, spell_timestamp
 from ctg_assets.lake import existing_lake
 from ctg_assets.load.staging import wanted_tables
 from ctg_assets.marts.selection import selected_marts
@@ -17,6 +16,7 @@ from ctg_assets.postgres.builds import load_info, staging_builds
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.times import format_data_timestamp, parse_data_timestamp
 
 
 class WarehouseState(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class WarehouseState(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
-def wanted_state(settings: Settings, manifest: SnapshotManifest) -> WarehouseState:
+def desired_state(settings: Settings, manifest: SnapshotManifest) -> WarehouseState:
     """What the database should hold once a snapshot has gone all the way.
 
     Raises SearchFileError and MeshFileError for files of the settings that cannot be used.
@@ -48,7 +48,7 @@ def wanted_state(settings: Settings, manifest: SnapshotManifest) -> WarehouseSta
     if settings.aact:
         ctgov = ctgov_fingerprint(tables, other_fingerprints(existing_lake(settings), settings))
     # Spelled as it will be read back, whatever the registry's spelling.
-    timestamp = spell_timestamp(parse_data_timestamp(manifest.data_timestamp))
+    timestamp = format_data_timestamp(parse_data_timestamp(manifest.data_timestamp))
     return WarehouseState(
         tables=tables,
         data_timestamp=timestamp,
@@ -57,7 +57,7 @@ def wanted_state(settings: Settings, manifest: SnapshotManifest) -> WarehouseSta
     )
 
 
-def warehouse_state(settings: Settings) -> WarehouseState:
+def actual_state(settings: Settings) -> WarehouseState:
     """What the database holds; starts the embedded server if need be.
 
     Raises WarehouseError when the database cannot be reached.
@@ -73,7 +73,7 @@ def warehouse_state(settings: Settings) -> WarehouseState:
         tables=tables,
         data_timestamp=None
         if info.data_timestamp is None
-        else spell_timestamp(info.data_timestamp),
+        else format_data_timestamp(info.data_timestamp),
         marts=marts,
         ctgov_fingerprint=ctgov,
     )

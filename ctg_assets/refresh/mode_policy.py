@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 
-from ctg_assets.extract.credible_times import REGISTRY_BEGAN
-from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp, planned_pages
+from ctg_assets.extract.extractions import ExtractionMode, planned_pages
 from ctg_assets.extract.sizing import IDS_PER_REQUEST
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.settings import RefreshMode, Settings
+from ctg_assets.times import REGISTRY_BEGAN, parse_data_timestamp
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,27 @@
-"""What is left to do, told from what is there."""
+"""The one decision of what is next, told from what lies in the lake and the database.
+
+`mode_policy.py` says which extraction is due, `pending.py` what waits to be recorded, `desired_state.py` what the
+database should hold, and `backoff.py` when something may be tried again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
+from ctg_assets.extract.crawl import PLANNING_PATIENCE_SECONDS
+from ctg_assets.extract.data_version import ask_data_version
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, ExtractionState
 from ctg_assets.extract.shards import first_missing_page
 from ctg_assets.extract.sizing import MOST_PAGES
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake
-from ctg_assets.refresh.checks import recording_check_results, snapshot_check_results
-from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.checks import first_blocking, snapshot_check_results
+from ctg_assets.refresh.desired_state import WarehouseState, actual_state, desired_state
 from ctg_assets.refresh.mode_policy import Choice, choose
-from ctg_assets.results import CheckResult
+from ctg_assets.refresh.pending import is_current, is_wanted, next_to_record, unrecorded
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import (
     has_events_told,
@@ -80,21 +87,24 @@ def next_step(
     settings: Settings,
     lake: Lake,
     *,
-    warehouse: Callable[[WarehouseState], WarehouseState],
-    goal: Callable[[SnapshotManifest], WarehouseState],
-    registry_timestamp: Callable[[], str],
+    registry_timestamp: Callable[[], str] | None = None,
+    actual: Callable[[WarehouseState], WarehouseState] | None = None,
+    desired: Callable[[SnapshotManifest], WarehouseState] | None = None,
 ) -> Step | Idle:
     """The next step towards a warehouse that holds the registry's present data.
 
     First an extraction that is open is walked to its end, then what is complete is built, and only then
-    the registry is asked whether something new is due. Callables are asked only when their answer
-    matters: `registry_timestamp` costs a request, `warehouse` (given what it should hold) a connection.
+    the registry is asked whether something new is due. `registry_timestamp` is the registry's data version,
+    `desired` the state of the database that a snapshot leads to, `actual` (given the desired one) its state
+    now. Each is asked only when its answer matters, and who knows a cheaper answer can give it.
+
+    Raises RegistryError when the registry has to be asked and cannot, WarehouseError likewise.
     """
     crawls = [
         plan
         for plan in lake.extractions.open_crawls()
         # Earlier releases planned more pages than can be walked.
-        if _is_wanted(plan, settings) and (plan.planned_pages or 0) <= MOST_PAGES
+        if is_wanted(plan, settings) and (plan.planned_pages or 0) <= MOST_PAGES
     ]
     if crawls:
         plan = crawls[-1]
@@ -105,12 +115,12 @@ def next_step(
             reason += f", in {len(plan.chains)} chains side by side"
         return Step(Stage.PAGES, reason, plan, min(first, last), last)
 
-    building = next_build_step(settings, lake, warehouse=warehouse, goal=goal)
+    building = next_build_step(settings, lake, actual=actual, desired=desired)
     if isinstance(building, Step):
         return building
     held_back = building if building.blocked else None
 
-    now = registry_timestamp()
+    now = (registry_timestamp or partial(_ask_registry, settings))()
     # What may not be recorded is not in the history, and taken again it would be no better.
     if held_back is not None and any(
         plan.mode is not ExtractionMode.IMPORT and plan.data_timestamp == now
@@ -127,6 +137,28 @@ def next_step(
     )
 
 
+def next_known_step(settings: Settings, lake: Lake) -> Step | Idle:
+    """The next step as far as it can be told without asking the registry; raises WarehouseError."""
+    return next_step(settings, lake, registry_timestamp=partial(_last_known_timestamp, lake))
+
+
+def _last_known_timestamp(lake: Lake) -> str:
+    """The registry's data version as far as it is known without asking; empty if nothing was extracted."""
+    known = [entry.data_timestamp for entry in lake.history.entries() if not entry.is_import]
+    known += [
+        plan.data_timestamp
+        for plan in lake.extractions.plans()
+        if plan.mode is not ExtractionMode.IMPORT
+        and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
+    ]
+    return known[-1] if known else ""
+
+
+def _ask_registry(settings: Settings) -> str:
+    patience = min(PLANNING_PATIENCE_SECONDS, settings.retry_seconds)
+    return ask_data_version(settings, retry_seconds=patience).data_timestamp
+
+
 def _given_up_too_often(settings: Settings, lake: Lake, now: str) -> Idle | None:
     """Why one more walk over this data version would end as the ones before it did, if it would.
 
@@ -135,7 +167,7 @@ def _given_up_too_often(settings: Settings, lake: Lake, now: str) -> Idle | None
     given_up = [
         supersession
         for plan in lake.extractions.plans()
-        if _is_wanted(plan, settings) and plan.data_timestamp == now
+        if is_wanted(plan, settings) and plan.data_timestamp == now
         if (supersession := lake.extractions.supersession(plan.extraction_id)) is not None
     ]
     if len(given_up) < _MOST_WALKS_GIVEN_UP:
@@ -157,17 +189,17 @@ def _without_progress(settings: Settings, lake: Lake, now: str, choice: Choice) 
     """
     entries = lake.history.entries()
     recorded = {entry.extraction_id for entry in entries}
-    waiting = {plan.extraction_id for plan in unrecorded(settings, lake)}
+    pending = {plan.extraction_id for plan in unrecorded(settings, lake)}
     undone = lake.history.undone_extractions()
     plans = lake.extractions.plans()
     last_recorded = max((p.number for p in plans if p.extraction_id in recorded), default=0)
     lost = [
         plan.extraction_id
         for plan in plans
-        if _is_wanted(plan, settings)
+        if is_wanted(plan, settings)
         and plan.data_timestamp == now
         and plan.number > last_recorded
-        and plan.extraction_id not in waiting
+        and plan.extraction_id not in pending
         and plan.extraction_id not in undone
         and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
     ]
@@ -183,7 +215,7 @@ def _without_progress(settings: Settings, lake: Lake, now: str, choice: Choice) 
         )
     same = 0
     for entry in reversed(entries):
-        if entry.mode is ExtractionMode.IMPORT or entry.data_timestamp != now:
+        if entry.is_import or entry.data_timestamp != now:
             break
         same += entry.mode is choice.mode and is_current(entry, settings)
     if same >= _MOST_WALKS_OF_A_KIND:
@@ -195,86 +227,35 @@ def _without_progress(settings: Settings, lake: Lake, now: str, choice: Choice) 
     return None
 
 
-def _is_wanted(plan: ExtractionPlan, settings: Settings) -> bool:
-    """Whether an extraction is of the registry and query that the settings ask for."""
-    return plan.mode is not ExtractionMode.IMPORT and (plan.source, plan.query) == (
-        settings.api_url,
-        settings.query,
-    )
-
-
-def unrecorded(settings: Settings, lake: Lake) -> list[ExtractionPlan]:
-    """The complete extractions that the history does not have and should have, oldest first.
-
-    What was extracted under other settings and not recorded in time is overtaken, an import is not.
-    Neither is an extraction of use when a later one was recorded, or when it was recorded and undone.
-    """
-    recorded = {entry.extraction_id for entry in lake.history.entries()}
-    undone = lake.history.undone_extractions()
-    waiting: list[ExtractionPlan] = []
-    for plan in lake.extractions.plans():
-        if plan.extraction_id in recorded:
-            waiting.clear()
-        elif (
-            plan.extraction_id not in undone
-            and (plan.mode is ExtractionMode.IMPORT or _is_wanted(plan, settings))
-            and lake.extractions.state(plan.extraction_id) is ExtractionState.COMPLETE
-        ):
-            waiting.append(plan)
-    return waiting
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A complete extraction that is to be recorded, with the results of its checks by the name of the check."""
-
-    plan: ExtractionPlan
-    check_results: Mapping[str, CheckResult]
-
-    @property
-    def forbidden(self) -> str | None:
-        """Why it may not be recorded, if it may not."""
-        return _first_failed(self.check_results)
-
-
-def next_to_record(settings: Settings, lake: Lake) -> Pending | None:
-    """The extraction to be recorded next: the oldest one that may be, else the newest one held back."""
-    waiting = None
-    for plan in unrecorded(settings, lake):
-        waiting = Pending(plan, recording_check_results(lake, plan, settings))
-        if waiting.forbidden is None:
-            break
-    return waiting
-
-
 def next_build_step(
     settings: Settings,
     lake: Lake,
     *,
-    warehouse: Callable[[WarehouseState], WarehouseState],
-    goal: Callable[[SnapshotManifest], WarehouseState],
+    actual: Callable[[WarehouseState], WarehouseState] | None = None,
+    desired: Callable[[SnapshotManifest], WarehouseState] | None = None,
 ) -> Step | Idle:
-    """The next step from what is extracted to the marts, if one is needed and allowed."""
+    """The next step from what is extracted to the marts; for the arguments see `next_step`.
+
+    Raises WarehouseError.
+    """
     held_back = None
-    waiting = next_to_record(settings, lake)
-    if waiting is not None:
-        if waiting.forbidden is None:
-            reason = f"extraction {waiting.plan.extraction_id} is not recorded yet"
-            return Step(Stage.SNAPSHOT, reason, waiting.plan)
-        held_back = Idle(f"not recorded, {waiting.forbidden}", blocked=True)
+    pending = next_to_record(settings, lake)
+    if pending is not None:
+        if pending.forbidden is None:
+            reason = f"extraction {pending.plan.extraction_id} is not recorded yet"
+            return Step(Stage.SNAPSHOT, reason, pending.plan)
+        held_back = Idle(f"not recorded, {pending.forbidden}", blocked=True)
     entry = lake.history.latest()
     if entry is None or not is_current(entry, settings):
         return held_back or Idle("nothing is recorded that the settings ask for")
-    step = _after_recording(settings, lake, entry, warehouse=warehouse, goal=goal)
-    return step if isinstance(step, Step) else held_back or step
-
-
-def is_current(entry: HistoryEntry, settings: Settings) -> bool:
-    """Whether an entry of the history is of the registry and query that the settings ask for."""
-    return entry.mode is ExtractionMode.IMPORT or (entry.source, entry.query) == (
-        settings.api_url,
-        settings.query,
+    step = _after_recording(
+        settings,
+        lake,
+        entry,
+        actual=actual or (lambda _: actual_state(settings)),
+        desired=desired or partial(desired_state, settings),
     )
+    return step if isinstance(step, Step) else held_back or step
 
 
 def _plan_of(lake: Lake, entry: HistoryEntry) -> ExtractionPlan:
@@ -290,8 +271,8 @@ def _after_recording(
     lake: Lake,
     entry: HistoryEntry,
     *,
-    warehouse: Callable[[WarehouseState], WarehouseState],
-    goal: Callable[[SnapshotManifest], WarehouseState],
+    actual: Callable[[WarehouseState], WarehouseState],
+    desired: Callable[[SnapshotManifest], WarehouseState],
 ) -> Step | Idle:
     """The next step from the newest entry of the history to the marts."""
     latest = _plan_of(lake, entry)
@@ -308,8 +289,8 @@ def _after_recording(
         reason = "what recorded changes mean is to be told by the present rules"
         return Step(Stage.SNAPSHOT, reason, latest)
 
-    wanted = goal(manifest)
-    state = warehouse(wanted)
+    wanted = desired(manifest)
+    state = actual(wanted)
     if state.tables != wanted.tables:
         forbidden = loading_forbidden(manifest, settings)
         if forbidden is not None:
@@ -320,15 +301,7 @@ def _after_recording(
 
 def loading_forbidden(manifest: SnapshotManifest, settings: Settings) -> str | None:
     """Why a snapshot may not be loaded, if it may not."""
-    return _first_failed(snapshot_check_results(manifest, settings))
-
-
-def _first_failed(check_results: Mapping[str, CheckResult]) -> str | None:
-    """The first check that forbids to go on, with what it found."""
-    for name, check_result in check_results.items():
-        if not check_result.passed and check_result.blocking:
-            return f"check {name} failed: {check_result.description}"
-    return None
+    return first_blocking(snapshot_check_results(manifest, settings))
 
 
 def _staging_step(latest: ExtractionPlan, state: WarehouseState, wanted: WarehouseState) -> Step:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
 from ctg_assets.history.recording import Recorder
 from ctg_assets.lake import Lake
-from ctg_assets.storage.files import Work
 
 
 def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
@@ -17,7 +16,7 @@ def prune(lake: Lake, *, keep_extractions: int) -> list[str]:
     Nothing happens before the newest recorded extraction has its snapshot. Raises BusyError when another
     process records, compacts or undoes.
     """
-    with lake.storage.lock(Work.SNAPSHOT):
+    with lake.history.lock():
         plans = lake.extractions.plans()
         states = [lake.extractions.state(plan.extraction_id) for plan in plans]
         recorded = {entry.extraction_id for entry in lake.history.entries()}

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ctg_assets.aact.state import built_rows
-from ctg_assets.extract.credible_times import spelled, why_impossible
 from ctg_assets.extract.extractions import (
     Completion,
-    ExtractionMode,
     ExtractionPlan,
     ExtractionState,
     Supersession,
@@ -21,10 +19,10 @@ from ctg_assets.postgres.builds import LoadInfo, load_info
 from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.postgres.inspection import row_counts
 from ctg_assets.postgres.server import open_postgres
-from ctg_assets.refresh.planner import Idle, Step
-from ctg_assets.refresh.upcoming import next_known_step
+from ctg_assets.refresh.planner import Idle, Step, next_known_step
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.times import format_time, why_impossible
 
 MARTS = "marts"
 
@@ -72,7 +70,7 @@ def extraction_statuses(lake: Lake) -> list[ExtractionStatus]:
     ]
 
 
-def planned_pages(lake: Lake) -> tuple[str, str] | None:
+def planned_page_range(lake: Lake) -> tuple[str, str] | None:
     """The first and last partition key of the newest open crawl, else of the newest complete extraction.
 
     None if no pages are planned.
@@ -90,16 +88,16 @@ def odd_times(lake: Lake, now: datetime) -> list[str]:
     for entry in entries:
         reason = why_impossible(entry.observed_at, now)
         # Walks after one of a later time follow it by milliseconds, and need no line each.
-        if reason is not None and (entry.mode is ExtractionMode.IMPORT or not told):
+        if reason is not None and (entry.is_import or not told):
             told.append(
                 f"entry {entry.sequence} of the history ({entry.mode} of {entry.source}) counts as "
-                f"observed at {spelled(entry.observed_at)} UTC, which is {reason}; "
+                f"observed at {format_time(entry.observed_at)} UTC, which is {reason}; "
                 f"`ctg-assets history undo {entry.sequence} --dry-run` shows what taking it back would do"
             )
     if entries and entries[-1].counted_timestamp != entries[-1].data_timestamp:
         told.append(
             f"the registry said that its data were of {entries[-1].data_timestamp}, which cannot be; what "
-            f"was seen counts as observed at {spelled(entries[-1].observed_at)} UTC"
+            f"was seen counts as observed at {format_time(entries[-1].observed_at)} UTC"
         )
     return told
 

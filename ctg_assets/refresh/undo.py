@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 
 from ctg_assets.history.entries import UndoRecord
 from ctg_assets.history.replay import Scope
 from ctg_assets.history.undo import Author, Consequences, Undoer
 from ctg_assets.lake import Lake
 from ctg_assets.load.emptying import emptied
-from ctg_assets.marts.months import RebuiltMonth, observed_months, rebuild_months, remove_months
 from ctg_assets.postgres.server import open_postgres
-from ctg_assets.refresh.planner import is_current
+from ctg_assets.refresh.pending import is_current
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import remove_withdrawn_snapshots
-from ctg_assets.storage.files import Work
 
 
 def undoer(lake: Lake) -> Undoer:
@@ -50,7 +48,7 @@ def take_back(
     Raises BusyError when another process extracts or records, and what `Undoer.undo` and `emptied` raise;
     the history is then as it was.
     """
-    with lake.extractions.lock(), lake.storage.lock(Work.SNAPSHOT):
+    with lake.extractions.lock(), lake.history.lock():
         if not leaves_nothing(settings, lake, undoer(lake).scope(sequence)):
             return undoer(lake).undo(sequence, author, progress)
         # Raises what the undo would, before any row is gone.
@@ -59,40 +57,10 @@ def take_back(
             return undoer(lake).undo(sequence, author, progress)
 
 
-def remove_undone_months(
-    settings: Settings, lake: Lake, consequences: Consequences
-) -> dict[date, int]:
-    """Remove the months of the monthly snapshot in which nothing is observed since an undo.
-
-    Returns how many studies each had. Raises WarehouseError.
-    """
-    undone = [entry.observed_at for entry in consequences.scope.undone]
-    with open_postgres(settings) as address:
-        return remove_months(address, lake, undone)
-
-
-def rebuild_undone_months(
-    settings: Settings, lake: Lake, consequences: Consequences
-) -> list[RebuiltMonth]:
-    """Write the months of the monthly snapshot again that had counted what an undo took back.
-
-    Raises what `rebuild_months` raises.
-    """
-    entries = lake.history.entries()
-    if consequences.since is None:
-        return []
-    # No month that rebuilding would not have begun with: of those only what was imported is known.
-    first = max(consequences.since, entries[0].observed_at).date()
-    if not observed_months(entries, first):
-        return []
-    with open_postgres(settings) as address:
-        return rebuild_months(address, lake, first=first)
-
-
 def prune_undone(lake: Lake, before: datetime) -> list[int]:
     """Remove for good the contents of entries that were undone before a time; returns their numbers.
 
     Raises BusyError when another process writes snapshots, and StorageError.
     """
-    with lake.storage.lock(Work.SNAPSHOT):
+    with lake.history.lock():
         return lake.history.prune_withdrawn(before)

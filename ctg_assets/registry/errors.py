@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ctg_assets.errors import CtgAssetsError
+from ctg_assets.errors import CtgAssetsError, PermanentError, TransientError
 
 
 class RegistryError(CtgAssetsError):
     """The registry could not be used; the message says what was tried, what was found and what to do."""
 
 
-class PermanentRegistryError(RegistryError):
+class PermanentRegistryError(RegistryError, PermanentError):
     """Asking again will not help: a refused or wrong request, or a URL that is not the API's."""
 
 
-class TransientRegistryError(RegistryError):
+class TransientRegistryError(RegistryError, TransientError):
     """Asking again later may help: overload, an outage, a broken connection, a mangled answer.
 
     `retry_after` is the number of seconds the registry asked us to wait, if it did.
@@ -32,7 +32,7 @@ class PageTokenRejectedError(PermanentRegistryError):
     """The page token is no longer accepted: it expired, or the registry's data version moved."""
 
 
-class RequestStoppedError(RegistryError):
+class RequestStoppedError(RegistryError, TransientError):
     """Nobody waits for the answer any more, so it was not asked for."""
 
 

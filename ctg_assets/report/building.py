@@ -12,7 +12,8 @@ from ctg_assets.postgres.builds import load_info
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.report.asking import ask
 from ctg_assets.report.figures import all_figures
-from ctg_assets.report.page import DataState, Finding, report_page
+from ctg_assets.report.page import DataState, report_page
+from ctg_assets.results import FailedCheck
 from ctg_assets.settings import Settings
 from ctg_assets.storage.data_folder import REPORT, data_folder
 from ctg_assets.storage.whole_file import write_whole
@@ -36,7 +37,7 @@ class ReportFile:
 def write_report(
     settings: Settings,
     address: PostgresAddress,
-    findings: Sequence[Finding] | None,
+    findings: Sequence[FailedCheck] | None,
     *,
     output: Path | None = None,
     show: Callable[[str], None] = lambda _: None,
@@ -62,7 +63,7 @@ def write_report(
 
 
 def _state(
-    lake: Lake, address: PostgresAddress, findings: Sequence[Finding] | None, now: datetime
+    lake: Lake, address: PostgresAddress, findings: Sequence[FailedCheck] | None, now: datetime
 ) -> tuple[str, DataState]:
     """The data version in words, and the state of the data."""
     loaded, manifest = load_info(address), lake.snapshots.latest()

@@ -22,21 +22,13 @@ from ctg_assets.report.markup import (
 from ctg_assets.report.plots import draw
 from ctg_assets.report.study_card import Event
 from ctg_assets.report.study_words import event_in_words
+from ctg_assets.results import FailedCheck
 
 _TITLE = "What is in this warehouse"
 _DATA = ("data", "State of the data")
 
 # What is not there yet is made so.
 _REMEDY = "`ctg-assets refresh` builds what is missing, if CTG_MARTS asks for it."
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A check that did not pass when it was last made."""
-
-    check: str
-    said: str
-    is_warning: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class DataState:
 
     facts: tuple[tuple[str, str], ...]
     quarantine: tuple[tuple[str, str], ...]
-    findings: tuple[Finding, ...] | None
+    findings: tuple[FailedCheck, ...] | None
 
 
 def report_page(
@@ -155,13 +147,17 @@ def _state(state: DataState) -> str:
     return element("section", body, id=name)
 
 
-def _findings(findings: Sequence[Finding] | None) -> str:
+def _findings(findings: Sequence[FailedCheck] | None) -> str:
     if findings is None:
         return element("p", "What checks found is not known here.")
     if not findings:
         return element("p", "Every check passed when it was last made.")
     rows = [
-        {"is": "warns" if one.is_warning else "failed", "check": one.check, "said": one.said}
+        {
+            "is": "warns" if one.is_warning else "failed",
+            "check": f"{one.asset}: {one.name}",
+            "said": one.description,
+        }
         for one in findings
     ]
     return table(

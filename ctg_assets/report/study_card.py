@@ -24,7 +24,7 @@ class UnknownStudyError(CtgAssetsError, LookupError):
 
 
 @dataclass(frozen=True)
-class Version:
+class StudyVersion:
     """A stretch of time in which the study had one content."""
 
     number: int
@@ -75,7 +75,7 @@ class StudyCard:
     title: str
     state: str
     facts: tuple[tuple[str, str], ...]
-    versions: tuple[Version, ...]
+    versions: tuple[StudyVersion, ...]
     changes: tuple[Change, ...]
     asked: str | None = None
 
@@ -104,7 +104,7 @@ def study_card(lake: Lake, asked: str) -> StudyCard:
         state=_state(periods, changes),
         facts=tuple(_facts(content)),
         versions=tuple(
-            Version(
+            StudyVersion(
                 row["version_number"],
                 row["valid_from"],
                 row["valid_to"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from ctg_assets.report.markup import definitions, element, folded, table, text, whole_page
-from ctg_assets.report.study_card import Change, StudyCard, Version
+from ctg_assets.report.study_card import Change, StudyCard, StudyVersion
 from ctg_assets.report.study_words import details, headline, is_end
 
 
@@ -67,7 +67,7 @@ def _entry(change: Change) -> str:
     return element("li", f"{when} {text(headline(change))}{told}{more}", **attributes)
 
 
-def _version(version: Version) -> dict[str, object]:
+def _version(version: StudyVersion) -> dict[str, object]:
     return {
         "number": str(version.number),
         "valid_from": version.valid_from,

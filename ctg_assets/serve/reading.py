@@ -34,7 +34,7 @@ class Attempt(Generic[_Value]):
     error: Exception | None = None
 
 
-class Reading(Generic[_Value]):
+class CachedReading(Generic[_Value]):
     """A value that is read when it is asked for, and is good for some seconds.
 
     Whoever asks while it is read waits for that reading; it is read in a thread of its own, so that a

@@ -14,7 +14,7 @@ from ctg_assets.serve import gauges
 from ctg_assets.serve.database import KeptDatabase
 from ctg_assets.serve.exposition import exposition
 from ctg_assets.serve.gauges import Sample, sample
-from ctg_assets.serve.reading import NotReadError, Reading
+from ctg_assets.serve.reading import CachedReading, NotReadError
 from ctg_assets.serve.state import (
     SchedulerState,
     database_samples,
@@ -55,13 +55,13 @@ class Watch:
         status: ReadStatus,
     ) -> None:
         """Look at what the settings name; `scheduler` and `status` read what other rooms know."""
-        self._health = Reading(
+        self._health = CachedReading(
             "the database",
             lambda: is_loaded(database.address()),
             fresh_seconds=1.0,
         )
-        self._status = Reading("the status", status, fresh_seconds=_FRESH_SECONDS)
-        self._counters: Reading[list[Series]] = Reading(
+        self._status = CachedReading("the status", status, fresh_seconds=_FRESH_SECONDS)
+        self._counters: CachedReading[list[Series]] = CachedReading(
             "the counters", lambda: read_counters(counters_path(settings)), fresh_seconds=0.0
         )
         parts: dict[str, tuple[Callable[[], Iterator[Sample]], float]] = {
@@ -75,7 +75,7 @@ class Watch:
             "disk": (lambda: disk_samples(settings.data_dir), _DISK_FRESH_SECONDS),
         }
         self._parts = {
-            part: Reading(
+            part: CachedReading(
                 f"the part {part} of the metrics",
                 lambda read=read: list(read()),  # type: ignore[misc]
                 fresh_seconds=fresh,

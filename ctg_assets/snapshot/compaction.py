@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctg_assets.errors import CtgAssetsError
-from ctg_assets.extract.extractions import is_import
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import ExplainMissing, Recorder
 from ctg_assets.history.retelling import retell_events
@@ -50,7 +49,7 @@ from ctg_assets.snapshot.store import (
     snapshot_schema,
 )
 from ctg_assets.snapshot.unmodelled import Extra
-from ctg_assets.storage.files import Storage, Work
+from ctg_assets.storage.files import Storage
 from ctg_assets.storage.prefetch import Prefetch
 from ctg_assets.storage.sealed_parquet import sealed_writer
 
@@ -115,7 +114,7 @@ class Compactor:
         Raises OvertakenError when a later extraction was recorded before this one got its snapshot,
         BusyError when another process records, compacts or undoes, and what `Recorder.record` raises.
         """
-        with self._storage.lock(Work.SNAPSHOT):
+        with self._history.lock():
             remove_withdrawn_snapshots(self._history, self._snapshots)
             existing = self._snapshots.manifest(extraction_id)
             if existing is not None and existing.model_fingerprint == model_fingerprint():
@@ -231,6 +230,7 @@ class Compactor:
             history_sequence=entry.sequence,
             history_revision=entry.revision,
         )
+        imports = {each.extraction_id for each in self._history.entries() if each.is_import}
         return SnapshotManifest(
             snapshot_id=entry.extraction_id,
             extraction_id=entry.extraction_id,
@@ -247,7 +247,7 @@ class Compactor:
             duplicate_rows=entry.duplicate_rows,
             quarantined=quarantine.num_rows,
             strays=sum(
-                nct_id is None and is_import(extraction_id)
+                nct_id is None and extraction_id in imports
                 for nct_id, extraction_id in zip(
                     *(quarantine[name].to_pylist() for name in ("nct_id", "extraction_id")),
                     strict=True,

@@ -22,7 +22,7 @@ from ctg_assets.storage.prefetch import Prefetch
 _ROW_GROUPS_AT_A_TIME = 50
 
 
-class FormerStudies:
+class PreviousStudies:
     """Some studies as a snapshot of the lineage had them."""
 
     def __init__(self, contents: Contents, facts: pl.DataFrame) -> None:
@@ -38,7 +38,7 @@ class FormerStudies:
         manifest: SnapshotManifest,
         since: str,
         nct_ids: Collection[str],
-    ) -> Iterator[FormerStudies]:
+    ) -> Iterator[PreviousStudies]:
         """Those of the studies `nct_ids` that the snapshot `since` had, for reading."""
         parts = snapshots.parts(manifest.parts[: manifest.lineage[since].parts])
         asked = pl.Series("nct_id", list(nct_ids), pl.String)

@@ -6,7 +6,7 @@ import enum
 from contextlib import AbstractContextManager
 from typing import IO, Any, Protocol
 
-from ctg_assets.errors import CtgAssetsError
+from ctg_assets.errors import CtgAssetsError, PermanentError, TransientError
 
 
 class Work(enum.StrEnum):
@@ -20,11 +20,11 @@ class StorageError(CtgAssetsError):
     """The lake's files cannot be read or written; the message names the path and the cause."""
 
 
-class TransientStorageError(StorageError):
+class TransientStorageError(StorageError, TransientError):
     """The store did not answer as it should, and may do so later."""
 
 
-class PermanentStorageError(StorageError):
+class PermanentStorageError(StorageError, PermanentError):
     """The store refuses what was asked, and will until somebody changes something."""
 
 

@@ -29,7 +29,7 @@ from ctg_assets.storage.backend import (
     TransientStorageError,
 )
 from ctg_assets.storage.locks import BusyError
-from ctg_assets.storage.object_client import Found, ObjectClient, Version
+from ctg_assets.storage.object_client import ObjectClient, StoredObject, Version
 
 _log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class Lease:
             return
         raise self._busy(_OTHER_PROCESS)
 
-    def _take_over(self, found: tuple[bytes, Found] | None) -> Publication | None:
+    def _take_over(self, found: tuple[bytes, StoredObject] | None) -> Publication | None:
         """Take the lease as it was found; returns what its last holder was publishing."""
         if found is None:
             _require_conditions(self._client)

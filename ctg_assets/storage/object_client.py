@@ -86,7 +86,7 @@ class Version(msgspec.Struct, frozen=True):
         return {name: value for name, value in told.items() if value is not None}
 
 
-class Found(msgspec.Struct, frozen=True):
+class StoredObject(msgspec.Struct, frozen=True):
     """An object as it lies in the store; `modified` is by the store's clock, to the second."""
 
     size: int
@@ -142,7 +142,7 @@ class ObjectClient:
         """The address of an object."""
         return f"{self.url}/{key}" if key else self.url
 
-    def head(self, key: str) -> Found | None:
+    def head(self, key: str) -> StoredObject | None:
         """What there is to say of an object; None when there is none."""
         try:
             with self._told("read", key):
@@ -150,13 +150,13 @@ class ObjectClient:
         except FileNotFoundError:
             return None
 
-    def get(self, key: str) -> tuple[bytes, Found]:
+    def get(self, key: str) -> tuple[bytes, StoredObject]:
         """An object; raises FileNotFoundError when there is none."""
         with self._told("read", key):
             result = self.store.get(key)
             return bytes(result.bytes()), _found(result.meta)
 
-    def get_end(self, key: str, count: int) -> tuple[bytes, Found]:
+    def get_end(self, key: str, count: int) -> tuple[bytes, StoredObject]:
         """The last bytes of an object, by one request where the provider has such; raises FileNotFoundError."""
         from obstore.exceptions import (  # noqa: PLC0415
             BaseError,
@@ -244,7 +244,7 @@ class ObjectClient:
                 max_concurrency=_PARTS_AT_ONCE,
             )
 
-    def get_or_none(self, key: str) -> tuple[bytes, Found] | None:
+    def get_or_none(self, key: str) -> tuple[bytes, StoredObject] | None:
         """An object; None when there is none."""
         try:
             return self.get(key)
@@ -318,8 +318,10 @@ class ObjectClient:
         raise TransientStorageError(message) from error
 
 
-def _found(meta: Any) -> Found:
-    return Found(meta["size"], Version(meta["e_tag"], meta["version"]), meta["last_modified"])
+def _found(meta: Any) -> StoredObject:
+    return StoredObject(
+        meta["size"], Version(meta["e_tag"], meta["version"]), meta["last_modified"]
+    )
 
 
 def _endpoints() -> dict[str, str]:

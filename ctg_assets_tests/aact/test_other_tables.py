@@ -13,12 +13,12 @@ from ctg_assets.aact.as_of import load_aact_as_of
 from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.request import CtgovReport, CtgovRequest
 from ctg_assets.aact.schema import aact_tables
-from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.lake import Lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.support.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
 from ctg_assets_tests.support.postgres import query
 

@@ -14,7 +14,6 @@ import pytest
 
 from ctg_assets.extract import json_objects
 from ctg_assets.extract.crawl import Crawler
-from ctg_assets.extract.credible_times import ImpossibleTimeError
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionState
 from ctg_assets.extract.import_file import import_file
 from ctg_assets.extract.json_objects import BulkFileError
@@ -22,7 +21,7 @@ from ctg_assets.extract.shards import ShardInfo
 from ctg_assets.history.recording import Recorder
 from ctg_assets.lake import Lake
 from ctg_assets.refresh.checks import check_quarantine, check_times
-from ctg_assets.refresh.planner import next_to_record
+from ctg_assets.refresh.pending import next_to_record
 from ctg_assets.refresh.retention import prune
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.serving import RunningSimulator
@@ -30,6 +29,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets.storage.files import StorageError
+from ctg_assets.times import ImpossibleTimeError
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.simulator.in_memory import study
 from ctg_assets_tests.support.lakes import json_of, studies_of

@@ -74,7 +74,7 @@ def test_the_registry_is_asked_once_per_data_version(asker: Asker) -> None:
     assert asker.asked() - before == 4
 
 
-def test_differences_are_listed_and_not_fatal(asker: Asker) -> None:
+def test_differences_are_listed_and_not_blocking(asker: Asker) -> None:
     """What drifted is in the description and, one by one, in a table."""
     asker.simulator.publish_model(metadata=with_another_leaf())
     check_result = asker.check()

@@ -11,16 +11,16 @@ from ctg_assets.feed.config import FilterSettings
 from ctg_assets.feed.delivery import Delivery
 from ctg_assets.feed.errors import (
     EventsRefusedError,
+    EventsUnreadableError,
     FeedError,
     SinkBusyError,
     SinkUnavailableError,
-    SourceError,
 )
 from ctg_assets.feed.positions import (
     ask_for_dead_letters,
     dead_letters,
     move_back,
-    open_ledger,
+    open_progress,
     sink_states,
 )
 from ctg_assets.postgres.connection import PostgresAddress
@@ -68,8 +68,8 @@ def deliver(
     address: PostgresAddress, sink: ScriptedSink, source: ListedEvents, **given: object
 ) -> None:
     """Deliver everything there is."""
-    with open_ledger(address, "hook") as ledger:
-        delivery(sink, source, **given).catch_up(ledger)
+    with open_progress(address, "hook") as progress:
+        delivery(sink, source, **given).catch_up(progress)
 
 
 def position(address: PostgresAddress) -> int:
@@ -163,14 +163,14 @@ def test_a_sink_that_calls_everything_wrong_is_at_fault(address: PostgresAddress
     """After so many in a row nothing more is put aside, and a sink that recovers gets the rest."""
     sink = ScriptedSink(wrong(*range(1, 100)))
     source = some_events(60)
-    with open_ledger(address, "hook") as ledger:
+    with open_progress(address, "hook") as progress:
         work = delivery(sink, source, refusals_in_a_row=6)
         for _ in range(4):
             with pytest.raises(SinkUnavailableError, match="cannot be read"):
-                work.catch_up(ledger)
+                work.catch_up(progress)
         assert position(address) == 6
         sink.verdict = wrong(7, 8)
-        work.catch_up(ledger)
+        work.catch_up(progress)
     assert put_aside(address) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert sink.taken == list(range(9, 61))
 
@@ -305,23 +305,23 @@ def test_an_unknown_sink_cannot_be_sent_back(address: PostgresAddress) -> None:
 def test_a_history_that_was_made_anew_is_told(address: PostgresAddress) -> None:
     """Numbers that begin again would leave the sink waiting in silence."""
     deliver(address, ScriptedSink(), some_events(6))
-    with pytest.raises(SourceError, match="--from-seq 1"):
+    with pytest.raises(EventsUnreadableError, match="--from-seq 1"):
         deliver(address, ScriptedSink(), some_events(4))
 
 
 def test_one_process_at_a_time_delivers_to_a_sink(address: PostgresAddress) -> None:
     """A second one is refused while the first is at it, and another sink is not in the way."""
-    with open_ledger(address, "hook") as ledger:
-        ledger.begin(0)
-        with pytest.raises(SinkBusyError, match="'hook'"), open_ledger(address, "hook"):
+    with open_progress(address, "hook") as progress:
+        progress.begin(0)
+        with pytest.raises(SinkBusyError, match="'hook'"), open_progress(address, "hook"):
             pass
-        with open_ledger(address, "other") as other:
+        with open_progress(address, "other") as other:
             other.begin(0)
         assert [(state.sink, state.is_held) for state in sink_states(address)] == [
             ("hook", True),
             ("other", False),
         ]
-    with open_ledger(address, "hook") as again:
+    with open_progress(address, "hook") as again:
         assert again.position() == 0
 
 
@@ -341,7 +341,7 @@ def test_a_stop_puts_nothing_aside(address: PostgresAddress) -> None:
         pauses=QUICK,
         stopped=lambda: stopped,
     )
-    with open_ledger(address, "hook") as ledger, pytest.raises(SinkUnavailableError):
-        work.catch_up(ledger)
+    with open_progress(address, "hook") as progress, pytest.raises(SinkUnavailableError):
+        work.catch_up(progress)
     assert put_aside(address) == []
     assert position(address) == 0

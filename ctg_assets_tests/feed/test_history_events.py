@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from ctg_assets.feed.errors import SourceError
+from ctg_assets.feed.errors import EventsUnreadableError
 from ctg_assets.feed.events import ChangeEvent, Message
 from ctg_assets.feed.history_events import HistoryEvents, about_study
 from ctg_assets.history.recording import Recorder
@@ -145,7 +145,7 @@ def test_a_damaged_history_is_told(moved: Lake, settings: Settings) -> None:
     path.write_bytes(b"no Parquet")
     source = HistoryEvents(moved.history)
     assert len(source.events(0, 10)) == 2
-    with pytest.raises(SourceError, match=r"000002/changes\.parquet"):
+    with pytest.raises(EventsUnreadableError, match=r"000002/changes\.parquet"):
         source.events(2, 10)
 
 

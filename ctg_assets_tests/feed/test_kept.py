@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ctg_assets.feed.kept import KeptFeed, bring_back, feed_notes
-from ctg_assets.feed.positions import Refusal, dead_letters, open_ledger, sink_states
+from ctg_assets.feed.positions import Refusal, dead_letters, open_progress, sink_states
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.storage.files import Storage
 from ctg_assets.storage.records import read_record, write_record
@@ -17,11 +17,11 @@ EVENTS = messages(some_events(9).listed)
 
 def delivered(address: PostgresAddress, sink: str, upto: int, refused: int | None = None) -> None:
     """Let a sink have taken everything up to a number, but for one event."""
-    with open_ledger(address, sink) as ledger:
-        ledger.begin(0)
+    with open_progress(address, sink) as progress:
+        progress.begin(0)
         aside = [Refusal(EVENTS[refused - 1], "no such study", 5)] if refused else []
         taken = [event.event_id for event in EVENTS[:upto] if event.change_seq != refused]
-        assert ledger.advance(0, upto, taken, aside)
+        assert progress.advance(0, upto, taken, aside)
 
 
 def positions(address: PostgresAddress) -> dict[str, tuple[int, int]]:
@@ -58,8 +58,8 @@ def test_a_database_that_lives_is_set_back_to_the_history(
 
     What the database knows better (taken since, dead letters gone) is not overwritten.
     """
-    with open_ledger(address, "desk") as ledger:
-        assert ledger.advance(7, 9, ["a", EVENTS[2].event_id], [])
+    with open_progress(address, "desk") as progress:
+        assert progress.advance(7, 9, ["a", EVENTS[2].event_id], [])
     assert bring_back(address, backup, newest=8) == []
     assert positions(address) == {"desk": (8, 8), "archive": (5, 5)}
     assert dead_letters(address, "desk", 9) == []

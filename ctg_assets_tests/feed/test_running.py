@@ -11,7 +11,7 @@ import pytest
 from ctg_assets.feed.config import SinkSettings
 from ctg_assets.feed.delivery import Sink
 from ctg_assets.feed.errors import SinkBusyError, SinkFileError, SinkUnavailableError
-from ctg_assets.feed.positions import SinkState, open_ledger, sink_states
+from ctg_assets.feed.positions import SinkState, open_progress, sink_states
 from ctg_assets.feed.runner import Outcome, make_sink, run_feed
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.feed.broker import LARGEST_MESSAGE, Broker, amqp_settings
@@ -149,7 +149,7 @@ def test_a_sink_that_another_process_serves_is_left_to_it(address: PostgresAddre
     """Once, that is an outcome; running, the sink is taken over when the other is gone."""
     sink = ScriptedSink()
     settings = webhook_settings()
-    with open_ledger(address, "hook"):
+    with open_progress(address, "hook"):
         (outcome,) = once(address, some_events(5), (settings, sink))
         assert isinstance(outcome.problem, SinkBusyError)
         assert sink.taken == []

@@ -16,10 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from ctg_assets.extract import external_sort as sorted_rows
+from ctg_assets.extract import external_sort
 from ctg_assets.extract.extractions import ExtractionMode
-from ctg_assets.history import diff_writer as differences
-from ctg_assets.history.entries import ChangeKind
+from ctg_assets.history import diff_writer
+from ctg_assets.history.entries import StudyChangeKind
 from ctg_assets.history.extraction_diff import MissingReason
 from ctg_assets.history.recording import Disappearance, IncompleteExtractionError
 from ctg_assets.history.schemas import CHANGES_SCHEMA
@@ -148,8 +148,8 @@ def test_many_updates_are_compared_in_portions(
     lake: Chronicler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However few contents are read and rows written at a time, each change has its own fields."""
-    monkeypatch.setattr(differences, "SCATTERED_AT_A_TIME", 2)
-    monkeypatch.setattr(differences, "_ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr(diff_writer, "SCATTERED_AT_A_TIME", 2)
+    monkeypatch.setattr(diff_writer, "_ROWS_AT_A_TIME", 2)
     ids = [f"NCT0000002{digit}" for digit in range(5)]
     lake.record(1, *(study(nct_id, title="old") for nct_id in ids))
     entry = lake.record(2, *(study(nct_id, title=f"new {nct_id}") for nct_id in ids))
@@ -247,9 +247,9 @@ def _bring_in_several(
     ("reason", "told"),
     [
         (None, ("delete", None)),
-        (MissingReason(ChangeKind.DELETE), ("delete", None)),
-        (MissingReason(ChangeKind.MERGE, THREE), ("merge", THREE)),
-        (MissingReason(ChangeKind.LEAVE_SCOPE), ("leave_scope", None)),
+        (MissingReason(StudyChangeKind.DELETE), ("delete", None)),
+        (MissingReason(StudyChangeKind.MERGE, THREE), ("merge", THREE)),
+        (MissingReason(StudyChangeKind.LEAVE_SCOPE), ("leave_scope", None)),
     ],
 )
 def test_what_became_of_a_study(
@@ -592,7 +592,7 @@ def test_when_nobody_can_tell_nothing_is_recorded(lake: Chronicler) -> None:
 
 def test_progress_counts_up_to_all(lake: Chronicler, monkeypatch: pytest.MonkeyPatch) -> None:
     """The contents written are told as they are written; what is known is not written again."""
-    monkeypatch.setattr(sorted_rows, "_ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr(external_sort, "_ROWS_AT_A_TIME", 2)
     studies = [study(f"NCT0000002{digit}") for digit in range(5)]
     lake.record(1, *studies[:2])
     told: list[tuple[int, int]] = []
@@ -603,12 +603,12 @@ def test_progress_counts_up_to_all(lake: Chronicler, monkeypatch: pytest.MonkeyP
 KILLED_RECORDING = """
 import sys
 from pathlib import Path
-from ctg_assets.extract import external_sort as sorted_rows
+from ctg_assets.extract import external_sort
 from ctg_assets.history.recording import Recorder
 from ctg_assets.storage.files import Storage
 
-sorted_rows._BUCKET_JSON_BYTES = 300
-sorted_rows._ROWS_AT_A_TIME = 1
+external_sort._BUCKET_JSON_BYTES = 300
+external_sort._ROWS_AT_A_TIME = 1
 
 def wait():
     print("ready", flush=True)

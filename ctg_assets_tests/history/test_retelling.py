@@ -92,8 +92,8 @@ def test_an_older_lake_is_read_and_brought_up_to_date(
     assert told(lake) == [ADDED]
     held = WarehouseState(wanted_tables(aged), aged.data_timestamp)
     steps = {
-        "warehouse": lambda _: held,
-        "goal": lambda it: msgspec.structs.replace(held, tables=wanted_tables(it)),
+        "actual": lambda _: held,
+        "desired": lambda it: msgspec.structs.replace(held, tables=wanted_tables(it)),
     }
     step = next_build_step(settings, lake, **steps)
     assert isinstance(step, Step)

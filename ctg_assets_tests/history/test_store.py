@@ -25,7 +25,7 @@ from ctg_assets.history.schemas import (
 )
 from ctg_assets.history.store import HistoryStore, IndexLostError
 from ctg_assets.storage.files import Storage, StorageError
-from ctg_assets.storage.object_client import Found, ObjectClient
+from ctg_assets.storage.object_client import ObjectClient, StoredObject
 from ctg_assets_tests.history.histories import Chronicler, hash_of
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.made_lakes import memory_storage, study
@@ -65,7 +65,7 @@ class _Counting(ObjectClient):
         super().__init__(MemoryStore(), f"memory://{uuid.uuid4().hex}")
         self.asked: Counter[str] = Counter()
 
-    def get(self, key: str) -> tuple[bytes, Found]:
+    def get(self, key: str) -> tuple[bytes, StoredObject]:
         """Get, and count."""
         self.asked["get"] += 1
         return super().get(key)

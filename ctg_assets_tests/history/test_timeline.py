@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.history.entries import ChangeKind
+from ctg_assets.history.entries import StudyChangeKind
 from ctg_assets.history.timeline import (
     Absence,
     Content,
@@ -102,7 +102,7 @@ def test_the_same_content_earlier_only_lengthens_its_period() -> None:
 
 def test_a_content_after_a_removal_restores() -> None:
     """A study seen again after it was gone is restored."""
-    gone = Period(content("a"), at(1), at(3), str(ChangeKind.DELETE), at(1))
+    gone = Period(content("a"), at(1), at(3), str(StudyChangeKind.DELETE), at(1))
     periods, transitions = insert_observation([gone], content("b"), at(7))
     assert shown(periods) == [("a", 1, 3), ("b", 7, None)]
     assert steps(transitions) == [("restore", 7, "a", "b")]
@@ -110,7 +110,7 @@ def test_a_content_after_a_removal_restores() -> None:
 
 def test_a_content_ends_where_a_walk_did_not_see_it() -> None:
     """The first time afterwards at which all that was there was seen ends it, and the next one restores."""
-    absences = [Absence(at(day), ChangeKind.LEAVE_SCOPE) for day in (2, 5, 7)]
+    absences = [Absence(at(day), StudyChangeKind.LEAVE_SCOPE) for day in (2, 5, 7)]
     periods, transitions = insert_observation([], content("a"), at(3), (), absences)
     assert shown(periods) == [("a", 3, 5)]
     assert periods[0].ended_by == "leave_scope"
@@ -128,7 +128,7 @@ def test_a_content_ends_where_a_walk_did_not_see_it() -> None:
 
 def test_what_was_seen_is_not_absent() -> None:
     """Where a period tells that the study was there, or another observation follows first, nothing ends."""
-    absences = [Absence(at(5), ChangeKind.DELETE)]
+    absences = [Absence(at(5), StudyChangeKind.DELETE)]
     known = [Period(content("b"), at(4), None, None, at(9))]
     periods, _ = insert_observation(known, content("a"), at(3), (), absences)
     assert shown(periods) == [("a", 3, 4), ("b", 4, None)]
@@ -145,7 +145,7 @@ def test_a_change_overtaken_by_another_is_not_lasting() -> None:
         ("update", 5, "a", "b"),
         ("update", 9, "b", "c"),
     ]
-    gone = Transition(ChangeKind.DELETE, at(9), content("c"), None)
+    gone = Transition(StudyChangeKind.DELETE, at(9), content("c"), None)
     ended = Period(content("c"), at(5), at(9), "delete", at(5))
     assert lasting([gone], [ended]) == [gone]
 

@@ -11,7 +11,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from ctg_assets.extract.extractions import ExtractionMode
-from ctg_assets.history.entries import ChangeKind, HistoryEntry
+from ctg_assets.history.entries import HistoryEntry, StudyChangeKind
 from ctg_assets.history.extraction_diff import MissingReason
 from ctg_assets.history.undo import Author, Undoer
 from ctg_assets.storage.files import Storage
@@ -31,9 +31,9 @@ _MODES = [
 ]
 _FATES = [
     MissingReason(None),
-    MissingReason(ChangeKind.DELETE),
-    MissingReason(ChangeKind.MERGE, "NCT00000009"),
-    MissingReason(ChangeKind.LEAVE_SCOPE),
+    MissingReason(StudyChangeKind.DELETE),
+    MissingReason(StudyChangeKind.MERGE, "NCT00000009"),
+    MissingReason(StudyChangeKind.LEAVE_SCOPE),
 ]
 
 
@@ -122,7 +122,7 @@ class History:
     ) -> HistoryEntry:
         """Record an extraction; with `answers` what the registry says is in there, or the least."""
         told: dict[str, MissingReason] = {}
-        least = MissingReason(ChangeKind.LEAVE_SCOPE if step.query else ChangeKind.DELETE)
+        least = MissingReason(StudyChangeKind.LEAVE_SCOPE if step.query else StudyChangeKind.DELETE)
 
         def explain(nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
             source = step.reasons if answers is None else answers

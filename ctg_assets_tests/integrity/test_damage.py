@@ -31,7 +31,7 @@ from ctg_assets.history.undo import Author
 from ctg_assets.integrity.repair_run import mend_lake
 from ctg_assets.integrity.verification import verify
 from ctg_assets.lake import Lake, lake_on, open_lake
-from ctg_assets.refresh import upcoming
+from ctg_assets.refresh import planner
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.refresh.undo import undoer
 from ctg_assets.settings import Settings, load_settings
@@ -84,8 +84,8 @@ def _settings(folder: Path, simulator: RunningSimulator) -> Settings:
 def _no_database() -> Iterator[None]:
     """Nothing is to be loaded: what is loaded comes from the snapshot, and that is looked at."""
     with (
-        patch.object(upcoming, "warehouse_state", lambda _: WarehouseState()),
-        patch.object(upcoming, "wanted_state", lambda *_: WarehouseState()),
+        patch.object(planner, "actual_state", lambda _: WarehouseState()),
+        patch.object(planner, "desired_state", lambda *_: WarehouseState()),
     ):
         yield
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.extract.extractions import parse_data_timestamp
 from ctg_assets.lake import Lake
 from ctg_assets.load.as_of import NothingObservedError, load_as_of
 from ctg_assets.load.row_sources import study_shapes
@@ -21,6 +20,7 @@ from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.support.lakes import completed, json_of, planned
 from ctg_assets_tests.support.postgres import query
 

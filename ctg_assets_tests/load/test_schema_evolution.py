@@ -14,12 +14,11 @@ import pytest
 from ctg_assets.extract.extractions import ExtractionPlan
 from ctg_assets.lake import open_lake
 from ctg_assets.load.staging import load_staging
-from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.model.tables.columns import text
 from ctg_assets.model.tables.declaration import Table
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets.refresh.planner import Idle, Stage
-from ctg_assets.refresh.upcoming import next_extracted_step
+from ctg_assets.refresh.planner import Idle, Stage, next_build_step
 from ctg_assets.settings import load_settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.conftest import new_database
@@ -56,7 +55,7 @@ class Warehouse:
     def refresh(self) -> list[tuple[Stage, tuple[str, ...]]]:
         """Do what is next until nothing is; the steps done, with the tables that each names."""
         done = []
-        while not isinstance(step := next_extracted_step(self.settings, self.lake), Idle):
+        while not isinstance(step := next_build_step(self.settings, self.lake), Idle):
             assert (step.stage, step.tables) not in done
             done.append((step.stage, step.tables))
             manifest = self.lake.snapshots.manifest(self.plan.extraction_id)
@@ -67,7 +66,7 @@ class Warehouse:
                 load_staging(self.address, self.lake, manifest, step.tables)
             else:
                 assert step.stage is Stage.MARTS
-                record_marts(self.address)
+                note_built(self.address)
         assert not step.blocked, step.reason
         return done
 

@@ -13,22 +13,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp
+from ctg_assets.extract.extractions import ExtractionMode
 from ctg_assets.lake import Lake
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts import dbt_project
-from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.metrics import RECORDS, SAVED, WRITE_ERRORS, WRITES
 from ctg_assets.model.dependencies import row_digests
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.errors import LoadRejectedError
-from ctg_assets.refresh.desired_state import WarehouseState, wanted_state, warehouse_state
+from ctg_assets.refresh.desired_state import WarehouseState, actual_state, desired_state
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.support.counting import NotedCounters
 from ctg_assets_tests.support.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
@@ -58,19 +59,19 @@ def test_the_database_holds_what_was_wanted(
     lake: Lake, database: Settings, address: PostgresAddress
 ) -> None:
     """After a load and a build of the marts the database's state is the one wanted of the snapshot."""
-    assert warehouse_state(database) == WarehouseState()
+    assert actual_state(database) == WarehouseState()
     manifest = _snapshot(lake, database, _generated(40))
-    wanted = wanted_state(database, manifest)
+    wanted = desired_state(database, manifest)
 
     report = load_staging(address, lake, manifest)
     assert report.rows.keys() == {shape.name for shape in staging_shapes()}
     assert report.rows["studies"] == manifest.studies == 40
     counted = query(address, "SELECT count(*), count(DISTINCT nct_id) FROM staging.studies")
     assert counted == [(40, 40)]
-    assert warehouse_state(database) == WarehouseState(wanted.tables, wanted.data_timestamp)
+    assert actual_state(database) == WarehouseState(wanted.tables, wanted.data_timestamp)
 
-    record_marts(address)
-    assert warehouse_state(database) == wanted
+    note_built(address)
+    assert actual_state(database) == wanted
 
 
 def test_other_studies_are_wanted_and_the_same_ones_are_not(
@@ -79,16 +80,16 @@ def test_other_studies_are_wanted_and_the_same_ones_are_not(
     """A later data version of the same studies changes only the timestamp; a changed study, the tables."""
     first = _snapshot(lake, database, json_of(1, 2, 3))
     load_staging(address, lake, first)
-    state = warehouse_state(database)
+    state = actual_state(database)
 
-    same = wanted_state(database, _snapshot(lake, database, json_of(3, 2, 1), NEXT_DATA))
+    same = desired_state(database, _snapshot(lake, database, json_of(3, 2, 1), NEXT_DATA))
     assert same.tables == state.tables
     assert (same.data_timestamp, state.data_timestamp) == (NEXT_DATA, FIRST_DATA)
 
     changed = _snapshot(lake, database, [*json_of(1, 2), *json_of(3, title="Changed")], NEXT_DATA)
-    assert not wanted_state(database, changed).tables.items() & state.tables.items()
+    assert not desired_state(database, changed).tables.items() & state.tables.items()
     load_staging(address, lake, changed)
-    assert warehouse_state(database).tables == wanted_state(database, changed).tables
+    assert actual_state(database).tables == desired_state(database, changed).tables
     titles = query(address, "SELECT brief_title FROM staging.studies ORDER BY nct_id")
     assert titles == [("A Study",), ("A Study",), ("Changed",)]
 
@@ -98,22 +99,22 @@ def test_some_tables_of_a_newer_snapshot_are_not_the_whole(
 ) -> None:
     """After a subset the others are still older, so the tables as a whole are wanted again."""
     load_staging(address, lake, _snapshot(lake, database, json_of(1, 2)))
-    record_marts(address)
+    note_built(address)
     newer = _snapshot(
         lake, database, [*json_of(1), *json_of(2, title="Changed")], data_timestamp=NEXT_DATA
     )
     report = load_staging(address, lake, newer, tables=["studies"])
     assert report.rows == {"studies": 2}
-    held, wanted = warehouse_state(database).tables, wanted_state(database, newer).tables
+    held, wanted = actual_state(database).tables, desired_state(database, newer).tables
     assert held.keys() == wanted.keys()
     assert (held.items() & wanted.items()) == {("studies", wanted["studies"])}
 
-    marts = warehouse_state(database).marts
-    record_marts(address)
-    assert warehouse_state(database).marts == marts
+    marts = actual_state(database).marts
+    note_built(address)
+    assert actual_state(database).marts == marts
     load_staging(address, lake, newer)
-    record_marts(address)
-    assert warehouse_state(database) == wanted_state(database, newer)
+    note_built(address)
+    assert actual_state(database) == desired_state(database, newer)
 
 
 def test_some_tables_of_the_same_snapshot_leave_the_whole_up_to_date(
@@ -123,7 +124,7 @@ def test_some_tables_of_the_same_snapshot_leave_the_whole_up_to_date(
     manifest = _snapshot(lake, database, json_of(1, 2))
     load_staging(address, lake, manifest)
     load_staging(address, lake, manifest, tables=["studies", "conditions"])
-    assert warehouse_state(database).tables == wanted_state(database, manifest).tables
+    assert actual_state(database).tables == desired_state(database, manifest).tables
 
 
 def _edited(studies: Sequence[bytes], *places: int, **changes: Any) -> list[bytes]:
@@ -171,7 +172,7 @@ def test_changed_studies_give_the_tables_that_all_studies_give(
     assert len(manifest.parts) == 6
     kinds = query(address, "SELECT kind FROM ctg_meta.loads ORDER BY load_number")
     assert kinds == [("full",), *[("delta",)] * 5]
-    assert warehouse_state(database).tables == wanted_state(database, manifest).tables
+    assert actual_state(database).tables == desired_state(database, manifest).tables
 
     with new_database(server) as other:
         assert not load_staging(other, lake, manifest).inserted_rows
@@ -264,13 +265,13 @@ def test_a_table_without_the_one_it_refers_to_is_refused(
     with pytest.raises(LoadRejectedError, match="studies, which is not loaded"):
         load_staging(address, lake, manifest, ["conditions"], counters=counters)
     assert dict(counters.counted) == {(WRITE_ERRORS.name, "staging"): 1}
-    assert warehouse_state(database) == WarehouseState()
+    assert actual_state(database) == WarehouseState()
 
 
 def test_marts_of_nothing_are_not_recorded(database: Settings, address: PostgresAddress) -> None:
     """Without tables there is nothing that marts could have been built from."""
-    record_marts(address)
-    assert warehouse_state(database) == WarehouseState()
+    note_built(address)
+    assert actual_state(database) == WarehouseState()
 
 
 # --- fingerprints ---------------------------------------------------------------------------------
@@ -301,7 +302,7 @@ def test_marts_are_wanted_anew_with_the_day_and_with_their_sql(
     """What is due moves on with the day, not within it, and changed SQL makes other marts."""
 
     def wanted(data_timestamp: str) -> dict[str, str]:
-        return wanted_state(settings, _snapshot(lake, settings, json_of(1), data_timestamp)).marts
+        return desired_state(settings, _snapshot(lake, settings, json_of(1), data_timestamp)).marts
 
     day = wanted("2026-09-20T09:00:05")
     assert wanted("2026-09-20T23:59:59") == day
@@ -330,8 +331,8 @@ def test_what_is_wanted_is_spelled_as_it_will_be_read_back(
     """Another spelling of the registry's timestamp must not make the data look outdated for ever."""
     manifest = _snapshot(lake, database, json_of(1), "2026-11-20T04:00:05.123-05:00")
     load_staging(address, lake, manifest)
-    record_marts(address)
-    assert warehouse_state(database) == wanted_state(database, manifest)
+    note_built(address)
+    assert actual_state(database) == desired_state(database, manifest)
 
 
 def test_the_project_fingerprint_follows_sources_only(

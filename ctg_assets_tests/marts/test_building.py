@@ -17,11 +17,10 @@ from ctg_assets.marts.building import (
     build_arguments,
     drop_marts_but,
     prepare_build,
-    record_definitions,
     target_folder,
 )
 from ctg_assets.marts.dbt_project import seed_names
-from ctg_assets.marts.up_to_date import built_marts, record_marts
+from ctg_assets.marts.up_to_date import built_marts, note_built
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.postgres.ownership import note_relations, note_schema, owned_relations
@@ -75,7 +74,7 @@ def test_views_are_left_out_while_they_are_all_there(address: PostgresAddress) -
     """Recorded views need no build, until one is missing."""
     load(address, snapshot({}), None)
     make_views(address)
-    record_definitions(address)
+    note_built(address)
     assert left_out(address) == [VIEWS]
     with connect(address) as connection:
         connection.execute("DROP VIEW staging_views.stg_keywords")
@@ -86,7 +85,7 @@ def test_tables_of_other_sql_are_replaced(address: PostgresAddress) -> None:
     """Tables are made anew where they were never built, or from other SQL than the project has now."""
     load(address, snapshot({}), None)
     assert "--full-refresh" in build_arguments(address)
-    record_definitions(address)
+    note_built(address)
     assert "--full-refresh" not in build_arguments(address)
     with connect(address) as connection:
         connection.execute(
@@ -103,7 +102,7 @@ def test_seeds_are_loaded_when_they_change(address: PostgresAddress) -> None:
         return without_seeds in pairwise(build_arguments(address))
 
     load(address, snapshot({}), None)
-    record_definitions(address)
+    note_built(address)
     assert not leaves_seeds()
     with connect(address) as connection:
         connection.execute("CREATE SCHEMA intermediate")
@@ -172,8 +171,7 @@ def test_unwanted_marts_go_unless_somebody_needs_them(address: PostgresAddress) 
                 connection.execute(f"CREATE TABLE {schema}.{name} (nct_id text)".encode())
             note_relations(connection, schema, names)
         connection.execute("CREATE VIEW public.theirs AS SELECT nct_id FROM marts.dim_study")
-    record_marts(address, ours["marts"])
-    record_definitions(address, ours["marts"])
+    note_built(address, ours["marts"])
     wanted = {"dim_condition", "fct_study_condition"}
     # Ended between the tables and the notes of them, nothing has happened.
     with connect(address) as connection:
@@ -217,13 +215,13 @@ def test_a_mart_left_over_is_made_anew_if_its_sql_is_another(address: PostgresAd
         connection.execute("CREATE TABLE marts.dim_study (nct_id text)")
         note_relations(connection, "marts", ["dim_study"])
         connection.execute("CREATE VIEW public.theirs AS SELECT nct_id FROM marts.dim_study")
-    record_definitions(address, {"dim_study", "dim_site"})
+    note_built(address, {"dim_study", "dim_site"})
     with connect(address) as connection:
         connection.execute(
             "UPDATE ctg_meta.builds SET fingerprint = 'other' WHERE stage = 'intermediate'"
         )
     drop_marts_but(address, {"fct_study_sponsor"})
-    record_definitions(address, {"fct_study_sponsor"})
+    note_built(address, {"fct_study_sponsor"})
     assert "--full-refresh" not in build_arguments(address, {"fct_study_sponsor", "dim_site"})
     assert "--full-refresh" in build_arguments(address, {"fct_study_sponsor", "dim_study"})
 

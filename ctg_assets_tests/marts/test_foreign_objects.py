@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ctg_assets.extract.extractions import ExtractionMode
-from ctg_assets.feed.positions import open_ledger, sink_states
+from ctg_assets.feed.positions import open_progress, sink_states
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.as_of import load_as_of
 from ctg_assets.load.full import load_tables
@@ -171,7 +171,10 @@ def test_a_schema_of_somebody_else_stops_the_load(owner: PostgresAddress, schema
     assert sink_states(address) == []
     assert row_counts(address, schema, only_ours=True) == {}
     if schema == "ctg_meta":
-        with pytest.raises(ForeignObjectError, match="CTG_META_SCHEMA"), open_ledger(address, "x"):
+        with (
+            pytest.raises(ForeignObjectError, match="CTG_META_SCHEMA"),
+            open_progress(address, "x"),
+        ):
             pass
     assert contents(address, [schema]) == before
 
@@ -256,7 +259,7 @@ def test_everything_works_under_other_names(built: Built) -> None:
         load_as_of(address, built.lake, datetime(2025, 9, 30, tzinfo=UTC), "june")
     months = rebuild_months(address, built.lake)
     assert [(month.month, month.rows) for month in months] == [(date(2025, 9, 1), 40)]
-    with open_ledger(address, "hook") as ledger:
+    with open_progress(address, "hook") as ledger:
         ledger.begin(7)
     assert [(state.sink, state.change_seq) for state in sink_states(address)] == [("hook", 7)]
     status = warehouse_status(built.settings)

@@ -13,8 +13,6 @@ import pytest
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
-from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp
-from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts.months import RebuiltMonth, observed_months, rebuild_months
@@ -23,6 +21,7 @@ from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.projects import dbt_on, values
 from ctg_assets_tests.support.lakes import completed, json_of, planned
@@ -198,27 +197,6 @@ def test_marts_that_were_never_built_are_asked_for(
         rebuild_months(address, lake)
 
 
-def entry(sequence: int, observed_at: datetime) -> HistoryEntry:
-    """An entry of a history, of which only the time matters."""
-    return HistoryEntry(
-        sequence=sequence,
-        extraction_id=str(sequence),
-        mode=ExtractionMode.FULL,
-        source="",
-        query="",
-        data_timestamp="",
-        observed_at=observed_at,
-        recorded_at=observed_at,
-        complete=True,
-        studies=1,
-        changes={},
-        silent=0,
-        first_change_seq=1,
-        next_change_seq=1,
-        revision=1,
-    )
-
-
 def test_which_months_were_observed() -> None:
     """Past months since the history began, by their last observation; earlier imports only when asked for."""
     times = [
@@ -228,11 +206,10 @@ def test_which_months_were_observed() -> None:
         datetime(2026, 9, 1, tzinfo=UTC),
         datetime(2026, 11, 5, tzinfo=UTC),
     ]
-    entries = [entry(number, at) for number, at in enumerate(times, start=1)]
-    assert observed_months(entries) == {SEPTEMBER: times[0], NOVEMBER: times[4]}
-    assert observed_months(entries, last=date(2026, 9, 15)) == {SEPTEMBER: times[0]}
-    assert observed_months(entries, first=date(2026, 9, 15), last=OCTOBER) == {SEPTEMBER: times[0]}
-    assert [*observed_months(entries, first=date(2024, 2, 1))] == [
+    assert observed_months(times) == {SEPTEMBER: times[0], NOVEMBER: times[4]}
+    assert observed_months(times, last=date(2026, 9, 15)) == {SEPTEMBER: times[0]}
+    assert observed_months(times, first=date(2026, 9, 15), last=OCTOBER) == {SEPTEMBER: times[0]}
+    assert [*observed_months(times, first=date(2024, 2, 1))] == [
         date(2024, 2, 1),
         SEPTEMBER,
         NOVEMBER,

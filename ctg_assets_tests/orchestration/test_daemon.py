@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from ctg_assets.refresh.desired_state import wanted_state, warehouse_state
+from ctg_assets.refresh.desired_state import actual_state, desired_state
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
@@ -58,7 +58,7 @@ def _is_built(place: Workplace, data_timestamp: str) -> bool:
     manifest = place.lake.snapshots.latest()
     if manifest is None or manifest.data_timestamp != data_timestamp:
         return False
-    return warehouse_state(place.settings) == wanted_state(place.settings, manifest)
+    return actual_state(place.settings) == desired_state(place.settings, manifest)
 
 
 def _pages_asked(running: RunningSimulator) -> int:

@@ -19,13 +19,13 @@ import dagster as dg
 import msgspec
 import pytest
 
-from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.crawl import open_crawler
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.extract.import_file import import_file
 from ctg_assets.history.recording import Recorder
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.staging import load_staging
-from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.orchestration.jobs import build_warehouse
 from ctg_assets.orchestration.resources import SettingsResource
@@ -35,9 +35,8 @@ from ctg_assets.orchestration.staging import build_staging_assets
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.ownership import note_relations, note_schema
 from ctg_assets.postgres.server import open_postgres
-from ctg_assets.refresh.planner import Idle, Step
-from ctg_assets.refresh.upcoming import next_extracted_step, plan_extraction
-from ctg_assets.registry_access import open_registry
+from ctg_assets.refresh.extraction_plan import plan_extraction
+from ctg_assets.refresh.planner import Idle, Step, next_build_step
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
@@ -65,7 +64,7 @@ def dim_study(settings: SettingsResource) -> None:
         connection.execute("CREATE TABLE marts.dim_study AS SELECT nct_id FROM staging.studies")
         note_schema(connection, "marts", "marts")
         note_relations(connection, "marts", ["dim_study"])
-        record_marts(address)
+        note_built(address)
 
 
 @dataclass(frozen=True)
@@ -85,9 +84,9 @@ class Bench:
     def walk(self) -> None:
         """Walk the registry, as the first two commands do."""
         lake = self.lake
-        with open_registry(self.settings) as client:
-            plan = plan_extraction(self.settings, lake, client)
-            list(Crawler(client, lake.extractions, lake.shards).walk(plan, plan.planned_pages or 1))
+        with open_crawler(self.settings, lake.extractions, lake.shards) as crawler:
+            plan = plan_extraction(self.settings, lake, crawler)
+            list(crawler.walk(plan, plan.planned_pages or 1))
 
     def run(self, *names: str, **settings: object) -> dg.ExecuteInProcessResult:
         """Materialize assets, all from the history on by default, in one run, as Dagster's commands do."""
@@ -119,7 +118,7 @@ class Bench:
 
     def left(self) -> Step | Idle:
         """What is left to do from the extraction to the marts."""
-        return next_extracted_step(self.settings, self.lake)
+        return next_build_step(self.settings, self.lake)
 
     def is_built(self, studies: int) -> bool:
         """Whether the warehouse holds everything, down to the marts."""

@@ -14,8 +14,7 @@ from ctg_assets.model.tables import Table
 from ctg_assets.model.tables.columns import text
 from ctg_assets.orchestration.refresh import run_stages
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets.refresh.planner import Idle, Stage, Step
-from ctg_assets.refresh.upcoming import next_refresh_step
+from ctg_assets.refresh.planner import Idle, Stage, Step, next_step
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
@@ -68,7 +67,7 @@ def refresh(settings: Settings, instance: dg.DagsterInstance) -> Record:
     listener = Record()
 
     def following() -> Step | Idle:
-        upcoming = next_refresh_step(settings, open_lake(settings))
+        upcoming = next_step(settings, open_lake(settings))
         is_for_dbt = isinstance(upcoming, Step) and upcoming.stage is Stage.MARTS
         return Idle("the rest is dbt's") if is_for_dbt else upcoming
 

@@ -10,7 +10,7 @@ import pytest
 
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.lake import open_lake
-from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.orchestration.ctgov import build_ctgov_assets
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.orchestration.pages import range_tags
@@ -18,8 +18,7 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
 from ctg_assets.postgres.server import open_postgres
-from ctg_assets.refresh.planner import Stage, Step
-from ctg_assets.refresh.upcoming import next_extracted_step
+from ctg_assets.refresh.planner import Stage, Step, next_build_step
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets_tests.aact.mesh_files import mesh_xml
@@ -57,7 +56,7 @@ class Follower:
 
     def next_stage(self) -> Stage | None:
         """What is to be done next with what is extracted."""
-        step = next_extracted_step(self.settings, open_lake(self.settings))
+        step = next_build_step(self.settings, open_lake(self.settings))
         return step.stage if isinstance(step, Step) else None
 
 
@@ -101,7 +100,7 @@ def test_searches_become_rows_and_what_changes_of_them_alone_is_followed(
     assert follower.next_stage() is Stage.MARTS
 
     with open_postgres(follower.settings) as address:
-        record_marts(address)
+        note_built(address)
 
         def build() -> list[tuple[str, int]]:
             assert follower.next_stage() is Stage.CTGOV

@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import pytest
 
-from ctg_assets.extract.crawl import Crawler
+from ctg_assets.extract.crawl import Crawler, open_crawler
 from ctg_assets.extract.extractions import Completion, ExtractionMode, ExtractionPlan
 from ctg_assets.history.recording import Recorder
 from ctg_assets.history.undo import Author
@@ -25,11 +25,9 @@ from ctg_assets.orchestration.pages import RANGE_END_TAG, RANGE_START_TAG, regis
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.runs import process_tags, unfinished_runs
 from ctg_assets.orchestration.sensors import ATTEMPT_TAG, REASON_TAG, Cursor, parse_cursor
-from ctg_assets.refresh import desired_state
 from ctg_assets.refresh.backoff import Attempts
-from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.desired_state import WarehouseState, desired_state
 from ctg_assets.refresh.undo import undoer
-from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
@@ -117,8 +115,8 @@ class Sensor:
     @contextmanager
     def crawler(self) -> Iterator[Crawler]:
         """What plans and walks in its lake."""
-        with open_registry(self.settings) as client:
-            yield Crawler(client, self.lake.extractions, self.lake.shards)
+        with open_crawler(self.settings, self.lake.extractions, self.lake.shards) as crawler:
+            yield crawler
 
     def plan(self) -> ExtractionPlan:
         """Plan a walk."""
@@ -201,7 +199,7 @@ def test_asks_for_tables_and_marts_then_rests(
         looked.append(settings)
         return holds
 
-    monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", state)
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.actual_state", state)
     request = sensor.request()
     assert request.job_name == "build_warehouse"
     assert request.asset_selection is not None
@@ -209,7 +207,7 @@ def test_asks_for_tables_and_marts_then_rests(
     assert dg.AssetKey(["marts", "dim_study"]) in request.asset_selection
     assert dg.AssetKey("studies") not in request.asset_selection
 
-    holds = desired_state.wanted_state(sensor.settings, manifest)
+    holds = desired_state(sensor.settings, manifest)
     sensor.forget_pause()
     resting = sensor.tick()
     assert resting == sensor.tick()
@@ -233,11 +231,11 @@ def test_looks_at_the_database_again_after_an_undo(
     """What the tables were last seen to hold says nothing once something was loaded and taken back."""
     plan = sensor.plan()
     sensor.walk(plan)
-    holds = desired_state.wanted_state(
+    holds = desired_state(
         sensor.settings,
         Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id),
     )
-    monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.actual_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)
     holds = WarehouseState()
     assert isinstance(sensor.tick(), str)
@@ -257,11 +255,11 @@ def test_plans_anew_when_the_data_moved(
     """A new data version of the registry leads to a new plan; the run's tags say which and why."""
     plan = sensor.plan()
     sensor.walk(plan)
-    holds = desired_state.wanted_state(
+    holds = desired_state(
         sensor.settings,
         Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id),
     )
-    monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.actual_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)
     shared_simulator.advance()
     sensor.remember(Cursor())
@@ -280,11 +278,11 @@ def test_a_clock_that_was_set_does_not_silence_it(
     """Set back or forth between two ticks, the sensor asks the registry once more and goes on."""
     plan = sensor.plan()
     sensor.walk(plan)
-    holds = desired_state.wanted_state(
+    holds = desired_state(
         sensor.settings,
         Compactor(sensor.lake.storage, sensor.lake.scratch).compact(plan.extraction_id),
     )
-    monkeypatch.setattr("ctg_assets.orchestration.sensors.warehouse_state", lambda _: holds)
+    monkeypatch.setattr("ctg_assets.orchestration.sensors.actual_state", lambda _: holds)
     assert isinstance(sensor.tick(), str)
     now = time.time()
     monkeypatch.setattr("ctg_assets.orchestration.sensors.time.time", lambda: now + seconds)

@@ -11,8 +11,7 @@ from typer.testing import CliRunner, Result
 from ctg_assets.cli.app import app
 from ctg_assets.counters_file import counters_path, read_counters
 from ctg_assets.metrics import RECORDS
-from ctg_assets.refresh.planner import Idle
-from ctg_assets.refresh.upcoming import next_known_step
+from ctg_assets.refresh.planner import Idle, next_known_step
 from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource

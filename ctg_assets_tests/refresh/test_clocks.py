@@ -31,24 +31,25 @@ from ctg_assets.extract.extractions import (
     ExtractionMode,
     ExtractionPlan,
     Supersession,
-    parse_data_timestamp,
 )
 from ctg_assets.extract.shards import ShardInfo
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.history.recording import Recorder
 from ctg_assets.lake import open_lake
 from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets.refresh import planner as next_step_module
+from ctg_assets.refresh import pending, planner
 from ctg_assets.refresh.checks import check_times
 from ctg_assets.refresh.desired_state import WarehouseState
+from ctg_assets.refresh.extraction_plan import plan_extraction
 from ctg_assets.refresh.mode_policy import Choice
-from ctg_assets.refresh.planner import Idle, Stage, next_step, next_to_record
+from ctg_assets.refresh.pending import next_to_record
+from ctg_assets.refresh.planner import Idle, Stage, next_step
 from ctg_assets.refresh.retention import prune
 from ctg_assets.refresh.status import odd_times
-from ctg_assets.refresh.upcoming import plan_extraction
 from ctg_assets.settings import load_settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.support import following
 from ctg_assets_tests.support.odd_registry import OddRegistry, running
 from ctg_assets_tests.support.postgres import query
@@ -73,7 +74,7 @@ _CLOCKED = (
 )
 
 
-def _error_text(moment: datetime) -> str:
+def _timestamp(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
@@ -87,7 +88,7 @@ class World:
     """A registry, our clock, and a lake that follows the one by the other."""
 
     folder: Path
-    says: str = _error_text(DATA)
+    says: str = _timestamp(DATA)
     clock: datetime = NOW
     clock_in_mid_walk: datetime | None = None
     dated: bool = True
@@ -144,20 +145,20 @@ class World:
             _living_by(lambda: self.clock),
             client_of(API_URL, httpx.MockTransport(self.answer)) as client,
         ):
+            crawler = Crawler(client, self.lake.extractions, self.lake.shards)
             for _ in range(_MOST_STEPS):
                 step = next_step(
                     self.settings,
                     self.lake,
-                    warehouse=lambda wanted: wanted,
-                    goal=_goal,
+                    actual=lambda wanted: wanted,
+                    desired=_desired,
                     registry_timestamp=lambda: client.version().data_timestamp,
                 )
                 if isinstance(step, Idle):
                     return step, planned
                 if step.stage is Stage.PLAN:
-                    planned.append(plan_extraction(self.settings, self.lake, client))
+                    planned.append(plan_extraction(self.settings, self.lake, crawler))
                 elif step.stage is Stage.PAGES and step.extraction is not None:
-                    crawler = Crawler(client, self.lake.extractions, self.lake.shards)
                     list(crawler.walk(step.extraction, step.last_page))
                 else:
                     waiting = next_to_record(self.settings, self.lake)
@@ -191,7 +192,7 @@ class World:
         return found
 
 
-def _goal(manifest: SnapshotManifest) -> WarehouseState:
+def _desired(manifest: SnapshotManifest) -> WarehouseState:
     return WarehouseState({"studies": manifest.content_fingerprint}, manifest.data_timestamp)
 
 
@@ -228,7 +229,7 @@ _ODD_TIMES = [
 ]
 _clocks = st.sampled_from(_SET_BY)
 _words = st.sampled_from(_ODD_TIMES) | st.integers(-2, 20).map(
-    lambda days: _error_text(DATA + days * _DAY)
+    lambda days: _timestamp(DATA + days * _DAY)
 )
 
 
@@ -294,7 +295,7 @@ def test_whatever_the_clocks_say_the_tables_follow(
 
         for says in [
             *draw.sample(_ODD_TIMES, 2),
-            _error_text(DATA),
+            _timestamp(DATA),
             *draw.choices(_ODD_TIMES, k=2),
         ]:
             world.moves(draw.randint(1, STUDIES), says)
@@ -342,7 +343,7 @@ def test_a_lie_of_the_registry_is_got_over(
     entry = world.entries()[-1]
     if not by_earlier_release:
         assert entry.observed_at == NOW
-        assert world.manifest().data_timestamp == _error_text(NOW)
+        assert world.manifest().data_timestamp == _timestamp(NOW)
         check_result = check_times(planned[-1], entry)
         assert (check_result.passed, check_result.blocking) == (False, False)
         assert lie in check_result.description
@@ -352,7 +353,7 @@ def test_a_lie_of_the_registry_is_got_over(
     modes = []
     for day in range(1, 9):
         world.clock = NOW + day * _DAY
-        world.moves(1 + day % STUDIES, _error_text(DATA + day * _DAY))
+        world.moves(1 + day % STUDIES, _timestamp(DATA + day * _DAY))
         _, planned = world.refresh()
         modes.append({plan.mode for plan in planned})
         assert world.current() == world.titles
@@ -367,10 +368,10 @@ def test_a_lie_of_the_registry_is_got_over(
 def test_our_clock_set_back_leaves_the_registrys_times(world: World) -> None:
     """Where studies were posted just before what the registry says, it is our clock that is wrong."""
     world.clock = NOW - 6 * _YEAR
-    world.moves(1, _error_text(DATA + _DAY))
+    world.moves(1, _timestamp(DATA + _DAY))
     _, (plan,) = world.refresh()
     (entry,) = world.entries()
-    assert _error_text(entry.observed_at) == world.says == world.manifest().data_timestamp
+    assert _timestamp(entry.observed_at) == world.says == world.manifest().data_timestamp
     check_result = check_times(plan, entry)
     assert not check_result.passed
     assert "the clock of this machine is probably wrong" in check_result.description
@@ -380,7 +381,7 @@ def test_our_clock_set_back_leaves_the_registrys_times(world: World) -> None:
 def test_a_clock_set_back_does_not_hide_a_walk(world: World, back: timedelta) -> None:
     """What is planned after the clock was set back is recorded, once, and asked for once."""
     world.refresh()
-    world.moves(1, _error_text(DATA + _DAY))
+    world.moves(1, _timestamp(DATA + _DAY))
     world.clock = NOW - back
     rest, planned = world.refresh()
     assert [plan.mode for plan in planned] == [ExtractionMode.INCREMENTAL, ExtractionMode.CENSUS]
@@ -394,14 +395,15 @@ def test_walks_that_get_lost_are_not_repeated_for_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever hides complete walks from the history, two are made of a data version and no more."""
-    monkeypatch.setattr(next_step_module, "unrecorded", lambda *_: [])
+    for module in (pending, planner):
+        monkeypatch.setattr(module, "unrecorded", lambda *_: [])
     rest, planned = world.refresh()
     assert rest.blocked
     assert len(planned) == 2
     for plan in planned:
         assert plan.extraction_id in rest.reason
     assert "`ctg-assets refresh --again`" in rest.reason
-    world.moves(1, _error_text(DATA + _DAY))
+    world.moves(1, _timestamp(DATA + _DAY))
     assert len(world.refresh()[1]) == 2
 
 
@@ -411,7 +413,7 @@ def test_walks_that_settle_nothing_are_not_repeated_for_ever(
     """A policy that is never content ends after five walks of a kind at one data version."""
     monkeypatch.setattr("ctg_assets_tests.refresh.test_clocks._MOST_STEPS", 30)
     choice = Choice(ExtractionMode.FULL, "never content")
-    monkeypatch.setattr(next_step_module, "choose", lambda *_: choice)
+    monkeypatch.setattr(planner, "choose", lambda *_: choice)
     rest, planned = world.refresh()
     assert rest.blocked
     assert "walked 5 times in the same way" in rest.reason

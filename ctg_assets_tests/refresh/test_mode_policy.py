@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctg_assets.extract.extractions import ExtractionMode, parse_data_timestamp
+from ctg_assets.extract.extractions import ExtractionMode
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.refresh.mode_policy import Choice, choose, choose_again
 from ctg_assets.settings import RefreshMode, Settings, load_settings
+from ctg_assets.times import parse_data_timestamp
 
 FULL, SCOPED, INCREMENTAL, CENSUS, PICKED, IMPORT = ExtractionMode
 API = "http://registry.test/api/v2"
@@ -335,13 +336,13 @@ def _endless(missing: Sequence[bool]) -> Iterator[int]:
 # What a registry may say of its data: days in a row, steps back and forth, and times that cannot be.
 _ODD_TIMES = ("0204-05-31T09:00:05", "1970-01-01T00:00:00", "1999-08-31T23:59:59")
 _FAR_TIMES = ("2027-11-02T09:00:05", "2096-01-01T00:00:00", "9999-12-30T23:59:59")
-_error_text = (
+_timestamps = (
     st.integers(-3, 40).map(_data) | st.sampled_from(_ODD_TIMES) | st.sampled_from(_FAR_TIMES)
 )
 
 
 @given(
-    said=st.lists(_error_text | st.integers(0, 20).map(_data), min_size=1, max_size=25),
+    said=st.lists(_timestamps | st.integers(0, 20).map(_data), min_size=1, max_size=25),
     believed=st.lists(st.booleans(), min_size=25, max_size=25),
     clock=st.lists(st.integers(-36_500, 36_500), min_size=25, max_size=25),
     full_every=st.integers(1, 8),

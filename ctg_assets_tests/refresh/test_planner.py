@@ -43,7 +43,7 @@ class World:
     def next(self) -> Step | Idle:
         """What is next."""
 
-        def warehouse(wanted: WarehouseState) -> WarehouseState:
+        def actual(wanted: WarehouseState) -> WarehouseState:
             assert wanted.tables
             self.asked.append("warehouse")
             return self.database
@@ -55,9 +55,9 @@ class World:
         return next_step(
             self.settings,
             self.lake,
-            warehouse=warehouse,
-            goal=lambda manifest: msgspec.structs.replace(
-                _goal(manifest), ctgov_fingerprint=self.ctgov
+            actual=actual,
+            desired=lambda manifest: msgspec.structs.replace(
+                _desired(manifest), ctgov_fingerprint=self.ctgov
             ),
             registry_timestamp=registry_timestamp,
         )
@@ -94,10 +94,10 @@ class World:
 
     def built(self, plan: ExtractionPlan) -> None:
         """Compact an extraction and take it all the way into the database."""
-        self.database = _goal(self.compacted(plan))
+        self.database = _desired(self.compacted(plan))
 
 
-def _goal(manifest: SnapshotManifest) -> WarehouseState:
+def _desired(manifest: SnapshotManifest) -> WarehouseState:
     return WarehouseState(
         tables=dict.fromkeys(TABLES, manifest.content_fingerprint),
         data_timestamp=manifest.data_timestamp,
@@ -223,7 +223,7 @@ def test_unchanged_studies_of_a_newer_data_version_are_not_loaded(world: World) 
 def test_marts_follow_the_tables(world: World) -> None:
     """Tables that are up to date under marts that are not: the marts are next."""
     plan = world.extracted(1, 2, 3)
-    state = _goal(world.compacted(plan))
+    state = _desired(world.compacted(plan))
     world.database = WarehouseState(
         state.tables, state.data_timestamp, dict.fromkeys(MARTS, "older")
     )
@@ -233,7 +233,7 @@ def test_marts_follow_the_tables(world: World) -> None:
 def test_only_marts_that_are_newly_wanted_are_built(world: World) -> None:
     """Where some of the marts are as they should be, the others are named."""
     plan = world.extracted(1, 2, 3)
-    state = _goal(world.compacted(plan))
+    state = _desired(world.compacted(plan))
     first, second = MARTS
     world.database = msgspec.structs.replace(state, marts={first: state.marts[first]})
     step = world.next()
@@ -245,7 +245,7 @@ def test_only_marts_that_are_newly_wanted_are_built(world: World) -> None:
 def test_marts_that_are_not_wanted_go_before_others_are_built(world: World) -> None:
     """One that the settings leave out, or that a newer release has no more, is named and dropped."""
     plan = world.extracted(1, 2, 3)
-    state = _goal(world.compacted(plan))
+    state = _desired(world.compacted(plan))
     world.database = msgspec.structs.replace(state, marts={"dim_of_old": "older"})
     step = world.next()
     assert isinstance(step, Step)
@@ -258,7 +258,7 @@ def test_marts_that_are_not_wanted_go_before_others_are_built(world: World) -> N
 def test_tables_of_aact_keep_nothing_waiting(world: World) -> None:
     """Where they are wanted and not made from the tables as they are, they are next, after the marts."""
     plan = world.extracted(1, 2, 3)
-    state = _goal(world.compacted(plan))
+    state = _desired(world.compacted(plan))
     world.ctgov = "of these tables"
     world.database = msgspec.structs.replace(state, marts=dict.fromkeys(MARTS, "older"))
     assert world.step() == (Stage.MARTS, plan)
@@ -517,7 +517,7 @@ def test_a_snapshot_that_is_loaded_is_not_judged_again(world: World) -> None:
     manifest = world.lake.snapshots.manifest(plan.extraction_id)
     assert manifest is not None
     world.database = WarehouseState(
-        _goal(manifest).tables, FIRST_DATA, dict.fromkeys(MARTS, "older")
+        _desired(manifest).tables, FIRST_DATA, dict.fromkeys(MARTS, "older")
     )
     assert world.step() == (Stage.MARTS, plan)
 

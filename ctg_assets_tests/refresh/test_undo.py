@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from functools import partial
 from typing import Any
 
 import polars as pl
@@ -20,12 +19,13 @@ from ctg_assets.history.undo import Author, UndoError
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts.months import remove_months
-from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.postgres.ownership import note_relations, note_schema
-from ctg_assets.refresh.desired_state import WarehouseState, wanted_state, warehouse_state
-from ctg_assets.refresh.planner import Idle, Stage, Step, next_build_step, unrecorded
+from ctg_assets.refresh.desired_state import WarehouseState, actual_state, desired_state
+from ctg_assets.refresh.pending import unrecorded
+from ctg_assets.refresh.planner import Idle, Stage, Step, next_build_step
 from ctg_assets.refresh.retention import prune
 from ctg_assets.refresh.status import warehouse_status
 from ctg_assets.refresh.undo import take_back, undoer
@@ -108,12 +108,7 @@ def test_tables_are_as_without_what_was_undone(
     database = settings.model_copy(update={"postgres_url": address.url})
 
     def step() -> Any:
-        return next_build_step(
-            database,
-            lake,
-            warehouse=lambda _: warehouse_state(database),
-            goal=partial(wanted_state, database),
-        )
+        return next_build_step(database, lake)
 
     record, _ = undoer(lake).undo(2, AUTHOR)
     assert unrecorded(settings, lake) == []
@@ -203,8 +198,8 @@ def test_nothing_is_shown_when_nothing_is_left(
     )
     _run(address, "CREATE VIEW public.theirs AS SELECT nct_id FROM staging.studies")
     held = {table: _held(address, table) for table in _TABLES}
-    record_marts(address)
-    assert warehouse_state(database).marts
+    note_built(address)
+    assert actual_state(database).marts
 
     with pytest.raises(UndoError):
         take_back(database, lake, 7, AUTHOR)
@@ -223,13 +218,8 @@ def test_nothing_is_shown_when_nothing_is_left(
     assert "taken back" in str(warehouse_facts(shown))
     assert query(address, "SELECT count(*) FROM public.theirs") == [(0,)]
     assert query(address, "SELECT one FROM marts.of_others") == [(1,)]
-    assert warehouse_state(database) == WarehouseState()
-    following = next_build_step(
-        database,
-        lake,
-        warehouse=lambda _: warehouse_state(database),
-        goal=partial(wanted_state, database),
-    )
+    assert actual_state(database) == WarehouseState()
+    following = next_build_step(database, lake)
     assert isinstance(following, Idle)
     assert not following.blocked
 
@@ -237,8 +227,8 @@ def test_nothing_is_shown_when_nothing_is_left(
     manifest = _load(lake, address)
     assert {table: _held(address, table) for table in _TABLES} == held
     # The marts, too, count as not built.
-    again = warehouse_state(database)
-    assert again.tables == wanted_state(database, manifest).tables
+    again = actual_state(database)
+    assert again.tables == desired_state(database, manifest).tables
     assert {*again.marts.values()} == {""}
 
 
@@ -312,8 +302,8 @@ def test_receivers_are_told(lake: Lake, settings: Settings) -> None:
     before = _all(lake)
     undoer(lake).undo(2, AUTHOR)
     after = _all(lake, before[-1].change_seq)
-    heads = lake.history.periods().filter(pl.col("valid_to").is_null())
-    there = dict(heads.select("nct_id", "content_hash").iter_rows())
+    current = lake.history.periods().filter(pl.col("valid_to").is_null())
+    there = dict(current.select("nct_id", "content_hash").iter_rows())
     assert _state([*before, *after]) == there
     assert _state(_all(lake)) == there
     numbers = [event.change_seq for event in [*before, *after]]

@@ -13,8 +13,9 @@ from ctg_assets.report import extra
 from ctg_assets.report.asking import Answer, shown_question
 from ctg_assets.report.extra import PlotsNotInstalledError, require_plots
 from ctg_assets.report.figures import Columns, Figure, all_figures
-from ctg_assets.report.page import DataState, Finding, report_page
+from ctg_assets.report.page import DataState, report_page
 from ctg_assets.report.plots import describe, draw
+from ctg_assets.results import FailedCheck
 from ctg_assets_tests.report.pages import check_page
 
 HOSTILE = '</script><b>bold</b> & \x1b[31m "quoted" \u202e'
@@ -23,7 +24,7 @@ SHOWN = "&lt;/script&gt;&lt;b&gt;bold&lt;/b&gt; &amp; \\x1b[31m &quot;quoted&quo
 FIGURES = {figure.name: figure for figure in all_figures()}
 NOW = datetime(2026, 3, 16, 12, tzinfo=UTC)
 STATE = DataState(
-    (("Loaded", "today"),), (("NCT00000001", HOSTILE),), (Finding("a: b", HOSTILE, True),)
+    (("Loaded", "today"),), (("NCT00000001", HOSTILE),), (FailedCheck("a", "b", HOSTILE, True),)
 )
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import ctg_assets
 from ctg_assets.cli.app import app
-from ctg_assets.history.entries import ChangeKind
+from ctg_assets.history.entries import StudyChangeKind
 from ctg_assets.history.extraction_diff import MissingReason
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.report.study_card import Event, StudyCard, UnknownStudyError, study_card
@@ -68,9 +68,9 @@ class Churned:
     def _explain(self, nct_ids: Sequence[str]) -> Mapping[str, MissingReason]:
         merged = {act.nct_id: act.into for act in self.acts if act.act is ActKind.MERGE}
         return {
-            nct_id: MissingReason(ChangeKind.MERGE, merged[nct_id])
+            nct_id: MissingReason(StudyChangeKind.MERGE, merged[nct_id])
             if nct_id in merged
-            else MissingReason(ChangeKind.DELETE)
+            else MissingReason(StudyChangeKind.DELETE)
             for nct_id in nct_ids
         }
 

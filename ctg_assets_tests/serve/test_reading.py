@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ctg_assets.serve.reading import NotReadError, Reading
+from ctg_assets.serve.reading import CachedReading, NotReadError
 
 # Only a test that fails waits for so long.
 PATIENCE_SECONDS = 30.0
@@ -55,9 +55,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def reading_of(read: Callable[[], int], clock: Clock, kept: float = 60.0) -> Reading[int]:
+def reading_of(read: Callable[[], int], clock: Clock, kept: float = 60.0) -> CachedReading[int]:
     """A reading that is good for five seconds."""
-    return Reading("the number", read, fresh_seconds=5.0, kept_seconds=kept, clock=clock)
+    return CachedReading("the number", read, fresh_seconds=5.0, kept_seconds=kept, clock=clock)
 
 
 def test_a_value_is_good_for_some_seconds(source: Source, clock: Clock) -> None:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctg_assets.extract import external_sort as sorted_rows
+from ctg_assets.extract import external_sort
 from ctg_assets.history.recording import IncompleteExtractionError
 from ctg_assets.model.identity import identify
 from ctg_assets.model.nct_ids import is_nct_id
@@ -179,7 +179,7 @@ def test_a_bad_study_goes_to_quarantine(
     storage: Storage, tmp_path: Path, kind: str, bucket_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its id as far as it has one, page, reason and bytes, while all others go on."""
-    monkeypatch.setattr(sorted_rows, "_BUCKET_JSON_BYTES", bucket_bytes)
+    monkeypatch.setattr(external_sort, "_BUCKET_JSON_BYTES", bucket_bytes)
     bad, nct_id, reason = BAD_STUDIES[kind]
     good = [study(f"NCT0000000{digit}") for digit in (7, 1, 4)]
     manifest = compacted(storage, tmp_path, [[good[0]], [good[1], bad, good[2]], []])
@@ -291,7 +291,7 @@ def test_buckets_make_no_difference(
     pages = in_pages(studies, page_size)
     one_bucket = _outcome(pages)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sorted_rows, "_BUCKET_JSON_BYTES", bucket_bytes)
+        patch.setattr(external_sort, "_BUCKET_JSON_BYTES", bucket_bytes)
         patch.setattr(compaction, "ROW_GROUP_ROWS", group_rows)
         assert _outcome(pages) == one_bucket
     rows, _, quarantine, facts = one_bucket
@@ -460,11 +460,11 @@ from pathlib import Path
 import psutil
 from ctg_assets.snapshot import compaction
 from ctg_assets.snapshot import parsing
-from ctg_assets.extract import external_sort as sorted_rows
+from ctg_assets.extract import external_sort
 from ctg_assets.storage.files import Storage
 
-sorted_rows._BUCKET_JSON_BYTES = sorted_rows._DEAL_JSON_BYTES = 8 << 20
-sorted_rows._ROWS_AT_A_TIME = compaction.ROW_GROUP_ROWS = 400
+external_sort._BUCKET_JSON_BYTES = external_sort._DEAL_JSON_BYTES = 8 << 20
+external_sort._ROWS_AT_A_TIME = compaction.ROW_GROUP_ROWS = 400
 samples = []
 compactor = compaction.Compactor(Storage.local(Path(sys.argv[1])), Path(sys.argv[2]))
 compactor.compact(sys.argv[3], lambda *_: samples.append(psutil.Process().memory_info().rss))

@@ -10,7 +10,7 @@ import pytest
 from ctg_assets.extract.extractions import ExtractionMode
 from ctg_assets.snapshot import compaction
 from ctg_assets.snapshot import previous as former
-from ctg_assets.snapshot.previous import FormerStudies
+from ctg_assets.snapshot.previous import PreviousStudies
 from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
 from ctg_assets.storage.files import Storage
 from ctg_assets_tests.history.histories import hash_of
@@ -30,7 +30,7 @@ def maker(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def then(maker: Maker, manifest: SnapshotManifest, since: str, *nct_ids: str) -> list[str]:
     """The content hashes of these studies in an earlier snapshot."""
     history, snapshots = maker.lake.history, maker.snapshots
-    with FormerStudies.opened(history, snapshots, manifest, since, nct_ids) as earlier:
+    with PreviousStudies.opened(history, snapshots, manifest, since, nct_ids) as earlier:
         found = earlier.studies(nct_ids)
     assert found.schema == snapshot_schema()
     return [str(content_hash) for content_hash in found["content_hash"].to_pylist()]

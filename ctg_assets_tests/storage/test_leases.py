@@ -21,7 +21,7 @@ from ctg_assets.storage.backend import (
 )
 from ctg_assets.storage.leases import Lease, Process, Publication, broken_condition, this_process
 from ctg_assets.storage.locks import BusyError
-from ctg_assets.storage.object_client import Found, ObjectClient, Version
+from ctg_assets.storage.object_client import ObjectClient, StoredObject, Version
 from ctg_assets_tests.support.object_store import memory_client
 
 HOUR = timedelta(hours=1)
@@ -54,7 +54,7 @@ class MortalClient(ObjectClient):
         self._live()
         return version
 
-    def get(self, key: str) -> tuple[bytes, Found]:
+    def get(self, key: str) -> tuple[bytes, StoredObject]:
         """Get, or be dead."""
         self._live()
         return super().get(key)

@@ -12,22 +12,22 @@ from unittest.mock import patch
 
 from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.other_rows import ctgov_request
-from ctg_assets.extract.crawl import Crawler, ExtractionSupersededError
-from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.extract.crawl import ExtractionSupersededError, open_crawler
 from ctg_assets.history.missing_studies import explain_missing
 from ctg_assets.history.recording import Recorder
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.staging import load_staging
-from ctg_assets.marts.up_to_date import record_marts
+from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.postgres.builds import update_load_info
 from ctg_assets.postgres.server import open_postgres
-from ctg_assets.refresh.planner import Idle, Stage, Step, unrecorded
+from ctg_assets.refresh.extraction_plan import plan_extraction
+from ctg_assets.refresh.pending import unrecorded
+from ctg_assets.refresh.planner import Idle, Stage, Step, next_step
 from ctg_assets.refresh.retention import prune
-from ctg_assets.refresh.upcoming import next_refresh_step, plan_extraction
-from ctg_assets.registry_access import open_registry
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.storage.files import Storage
+from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.support.processes import forked
 
 _MOST_STEPS = 50
@@ -46,7 +46,7 @@ def refresh(
     """
     lake = open_lake(settings)
     for _ in range(_MOST_STEPS):
-        step = next_refresh_step(settings, lake)
+        step = next_step(settings, lake)
         moment()
         if isinstance(step, Idle) or step.stage in without:
             return
@@ -61,12 +61,11 @@ def refresh(
 def _do(step: Step, settings: Settings, lake: Lake, moment: Callable[[], None]) -> None:
     match step.stage:
         case Stage.PLAN:
-            with open_registry(settings) as client:
-                plan_extraction(settings, lake, client)
+            with open_crawler(settings, lake.extractions, lake.shards) as crawler:
+                plan_extraction(settings, lake, crawler)
         case Stage.PAGES:
             assert step.extraction is not None
-            with open_registry(settings) as client:
-                crawler = Crawler(client, lake.extractions, lake.shards)
+            with open_crawler(settings, lake.extractions, lake.shards) as crawler:
                 for _ in crawler.walk(step.extraction, step.last_page):
                     moment()
         case Stage.SNAPSHOT:
@@ -99,7 +98,7 @@ def _change_database(
             case Stage.CTGOV:
                 build_ctgov(ctgov_request(address, lake, settings, lambda _: moment()))
             case _:
-                record_marts(address)
+                note_built(address)
 
 
 def refresh_until_killed(settings: Settings, moments: int) -> bool:

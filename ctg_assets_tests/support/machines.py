@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from ctg_assets.refresh import upcoming
+from ctg_assets.refresh import planner
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.settings import Settings
 from ctg_assets.storage import leases
@@ -53,8 +53,8 @@ def _refresh(
         stack.enter_context(patch.object(leases, "_kernel", lambda: machine))
         connect = partial(ObjectBackend.connect, lease_time=_LEASE_TIME)
         stack.enter_context(patch.object(ObjectBackend, "connect", connect))
-        stack.enter_context(patch.object(upcoming, "warehouse_state", lambda _: WarehouseState()))
-        stack.enter_context(patch.object(upcoming, "wanted_state", lambda *_: WarehouseState()))
+        stack.enter_context(patch.object(planner, "actual_state", lambda _: WarehouseState()))
+        stack.enter_context(patch.object(planner, "desired_state", lambda *_: WarehouseState()))
         if die_at is not None:
             left = itertools.count(die_at, -1)
             for name in _CHANGES:

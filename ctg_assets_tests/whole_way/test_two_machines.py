@@ -17,7 +17,7 @@ import pytest
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.integrity.verification import verify
 from ctg_assets.lake import Lake, open_lake
-from ctg_assets.refresh import upcoming
+from ctg_assets.refresh import planner
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator
@@ -62,8 +62,8 @@ def _settings(folder: Path, simulator: RunningSimulator, **more: Any) -> Setting
 @pytest.fixture(autouse=True)
 def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is to be loaded: what is loaded comes from the snapshot, and that is looked at."""
-    monkeypatch.setattr(upcoming, "warehouse_state", lambda _: WarehouseState())
-    monkeypatch.setattr(upcoming, "wanted_state", lambda *_: WarehouseState())
+    monkeypatch.setattr(planner, "actual_state", lambda _: WarehouseState())
+    monkeypatch.setattr(planner, "desired_state", lambda *_: WarehouseState())
 
 
 def _comes_to(lake: Lake) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ctg_assets.errors import CtgAssetsError
-from ctg_assets.refresh.doctor.files import (
+from ctg_assets.cli.doctor.files import (
     look_at_data_folder,
     look_at_disk,
     look_at_feed_file,
@@ -14,14 +13,15 @@ from ctg_assets.refresh.doctor.files import (
     look_at_searches_file,
     look_at_settings_file,
 )
-from ctg_assets.refresh.doctor.findings import Finding, failed, ok
-from ctg_assets.refresh.doctor.machine import (
+from ctg_assets.cli.doctor.findings import Finding, failed, ok
+from ctg_assets.cli.doctor.machine import (
     look_at_dagster_home,
     look_at_limits,
     look_at_packages,
     look_at_ui_port,
 )
-from ctg_assets.refresh.doctor.services import look_at_mail, look_at_postgres, look_at_registry
+from ctg_assets.cli.doctor.services import look_at_mail, look_at_postgres, look_at_registry
+from ctg_assets.errors import CtgAssetsError
 from ctg_assets.settings import Settings, SettingsError, load_settings
 
 _DATA_FOLDER = "data folder"

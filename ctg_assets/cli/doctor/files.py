@@ -8,11 +8,11 @@ import stat
 from collections.abc import Iterator
 
 from ctg_assets.aact.mesh_file import descriptors
+from ctg_assets.cli.doctor.findings import Finding, failed, ok, warning
 from ctg_assets.extract.search_file import saved_searches
 from ctg_assets.feed.config import read_notified, read_sinks, secret_of
 from ctg_assets.feed.history_events import EVENT_NAMES
 from ctg_assets.lake import existing_lake
-from ctg_assets.refresh.doctor.findings import Finding, failed, ok, warning
 from ctg_assets.settings import Settings, is_secret, variable
 from ctg_assets.settings_file import find_settings_file
 from ctg_assets.storage.data_folder import STATE, data_folder, file_lock

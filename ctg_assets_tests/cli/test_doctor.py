@@ -22,10 +22,10 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
+from ctg_assets.cli.doctor import files, machine, services
+from ctg_assets.cli.doctor.examination import examine
+from ctg_assets.cli.doctor.findings import Finding, Verdict
 from ctg_assets.postgres.connection import PostgresAddress, connect
-from ctg_assets.refresh.doctor import files, machine, services
-from ctg_assets.refresh.doctor.examination import examine
-from ctg_assets.refresh.doctor.findings import Finding, Verdict
 from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.faults import parse_faults
 from ctg_assets.simulator.serving import RunningSimulator
@@ -198,7 +198,7 @@ def broken_dagster_yaml(place: Place) -> None:
 def other_package(place: Place) -> None:
     """Something has brought dbt-core 1.12."""
     place.patch.setattr(
-        "ctg_assets.refresh.doctor.machine.version",
+        "ctg_assets.cli.doctor.machine.version",
         lambda name: "1.12.0" if name == "dbt-core" else version(name),
     )
 

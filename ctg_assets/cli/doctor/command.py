@@ -13,7 +13,7 @@ from ctg_assets.cli.exit_codes import with_exit_code
 from ctg_assets.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ctg_assets.refresh.doctor.findings import Finding
+    from ctg_assets.cli.doctor.findings import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
@@ -34,8 +34,8 @@ def doctor(
     nothing, but makes and starts an embedded server for the moment. Exit codes: 0 nothing is in the way of a refresh
     (there may be warnings), 1 something is.
     """
-    from ctg_assets.refresh.doctor.examination import examine
-    from ctg_assets.refresh.doctor.findings import Verdict
+    from ctg_assets.cli.doctor.examination import examine
+    from ctg_assets.cli.doctor.findings import Verdict
 
     findings: list[Finding] = []
     for finding in examine(offline=offline):

@@ -7,16 +7,17 @@ from datetime import timedelta
 import pytest
 
 from ctg_assets.extract.crawl import Crawler
-from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan, parse_data_timestamp
+from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan
 from ctg_assets.lake import Lake
-from ctg_assets.refresh import upcoming
+from ctg_assets.refresh import planner
 from ctg_assets.refresh.desired_state import WarehouseState
-from ctg_assets.refresh.planner import Idle, Stage, Step
-from ctg_assets.refresh.upcoming import next_known_step, plan_extraction
+from ctg_assets.refresh.extraction_plan import plan_extraction
+from ctg_assets.refresh.planner import Idle, Stage, Step, next_known_step
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.settings import RefreshMode, Settings
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.simulator.in_memory import InMemorySource, nct_id, study
 
 LONG_AGO = "2020-01-01"
@@ -28,18 +29,17 @@ class Follower:
     def __init__(self, settings: Settings, lake: Lake, client: RegistryClient) -> None:
         self.settings = settings
         self.lake = lake
-        self._client = client
+        self._crawler = Crawler(client, lake.extractions, lake.shards)
 
     def plan(self, mode: RefreshMode = RefreshMode.AUTO) -> ExtractionPlan:
         """Plan what is due, or what is set."""
         settings = self.settings.model_copy(update={"refresh_mode": mode})
-        return plan_extraction(settings, self.lake, self._client)
+        return plan_extraction(settings, self.lake, self._crawler)
 
     def extract(self, mode: RefreshMode = RefreshMode.AUTO) -> ExtractionPlan:
         """Take what is due to its snapshot."""
         plan = self.plan(mode)
-        crawler = Crawler(self._client, self.lake.extractions, self.lake.shards)
-        list(crawler.walk(plan, plan.planned_pages or 0))
+        list(self._crawler.walk(plan, plan.planned_pages or 0))
         Compactor(self.lake.storage, self.lake.scratch).compact(plan.extraction_id)
         return plan
 
@@ -137,8 +137,8 @@ def test_what_is_known_is_told_without_asking_the_registry(
 ) -> None:
     """Whether anything is unfinished follows from the lake and the database."""
     built = WarehouseState({"studies": "made"}, "2026-11-20T09:00:05", {"dim_study": "made"})
-    monkeypatch.setattr(upcoming, "wanted_state", lambda *_: built)
-    monkeypatch.setattr(upcoming, "warehouse_state", lambda _: built)
+    monkeypatch.setattr(planner, "desired_state", lambda *_: built)
+    monkeypatch.setattr(planner, "actual_state", lambda _: built)
     _moved(simulator)
     asked = len(simulator.requests)
     assert isinstance(next_known_step(follower.settings, follower.lake), Idle)

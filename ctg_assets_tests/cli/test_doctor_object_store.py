@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.refresh.doctor.files import look_at_data_folder, look_at_object_store
-from ctg_assets.refresh.doctor.findings import Finding, Verdict
+from ctg_assets.cli.doctor.files import look_at_data_folder, look_at_object_store
+from ctg_assets.cli.doctor.findings import Finding, Verdict
 from ctg_assets.settings import load_settings
 from ctg_assets.storage import object_client
 from ctg_assets.storage.backend import StorageError

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from ctg_assets.extract.credible_times import CLOCK_TOLERANCE
-from ctg_assets.extract.extractions import parse_data_timestamp
+from ctg_assets.cli.doctor.findings import Finding, failed, ok, warning
+from ctg_assets.extract.data_version import ask_data_version
 from ctg_assets.feed.errors import FeedError
 from ctg_assets.feed.mail import mailbox
 from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.postgres.ownership import open_notes, require_no_strangers
 from ctg_assets.postgres.server import open_postgres
-from ctg_assets.refresh.doctor.findings import Finding, failed, ok, warning
-from ctg_assets.registry_access import open_registry
 from ctg_assets.setting_values import MailSecurity
 from ctg_assets.settings import Settings
+from ctg_assets.times import CLOCK_TOLERANCE, parse_data_timestamp
 
 # A load uses nine sessions at most; readers and Dagster want some, too.
 _LEAST_CONNECTIONS = 15
@@ -97,9 +96,8 @@ def look_at_mail(settings: Settings) -> Iterator[Finding]:
 
 def look_at_registry(settings: Settings) -> Iterator[Finding]:
     """Whether it answers as the API does, our clock agrees with its clock, and our pace is tolerated."""
-    with open_registry(settings, only_look=True) as client:
-        version = client.version(retry_seconds=0)
-        said, now = client.server_time, datetime.now(UTC)
+    version = ask_data_version(settings, retry_seconds=0, only_look=True)
+    said, now = version.server_time, datetime.now(UTC)
     if said is not None and abs(said - now) > _SLOW_CLOCK:
         text = (
             f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC, the registry's {said:%Y-%m-%d %H:%M}; set the "

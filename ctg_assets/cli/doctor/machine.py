@@ -13,7 +13,7 @@ import psutil
 import yaml
 from packaging.requirements import Requirement
 
-from ctg_assets.refresh.doctor.findings import Finding, failed, ok, warning
+from ctg_assets.cli.doctor.findings import Finding, failed, ok, warning
 from ctg_assets.settings import Settings
 
 _GIB = 2**30

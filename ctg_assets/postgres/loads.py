@@ -7,7 +7,10 @@ one too, for what it replaces it replaces for all studies.
 
 from __future__ import annotations
 
-from ctg_assets.load.row_diff import ChangedStudies
+from collections.abc import Sequence
+
+from psycopg import sql
+
 from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.postgres.meta import has_notes
 
@@ -42,9 +45,15 @@ def write_full_load(connection: Connection, number: int, snapshot_id: str) -> No
 
 
 def write_delta(
-    connection: Connection, number: int, snapshot_id: str, changed: ChangedStudies
+    connection: Connection,
+    number: int,
+    snapshot_id: str,
+    studies: Sequence[tuple[str, int, int]],
 ) -> None:
-    """Record, in the caller's transaction, that the rows of some studies were replaced."""
+    """Record, in the caller's transaction, that the rows of some studies were replaced.
+
+    `studies` are their NCT ids, each with the first and last key that its rows can have in the staging tables.
+    """
     _write_load(connection, number, "delta", snapshot_id)
     connection.execute(
         connection.schemas.sql(
@@ -55,8 +64,16 @@ def write_delta(
             ON CONFLICT (nct_id) DO UPDATE SET load_number = excluded.load_number
             """
         ),
-        [number, changed.nct_ids, changed.first_ids, changed.last_ids],
+        [number, *([study[part] for study in studies] for part in range(3))],
     )
+
+
+def add_changed_studies(connection: Connection, table: sql.Identifier, since: int) -> int:
+    """Add to a table (nct_id, first_id, last_id) the studies that deltas after a load changed; returns how many."""
+    changed = connection.schemas.sql(
+        "SELECT nct_id, first_id, last_id FROM {meta}.changed_studies WHERE load_number > %s"
+    )
+    return connection.execute(sql.SQL("INSERT INTO {} ").format(table) + changed, [since]).rowcount
 
 
 def _write_load(connection: Connection, number: int, kind: str, snapshot_id: str) -> None:
