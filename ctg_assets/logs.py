@@ -219,7 +219,8 @@ def _kind_of_dagster_process(arguments: list[str]) -> str:
     """What a process is by how it was called. Runs are children of the server that loads our code."""
     if multiprocessing.parent_process() is not None:
         return "run"
-    called = " ".join(arguments)
+    # Folders above it, and options, may be called anything.
+    called = " ".join(["/".join(Path(arguments[0]).parts[-2:]), *arguments[1:3]])
     for sign, kind in (
         ("webserver", "webserver"),
         ("execute_run", "run"),

@@ -202,7 +202,17 @@ def test_events_of_dagster_name_asset_partition_and_error() -> None:
     [
         (["/bin/dagster-webserver", "-p", "3000"], "webserver"),
         (["/x/dagster_webserver/__main__.py"], "webserver"),
-        (["/x/dagster/_daemon/__main__.py", "run"], "daemon"),
+        (
+            [
+                "/x/dagster/_daemon/__main__.py",
+                "run",
+                "--log-level",
+                "info",
+                "--code-server-log-level",
+            ],
+            "daemon",
+        ),
+        (["/srv/daemon/bin/dagster", "asset", "materialize"], "dagster"),
         (["/x/dagster/__main__.py", "api", "grpc", "--socket", "/tmp/x"], "code-server"),
         (["/bin/dagster", "code-server", "start"], "code-server"),
         (["/bin/dagster", "api", "execute_run", "{}"], "run"),

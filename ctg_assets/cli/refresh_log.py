@@ -13,10 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class RefreshLog:
-    """Logs the progress of a refresh; a `Listener` of `orchestration.refresh.run_stages`.
-
-    That an asset was materialized, Dagster's own records of the run say.
-    """
+    """Logs the progress of a refresh; a `Listener` of `orchestration.refresh.run_stages`."""
 
     def __init__(self) -> None:
         """Log nothing yet."""
@@ -35,7 +32,9 @@ class RefreshLog:
         _log.info("%s: %s", step.stage, step.reason, extra={"extraction": extraction})
 
     def asset_materialized(self, asset: str, rows: int | None) -> None:
-        """Leave it to Dagster's records."""
+        """Log an asset of the stage that is done."""
+        size = "" if rows is None else f", {rows:,} rows"
+        _log.info("made %s%s", asset, size, extra={"asset": asset})
 
     def check_failed(self, check: str, description: str, *, warning: bool) -> None:
         """Log a check that did not pass, with its asset."""

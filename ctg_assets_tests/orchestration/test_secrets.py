@@ -307,7 +307,7 @@ def test_records_of_ours_dagster_and_dbt_have_the_same_fields(found: Found) -> N
 
 def test_every_setting_that_sounds_secret_is_declared_so() -> None:
     """Whoever adds a setting named like a secret has to keep it out of `repr`, and with that it is planted above."""
-    sounding = re.compile(r"password|secret|token|credential|(^|_)key$|_url$")
+    sounding = re.compile(r"password|secret|(^|_)(token|key|credentials?)$|_url$")
     shown = {"api_url", "data_url", "ui_url"}
     named = {name for name in Settings.model_fields if sounding.search(name)} - shown
     assert named == {name for name in Settings.model_fields if is_secret(name)}
