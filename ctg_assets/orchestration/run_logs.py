@@ -24,8 +24,8 @@ def about(
 ) -> AbstractContextManager[None]:
     """What is logged within is about this run, and this asset and extraction if there is one."""
     known = {
-        "run_id": context.run_id,
-        "job": context.job_name,
+        "run_id": context.run.run_id,
+        "job": context.run.job_name,
         "step": context.op_execution_context.op_handle.name,
         "asset": asset,
         "extraction": extraction,
