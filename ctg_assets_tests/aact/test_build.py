@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +22,7 @@ from ctg_assets.aact.checks import check_row_counts, check_values_fit
 from ctg_assets.aact.request import CtgovReport, CtgovRequest, StagingMovedError
 from ctg_assets.aact.schema import aact_tables
 from ctg_assets.aact.state import held_fingerprint
-from ctg_assets.lake import Lake
+from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.emptying import emptied
 from ctg_assets.load.request import LoadProgress
 from ctg_assets.load.staging import load_staging
@@ -36,6 +38,7 @@ from ctg_assets_tests.support.counting import NotedCounters
 from ctg_assets_tests.support.lakes import FIRST_DATA, completed, json_of, planned
 from ctg_assets_tests.support.postgres import query
 from ctg_assets_tests.support.processes import forked
+from ctg_assets_tests.support.shared_states import made_database, run_folder
 
 _SOURCE = GeneratedSource(48, seed=9)
 # Of fewer, one that changes is so large a part that all are loaded anew.
@@ -114,6 +117,22 @@ def warehouse(lake: Lake, settings: Settings, address: PostgresAddress) -> Wareh
     return Warehouse(lake, settings, replace(address, schemas=Schemas()))
 
 
+@pytest.fixture
+def of_two(server: PostgresAddress, settings: Settings) -> Iterator[Warehouse]:
+    """The same, in which two studies were loaded, and AACT's tables made of them, once for all."""
+
+    def make(address: PostgresAddress, folder: Path) -> None:
+        own = settings.model_copy(update={"data_dir": folder / "data"})
+        made = Warehouse(open_lake(own), own, replace(address, schemas=Schemas()))
+        made.load(_studies(1, 2))
+        made.build()
+
+    made_database(server, "aact_of_two", make)
+    shutil.copytree(run_folder() / "aact_of_two" / "data", settings.data_dir, dirs_exist_ok=True)
+    with new_database(server, "aact_of_two") as address:
+        yield Warehouse(open_lake(settings), settings, replace(address, schemas=Schemas()))
+
+
 @contextmanager
 def anew(warehouse: Warehouse, server: PostgresAddress) -> Iterator[Warehouse]:
     """Another database that holds the newest snapshot, loaded and made as a whole."""
@@ -155,26 +174,22 @@ def test_tables_follow_what_changed(warehouse: Warehouse, server: PostgresAddres
     assert {("Another Title",), ("Yet Another",)} <= set(titles)
 
 
-def test_nothing_changed(warehouse: Warehouse) -> None:
+def test_nothing_changed(of_two: Warehouse) -> None:
     """Making the tables again when nothing changed replaces no study."""
-    warehouse.load(_studies(1, 2))
-    warehouse.build()
-    before = warehouse.rows()
-    assert warehouse.build().changed_studies == 0
-    assert warehouse.rows() == before
+    before = of_two.rows()
+    assert of_two.build().changed_studies == 0
+    assert of_two.rows() == before
 
 
-def test_a_table_that_somebody_dropped_comes_back(warehouse: Warehouse) -> None:
+def test_a_table_that_somebody_dropped_comes_back(of_two: Warehouse) -> None:
     """Then the tables are made as a whole."""
-    warehouse.load(_studies(1, 2))
-    warehouse.build()
-    before = warehouse.rows()
-    query(warehouse.address, "DROP TABLE ctgov.keywords CASCADE")
-    assert held_fingerprint(warehouse.address) is None
-    assert warehouse.build().changed_studies is None
-    assert warehouse.rows() == before
-    assert query(warehouse.address, "SELECT count(*) >= 0 FROM ctgov.all_keywords") == [(True,)]
-    assert query(warehouse.address, "SELECT count(*) >= 0 FROM ctgov_2023.keywords") == [(True,)]
+    before = of_two.rows()
+    query(of_two.address, "DROP TABLE ctgov.keywords CASCADE")
+    assert held_fingerprint(of_two.address) is None
+    assert of_two.build().changed_studies is None
+    assert of_two.rows() == before
+    assert query(of_two.address, "SELECT count(*) >= 0 FROM ctgov.all_keywords") == [(True,)]
+    assert query(of_two.address, "SELECT count(*) >= 0 FROM ctgov_2023.keywords") == [(True,)]
 
 
 def test_every_row_of_staging_is_there(warehouse: Warehouse) -> None:
@@ -314,44 +329,40 @@ def test_staging_that_is_not_loaded_is_said(warehouse: Warehouse) -> None:
         build_ctgov(CtgovRequest(switched_off))
 
 
-def test_a_load_in_between_is_noticed(warehouse: Warehouse) -> None:
+def test_a_load_in_between_is_noticed(of_two: Warehouse) -> None:
     """If staging is loaded while AACT's tables are made, nothing is mixed: the old state stays."""
-    warehouse.load(_studies(1, 2))
-    warehouse.build()
-    before = warehouse.rows()
-    query(warehouse.address, "DELETE FROM ctg_meta.watermarks WHERE node = 'ctgov'")
+    before = of_two.rows()
+    query(of_two.address, "DELETE FROM ctg_meta.watermarks WHERE node = 'ctgov'")
     loaded: list[LoadProgress] = []
 
     def load_once(progress: LoadProgress) -> None:
         if not loaded:
             loaded.append(progress)
-            warehouse.load(_studies(1, 2, 3), "2026-11-22T09:00:05")
+            of_two.load(_studies(1, 2, 3), "2026-11-22T09:00:05")
 
     with pytest.raises(StagingMovedError):
-        build_ctgov(CtgovRequest(warehouse.address, progress=load_once))
-    assert warehouse.rows() == before
-    warehouse.build()
-    assert query(warehouse.address, "SELECT count(*) FROM ctgov.studies") == [(3,)]
-    assert query(warehouse.address, "SELECT to_regnamespace('ctgov_next')") == [(None,)]
+        build_ctgov(CtgovRequest(of_two.address, progress=load_once))
+    assert of_two.rows() == before
+    of_two.build()
+    assert query(of_two.address, "SELECT count(*) FROM ctgov.studies") == [(3,)]
+    assert query(of_two.address, "SELECT to_regnamespace('ctgov_next')") == [(None,)]
 
 
-def test_what_was_taken_back_meanwhile_is_not_put_in_place(warehouse: Warehouse) -> None:
+def test_what_was_taken_back_meanwhile_is_not_put_in_place(of_two: Warehouse) -> None:
     """If staging is emptied while AACT's tables are made from it, they stay empty."""
-    warehouse.load(_studies(1, 2))
-    warehouse.build()
-    query(warehouse.address, "DELETE FROM ctg_meta.watermarks WHERE node = 'ctgov'")
+    query(of_two.address, "DELETE FROM ctg_meta.watermarks WHERE node = 'ctgov'")
     told: list[LoadProgress] = []
 
     def empty_at_the_end(progress: LoadProgress) -> None:
         told.append(progress)
         if progress.done == progress.total:
-            with emptied(warehouse.address):
+            with emptied(of_two.address):
                 pass
 
     with pytest.raises(StagingMovedError):
-        build_ctgov(CtgovRequest(warehouse.address, progress=empty_at_the_end))
+        build_ctgov(CtgovRequest(of_two.address, progress=empty_at_the_end))
     assert told
-    assert query(warehouse.address, "SELECT count(*) FROM ctgov.studies") == [(0,)]
+    assert query(of_two.address, "SELECT count(*) FROM ctgov.studies") == [(0,)]
 
 
 def _build_and_die(address: PostgresAddress, steps: int) -> None:
@@ -382,30 +393,26 @@ def test_a_killed_build_leaves_the_old_state(warehouse: Warehouse, *, whole: boo
     assert query(warehouse.address, "SELECT count(*) FROM ctgov.studies") == [(45,)]
 
 
-def test_what_is_emptied_is_made_anew(warehouse: Warehouse) -> None:
+def test_what_is_emptied_is_made_anew(of_two: Warehouse) -> None:
     """When everything recorded is taken back AACT's tables are empty, too, and the next build fills them."""
-    warehouse.load(_studies(1, 2))
-    warehouse.build()
-    with emptied(warehouse.address):
-        assert query(warehouse.address, "SELECT count(*) FROM ctgov.studies") == [(0,)]
-        assert query(warehouse.address, "SELECT count(*) FROM ctgov_2023.sponsors") == [(0,)]
-    assert held_fingerprint(warehouse.address) == ""
-    warehouse.load(_studies(1, 2))
-    warehouse.build()
-    assert query(warehouse.address, "SELECT count(*) FROM ctgov.studies") == [(2,)]
+    with emptied(of_two.address):
+        assert query(of_two.address, "SELECT count(*) FROM ctgov.studies") == [(0,)]
+        assert query(of_two.address, "SELECT count(*) FROM ctgov_2023.sponsors") == [(0,)]
+    assert held_fingerprint(of_two.address) == ""
+    of_two.load(_studies(1, 2))
+    of_two.build()
+    assert query(of_two.address, "SELECT count(*) FROM ctgov.studies") == [(2,)]
 
 
 def test_who_may_not_switch_off_triggers_gets_whole_tables(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    of_two: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user without the right to replace rows in place makes the tables as a whole instead."""
-    warehouse.load(_studies(1, 2))
-    warehouse.build()
-    warehouse.load(_studies(1, 2, 3), "2026-11-22T09:00:05")
+    of_two.load(_studies(1, 2, 3), "2026-11-22T09:00:05")
 
     def refuse(*_: Any) -> CtgovReport:
         raise psycopg.errors.InsufficientPrivilege("permission denied to set parameter")
 
     monkeypatch.setattr("ctg_assets.aact.build.replace_changed", refuse)
-    assert warehouse.build().changed_studies is None
-    assert query(warehouse.address, "SELECT count(*) FROM ctgov.studies") == [(3,)]
+    assert of_two.build().changed_studies is None
+    assert query(of_two.address, "SELECT count(*) FROM ctgov.studies") == [(3,)]

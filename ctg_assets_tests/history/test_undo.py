@@ -29,7 +29,7 @@ ONE, TWO, THREE = (f"NCT0000000{digit}" for digit in range(1, 4))
 
 
 @pytest.mark.soak
-@settings(max_examples=times(15, 100), deadline=None)
+@settings(max_examples=times(8, 100), deadline=None)
 @given(steps)
 def test_any_sequence_is_as_without_what_was_undone(drawn: list[Step | Undo]) -> None:
     """Periods, changes, their fields and events, contents: all as if it had never been.

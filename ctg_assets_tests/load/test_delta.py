@@ -33,6 +33,7 @@ from ctg_assets.postgres.errors import (
     WholeLoadNeededError,
 )
 from ctg_assets.postgres.server import open_postgres
+from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.postgres import (
     ALL,
     CONDITIONS,
@@ -790,8 +791,9 @@ _contents = st.dictionaries(
 )
 
 
+@pytest.mark.soak
 @given(rounds=st.lists(_contents, min_size=1, max_size=4), knows_old=st.booleans())
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(6, 40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_deltas_give_what_a_whole_load_gives(
     address: PostgresAddress, rounds: list[dict[int, list[int] | None]], *, knows_old: bool
 ) -> None:

@@ -26,7 +26,7 @@ from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.postgres.ownership import note_relations, note_schema, owned_relations
 from ctg_assets.postgres.schemas import Schemas
 from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.marts.projects import dbt_on, load, load_changes
+from ctg_assets_tests.marts.projects import WITHOUT_VIEWS, dbt_on, load, load_changes
 from ctg_assets_tests.model.snapshots import snapshot
 from ctg_assets_tests.support.readers import relations, unreadable, writable
 
@@ -238,7 +238,7 @@ def test_readers_read_what_dbt_makes(address: PostgresAddress, tmp_path: Path) -
     with connect(address) as connection:
         before = connection.execute("SELECT 'marts.dim_study'::regclass::oid").fetchone()
     load_changes(address, snapshot({}), {"NCT00000001"}, None, total=1)
-    dbt_on(address, tmp_path, *model)
+    dbt_on(address, tmp_path, *model, *WITHOUT_VIEWS)
     load(address, snapshot({}), None)
     dbt_on(address, tmp_path, *model, "--full-refresh")
     with connect(address) as connection:

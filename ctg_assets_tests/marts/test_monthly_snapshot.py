@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ctg_assets.postgres.connection import PostgresAddress, connect
-from ctg_assets_tests.marts.projects import dbt_on, load, values
+from ctg_assets_tests.marts.projects import WITHOUT_VIEWS, dbt_on, load, values
 from ctg_assets_tests.model.snapshots import snapshot
 
 SNAPSHOT = (
@@ -42,8 +42,11 @@ def refresh(address: PostgresAddress, tmp_path: Path) -> Refresh:
 
     def run(data_timestamp: datetime | None, *studies: Any, options: tuple[str, ...] = ()) -> Any:
         load(address, snapshot(*studies), data_timestamp)
-        models = ["--select", "+fct_study_snapshot_monthly", "dim_snapshot_month"]
-        dbt_on(address, tmp_path, "run", *models, *options)
+        # Views outlive loads.
+        is_first = not values(address, "SELECT FROM pg_namespace WHERE nspname = 'marts'")
+        models = ["+fct_study_snapshot_monthly", "dim_snapshot_month"]
+        views = () if is_first else WITHOUT_VIEWS
+        dbt_on(address, tmp_path, "run", "--select", *models, *views, *options)
         return values(address, SNAPSHOT)
 
     return run

@@ -23,7 +23,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.marts.projects import dbt_on, values
+from ctg_assets_tests.marts.projects import WITHOUT_VIEWS, dbt_on, forked_dbt, values
 from ctg_assets_tests.support.lakes import completed, json_of, planned
 
 SEPTEMBER, OCTOBER, NOVEMBER = (date(2026, month, 1) for month in (9, 10, 11))
@@ -92,13 +92,13 @@ def rebuilt(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -
         settings = load_settings(data_dir=folder, postgres_url=address.url)
         lake = open_lake(settings)
         observe(lake, settings, "2026-09-03", third)
-        for day, studies in [
-            ("2026-09-28", first),
-            ("2026-10-31", second),
-            ("2026-11-02", third),
+        for day, studies, options in [
+            ("2026-09-28", first, ()),
+            ("2026-10-31", second, WITHOUT_VIEWS),
+            ("2026-11-02", third, WITHOUT_VIEWS),
         ]:
             load_staging(address, lake, observe(lake, settings, day, studies))
-            dbt_on(address, folder, "run", "--select", *MODELS)
+            dbt_on(address, folder, "run", "--select", *MODELS, *options)
         with connect(address) as connection:
             connection.cursor().executemany(
                 "INSERT INTO marts.fct_study_snapshot_monthly (nct_id, snapshot_month)"
@@ -120,7 +120,8 @@ def rebuilt(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -
                 " WHERE snapshot_month IN (%s, %s)",
                 [OCTOBER, NOVEMBER],
             )
-        report = rebuild_months(address, lake)
+        with forked_dbt():
+            report = rebuild_months(address, lake)
         days = values(
             address,
             "SELECT snapshot_month, data_date FROM marts.dim_snapshot_month ORDER BY snapshot_month",
@@ -193,7 +194,7 @@ def test_marts_that_were_never_built_are_asked_for(
     lake = open_lake(settings)
     for day in ("2026-10-31", "2026-11-02"):
         observe(lake, settings, day, json_of(1, 2))
-    with pytest.raises(PermanentWarehouseError, match="ctg-assets refresh"):
+    with forked_dbt(), pytest.raises(PermanentWarehouseError, match="ctg-assets refresh"):
         rebuild_months(address, lake)
 
 

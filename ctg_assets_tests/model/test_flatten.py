@@ -750,13 +750,14 @@ def _cut(table: pa.Table, at: int) -> pa.Table:
 
 
 _FEWER = settings(
-    max_examples=25,
+    max_examples=times(8, 25),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "paths",
     [
@@ -896,6 +897,7 @@ NESTED_TABLES = (
 """Results tables in small: lists four deep, and group codes that start anew in every outcome."""
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("places", [2**23, 1])
 @given(
     studies=_studies(
