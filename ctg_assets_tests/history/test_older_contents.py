@@ -51,7 +51,8 @@ def loaded(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) ->
     studies = [
         bytes(msgspec.json.decode(line, type=dict[str, msgspec.Raw])["study"]) for line in lines
     ]
-    file = tmp_path_factory.mktemp("older") / "older.jsonl"
+    folder = tmp_path_factory.mktemp("older")
+    file, current = folder / "older.jsonl", folder / "current.jsonl"
     Path(file).write_bytes(b"\n".join(studies))
     older = []
     for study in studies:
@@ -60,7 +61,16 @@ def loaded(server: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) ->
         facts = (found.nct_id, found.last_update_post_date, found.content_hash)
         older.append((*facts, msgspec.json.decode(study)))
     lake = open_lake(load_settings(data_dir=tmp_path_factory.mktemp("data")))
-    current = shared_path("ctg/studies.jsonl.gz")
+    # Those that have older contents, and a tenth of the others.
+    every = gzip.decompress(shared_path("ctg/studies.jsonl.gz").read_bytes()).splitlines()
+    wanted = {nct_id for nct_id, *_ in older}
+    current.write_bytes(
+        b"\n".join(
+            line
+            for number, line in enumerate(every)
+            if number % 10 == 0 or identify(line).nct_id in wanted
+        )
+    )
     plan = import_file(lake, current, page_size=1000, data_timestamp=OBSERVED)
     before = Compactor(lake.storage, lake.scratch).compact(plan.extraction_id)
     with new_database(server) as address:
