@@ -236,7 +236,7 @@ def postgres(tmp_path: Path) -> Iterator[None]:
         options = [each for each in said["command"][1:] if "shared_buffers" not in each]
         server = subprocess.Popen(
             [*as_postgres, bin_ / "postgres", "-D", cluster, "-k", cluster, "-c", "fsync=off", *options],
-            stdout=subprocess.DEVNULL, stderr=(tmp_path / "postgres.log").open("w"), cwd="/",
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
         )  # fmt: skip
         owner = f"postgresql://ctg:{PASSWORDS['DATABASE_PASSWORD']}@127.0.0.1:5432"
 
