@@ -52,10 +52,10 @@ demo-dev: $(READY) ## The Dagster UI with the sensor on the demo's data
 test: $(READY_DEV) ## Set up what is missing and run the tests
 	@$(PYTEST)
 
-test-fast: $(READY_DEV) ## The tests that need no Postgres and no other process, in a minute
+test-fast: $(READY_DEV) ## The tests that need no Postgres and no other process, in less than a minute
 	@$(PYTEST) -m "not (postgres or process or slow or soak)"
 
-soak: $(READY_DEV) ## The tests that repeat at random, many times over (SOAK=0.2 for a part of it)
+soak: $(READY_DEV) ## The tests that repeat at random, many times over, and all that users get (SOAK=0.2 for a part of it)
 	@TEST_SOAK=$(SOAK) $(PYTEST) -m soak
 
 fuzz: $(READY_DEV) ## Thousands of studies with something odd in each, to the last table and mart

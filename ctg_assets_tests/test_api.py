@@ -158,6 +158,7 @@ def test_a_flat_table_has_a_row_for_each_item_sent(
     assert pa.concat_tables(registry.batches("conditions")) == table
 
 
+@pytest.mark.slow
 def test_every_table_can_be_read(registry: ctg_assets.DataFolder) -> None:
     """Each name in `tables` gives a table with the columns that the dictionary has."""
     assert registry.tables == [shape.name for shape in staging_shapes()]

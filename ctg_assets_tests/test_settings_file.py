@@ -192,6 +192,7 @@ def test_the_template_says_what_is_set(folder: Path, monkeypatch: pytest.MonkeyP
     assert load_settings() == expected
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_any_text_survives_the_template(text: str) -> None:
     """Quotes, backslashes, control characters and every alphabet are written so that TOML reads them back."""

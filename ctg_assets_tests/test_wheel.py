@@ -19,12 +19,15 @@ import pytest
 from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets_tests.soak import SHARE
 from ctg_assets_tests.support.postgres import temporary_folder
 
 pytestmark = pytest.mark.process
 
 PROJECT = Path(__file__).resolve().parents[1]
 STUDIES = 12
+# In a soak what users get, for a minute.
+WITHOUT_DBT = {"CTG_MARTS": "none", "CTG_AACT": "false"}
 
 # As pip writes the programs of packages; ours is written by pip itself.
 _DBT = """#!/bin/sh
@@ -116,6 +119,7 @@ def installation(wheel: Path) -> Iterator[Installation]:
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "CTG_API_URL": registry.api_url,
                 "CTG_REQUESTS_PER_MINUTE": "10000",
+                **({"CTG_AACT": "true"} if SHARE else WITHOUT_DBT),
             },
         )
 
@@ -132,11 +136,13 @@ def test_the_wheel_has_what_an_installation_needs(wheel: Path) -> None:
         f"{shipped}/dbt_project/dbt_project.yml",
         f"{shipped}/dbt_project/profiles.yml",
     } <= names
-    for folder, suffix in (("models", "sql"), ("seeds", "csv")):
-        sources = {path.name for path in (PROJECT / "dbt_project" / folder).rglob(f"*.{suffix}")}
-        place = f"{shipped}/dbt_project/{folder}/"
+    for folder in ("macros", "models", "seeds"):
+        sources = {
+            path.relative_to(PROJECT).as_posix()
+            for path in (PROJECT / "dbt_project" / folder).rglob("*.*")
+        }
         assert sources
-        assert {Path(name).name for name in names if name.startswith(place)} >= sources
+        assert {f"{shipped}/{name}" for name in sources} <= names
     folders = {name.partition("/")[0] for name in names}
     assert {name for name in folders if not name.endswith(".dist-info")} == {"ctg_assets"}
     written_by_dbt = ("/target/", "/logs/", "/dbt_packages/")
@@ -154,8 +160,9 @@ def test_the_source_distribution_gives_the_same_wheel(wheel: Path, tmp_path: Pat
     assert _contents(_build(sources, tmp_path / "built")) == _contents(wheel)
 
 
+@pytest.mark.soak
 def test_an_installed_wheel_needs_no_clone(installation: Installation) -> None:
-    """Refresh fills the marts, Dagster loads the definitions, and the installed package stays as it was.
+    """Refresh fills the tables, in a soak the marts as well, Dagster loads the definitions, and the installed package stays as it was.
 
     All that is written lies in the data folder, here the default one.
     """
@@ -164,7 +171,8 @@ def test_an_installed_wheel_needs_no_clone(installation: Installation) -> None:
     before = installation.files()
 
     installation.run("ctg-assets", "refresh")
-    counted = installation.run("ctg-assets", "psql", "-Atc", "select count(*) from dim_study")
+    count = f"select count(*) from {'dim_study' if SHARE else 'studies'}"
+    counted = installation.run("ctg-assets", "psql", "-Atc", count)
     assert counted.strip() == str(STUDIES)
     installation.run(
         "python", "-m", "dagster", "definitions", "validate", "-m", "ctg_assets.definitions"
@@ -173,4 +181,5 @@ def test_an_installed_wheel_needs_no_clone(installation: Installation) -> None:
     assert installation.files() == before
     assert [path.name for path in installation.folder.iterdir()] == ["data"]
     kept = {path.name for path in (installation.folder / "data").iterdir()}
-    assert {"dagster", "dbt", "lake", "postgres"} <= kept
+    assert {"dagster", "lake", "postgres"} <= kept
+    assert ("dbt" in kept) is bool(SHARE)

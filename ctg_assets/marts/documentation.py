@@ -91,7 +91,7 @@ def read_marts(staging_docs: str, folder: Path = MARTS_DIR) -> dict[str, list[Ma
     for path in sorted(folder.rglob("*.md")):
         docs |= doc_blocks(path.read_text(encoding="utf-8"))
     for path in sorted(folder.rglob("*.yml")):
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader) or {}
         properties |= {model["name"]: model for model in content.get("models", ())}
     found: dict[str, list[Mart]] = {}
     for path in sorted(folder.rglob("*.sql")):

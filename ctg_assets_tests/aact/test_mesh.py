@@ -102,6 +102,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path, storage: Storage) -> N
             look(tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """Twenty megabytes of descriptors are read within five."""
     many = {f"D{number:06d}": ("Term " * 20, ["C04"]) for number in range(20_000)}

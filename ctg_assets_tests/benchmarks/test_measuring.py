@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,25 +29,30 @@ def fail() -> Outcome:
     raise RuntimeError(message)
 
 
+@cache
+def _small() -> Run:
+    return run_task(f"{__name__}:hold", {"mebibytes": 1})
+
+
 def _run(seconds: float, wall_seconds: float = 1.0) -> Run:
     return Run(Outcome(seconds), wall_seconds, peak_bytes=0, server_peak_bytes=0)
 
 
 def test_a_task_is_measured_in_a_process_of_its_own() -> None:
     """The peak of memory holds what the task took, and the wall time includes starting it."""
-    small = run_task(f"{__name__}:hold", {"mebibytes": 1})
-    large = run_task(f"{__name__}:hold", {"mebibytes": 301})
-    assert large.outcome.rows == {"bytes": 301 << 20}
-    assert 290 << 20 < large.peak_bytes - small.peak_bytes < 310 << 20
+    small = _small()
+    large = run_task(f"{__name__}:hold", {"mebibytes": 101})
+    assert large.outcome.rows == {"bytes": 101 << 20}
+    assert 90 << 20 < large.peak_bytes - small.peak_bytes < 110 << 20
     assert large.wall_seconds > large.outcome.seconds
 
 
 def test_what_the_starting_process_holds_is_not_the_tasks() -> None:
     """A task is not charged the memory of the process that measures it."""
-    before = run_task(f"{__name__}:hold", {"mebibytes": 1})
-    held = b"x" * (600 << 20)
+    before = _small()
+    held = b"x" * (200 << 20)
     while_held = run_task(f"{__name__}:hold", {"mebibytes": 1})
-    assert len(held) == 600 << 20
+    assert len(held) == 200 << 20
     assert abs(while_held.peak_bytes - before.peak_bytes) < 50 << 20
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 _PAGE_SIZE = 4
 _REQUESTS = 30
-_WINDOW_SECONDS = 2.0
+_WINDOW_SECONDS = 1.0
 
 # What a retry heals, each on a page of its own, then what takes another attempt or another plan.
 _TRANSIENT = (

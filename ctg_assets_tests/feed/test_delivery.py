@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ctg_assets.feed import positions
 from ctg_assets.feed.config import FilterSettings
 from ctg_assets.feed.delivery import Delivery
 from ctg_assets.feed.errors import (
@@ -309,8 +310,11 @@ def test_a_history_that_was_made_anew_is_told(address: PostgresAddress) -> None:
         deliver(address, ScriptedSink(), some_events(4))
 
 
-def test_one_process_at_a_time_delivers_to_a_sink(address: PostgresAddress) -> None:
+def test_one_process_at_a_time_delivers_to_a_sink(
+    address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A second one is refused while the first is at it, and another sink is not in the way."""
+    monkeypatch.setattr(positions, "DYING_MILLISECONDS", 100)
     with open_progress(address, "hook") as progress:
         progress.begin(0)
         with pytest.raises(SinkBusyError, match="'hook'"), open_progress(address, "hook"):

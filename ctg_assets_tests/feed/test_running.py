@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from ctg_assets.feed import positions
 from ctg_assets.feed.config import SinkSettings
 from ctg_assets.feed.delivery import Sink
 from ctg_assets.feed.errors import SinkBusyError, SinkFileError, SinkUnavailableError
@@ -145,8 +146,11 @@ def test_webhook_and_queue_together(address: PostgresAddress, broker: Broker, qu
     assert len(set(by_hook)) == 120
 
 
-def test_a_sink_that_another_process_serves_is_left_to_it(address: PostgresAddress) -> None:
+def test_a_sink_that_another_process_serves_is_left_to_it(
+    address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once, that is an outcome; running, the sink is taken over when the other is gone."""
+    monkeypatch.setattr(positions, "DYING_MILLISECONDS", 100)
     sink = ScriptedSink()
     settings = webhook_settings()
     with open_progress(address, "hook"):

@@ -202,6 +202,7 @@ def test_a_study_seen_twice_in_a_walk(lake: Chronicler) -> None:
     assert entry.duplicate_rows == 2
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(

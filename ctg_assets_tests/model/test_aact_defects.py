@@ -49,6 +49,7 @@ def _by_study(tables: dict[str, pa.Table]) -> dict[tuple[str, str], list[dict[st
     return found
 
 
+@pytest.mark.slow
 def test_ids_stay_from_load_to_load() -> None:
     """1149: AACT gives every row a new id at each refresh; ours depend on the study's content alone."""
     studies = _generated(30)

@@ -55,6 +55,7 @@ def test_what_a_comma_can_be(text: str, kind: str | None) -> None:
     assert _kind(text) == reference.comma(text) == kind
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     st.from_regex(

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from ctg_assets.cli.app import app
 from ctg_assets.logs import RunRecords
 from ctg_assets.orchestration.instance import dagster_home, open_instance
+from ctg_assets_tests.support.forked_commands import forked_commands
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 _PARTITIONS = "import json, dagster as dg; print(json.dumps(dg.DagsterInstance.get().get_dynamic_partitions('page')))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", ["DAGSTER_HOME", "anywhere"])
 def test_two_data_folders_share_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
@@ -69,7 +71,7 @@ def test_dagsters_own_commands_find_the_same_state(
         instance.add_dynamic_partitions("page", ["one"])
     for folder, known in (("data", ["one"]), ("other", [])):
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _PARTITIONS],
+            [forked_commands() / "code", _PARTITIONS],
             env={**os.environ, "CTG_DATA_DIR": str(tmp_path / folder)},
             capture_output=True,
             text=True,

@@ -50,6 +50,7 @@ from ctg_assets.settings import load_settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets.times import parse_data_timestamp
+from ctg_assets_tests.soak import times
 from ctg_assets_tests.support import following
 from ctg_assets_tests.support.odd_registry import OddRegistry, running
 from ctg_assets_tests.support.postgres import query
@@ -233,8 +234,11 @@ _words = st.sampled_from(_ODD_TIMES) | st.integers(-2, 20).map(
 )
 
 
+@pytest.mark.soak
 @pytest.mark.slow
-@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(
+    max_examples=times(6, 60), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(
     versions=st.lists(
         st.tuples(_words, _clocks, st.none() | _clocks, st.integers(1, STUDIES)),
@@ -270,7 +274,8 @@ def test_whatever_the_clocks_say_the_lake_follows(
         parse_data_timestamp(world.manifest().data_timestamp)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(times(1, 8)))
 def test_whatever_the_clocks_say_the_tables_follow(
     world: World, address: PostgresAddress, seed: int
 ) -> None:
@@ -322,8 +327,10 @@ def test_whatever_the_clocks_say_the_tables_follow(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by_earlier_release", [False, True])
-@pytest.mark.parametrize("lie", ["2096-01-01T00:00:00", "9999-01-01T00:00:00"])
+@pytest.mark.parametrize(
+    ("lie", "by_earlier_release"),
+    [("2096-01-01T00:00:00", True), ("9999-01-01T00:00:00", False)],
+)
 def test_a_lie_of_the_registry_is_got_over(
     world: World, lie: str, by_earlier_release: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

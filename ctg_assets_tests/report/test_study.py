@@ -94,6 +94,7 @@ def run(*arguments: str, folder: Path) -> Result:
     return CliRunner().invoke(app, ["study", *arguments], env={"CTG_DATA_DIR": str(folder)})
 
 
+@pytest.mark.slow
 def test_every_study_is_told_as_it_went(churned: Churned) -> None:
     """Each study, gone ones included, has the changes, versions and state that the registry's own log says."""
     every = {*churned.first, *(act.nct_id for act in churned.acts)}
@@ -123,6 +124,7 @@ def test_every_study_is_told_as_it_went(churned: Churned) -> None:
     assert kinds == {"insert", "update", "delete", "restore", "merge"}
 
 
+@pytest.mark.slow
 def test_events_and_fields_are_those_of_the_tables(churned: Churned) -> None:
     """The card has every row of the tables of events and of changed fields, and no other."""
     registry = ctg_assets.open(churned.folder)

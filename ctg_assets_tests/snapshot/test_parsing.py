@@ -86,6 +86,7 @@ def studies_by_the_tree(draw: st.DrawFn) -> dict[str, Any]:
     return study
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(studies_by_the_tree(), max_size=4), st.sampled_from([None, 0, 3]), st.booleans())
 def test_rows_hold_what_the_json_says(
@@ -111,6 +112,7 @@ def test_generated_studies_are_typed_without_a_rest() -> None:
     assert parsed.unknown_fields == {}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([GOOD, MISTYPED, MISTYPED_DEEP, b"", b"{"]), max_size=40))
 def test_mistyped_studies_are_singled_out(studies: list[bytes]) -> None:

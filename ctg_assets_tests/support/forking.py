@@ -5,7 +5,8 @@ other: it has an id, a group and files of its own, dies of signals, and leaves b
 
 `forking.py FOLDER` listens on a socket in the folder. Who asks (`asking.py`) sends the name of a program, its
 arguments, environment, working folder, and its own standard streams; is told the id of the process, then
-how it ended. When it is gone before that, the process is killed with all of its group.
+how it ended. When it is gone before that, the process is killed with all of its group. Who sends STAY is
+somebody for whom it is here: when all of them are gone, it ends.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 SOCKET = "asked"
+STAY = b"stay"
 _MOST_BYTES = 1_000_000
+# Whoever has started us may have been killed before it came.
+_LONELY_SECONDS = 60
 
 Programs = Mapping[str, Callable[[], object]]
 
@@ -39,22 +43,30 @@ class _Server:
 
     def __init__(self, folder: Path, programs: Programs) -> None:
         self._programs = programs
+        self._users = 0
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listening.bind(str(folder / SOCKET))
         self._listening.listen(64)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listening, selectors.EVENT_READ, self._accept)
-        # Who has started us holds the other end.
-        self._selector.register(sys.stdin, selectors.EVENT_READ, self._end)
 
     def serve(self) -> None:
-        """Run commands until the standard input is closed."""
-        while True:
-            for key, _ in self._selector.select():
+        """Run commands until nobody is left who might ask."""
+        while ready := self._selector.select(None if self._users else _LONELY_SECONDS):
+            for key, _ in ready:
                 key.data()
 
-    def _end(self) -> None:
-        sys.exit()
+    def _stay_with(self, user: socket.socket) -> None:
+        def gone() -> None:
+            self._selector.unregister(user)
+            user.close()
+            self._users -= 1
+            if not self._users:
+                sys.exit()
+
+        self._users += 1
+        self._selector.register(user, selectors.EVENT_READ, gone)
+        user.send(STAY)
 
     def _accept(self) -> None:
         asking, _ = self._listening.accept()
@@ -65,6 +77,9 @@ class _Server:
         message, streams, _, _ = socket.recv_fds(asking, _MOST_BYTES, 3)
         if not message:
             asking.close()
+            return
+        if message == STAY:
+            self._stay_with(asking)
             return
         child = os.fork()
         if child == 0:

@@ -13,7 +13,7 @@ from dagster._cli import main as dagster_main
 from dbt.cli.main import cli as dbt_main
 
 from ctg_assets.cli import main as ctg_assets_main
-from ctg_assets_tests.orchestration import dying
+from ctg_assets_tests.orchestration import dying, hurried_daemon
 from ctg_assets_tests.support.parsed_once import (
     keep_what_is_parsed,
     use_once,
@@ -49,7 +49,9 @@ def all_programs(folder: Path) -> Mapping[str, Callable[[], object]]:
         module.sys = SimpleNamespace(executable=str(folder / "python"))
     return {
         "ctg-assets": ctg_assets_main,
+        "code-server": hurried_daemon.serve_code,
         "dagster": dagster_main,
+        "dagster-daemon": hurried_daemon.main,
         "dbt": dbt_main,
         "dying": dying.main,
         "code": _code,
