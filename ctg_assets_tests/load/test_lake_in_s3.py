@@ -104,9 +104,9 @@ def test_tables_are_those_of_a_lake_on_a_disk(
     assert not (tmp_path / "s3" / "lake").exists()
     lakes = [open_lake(settings) for settings in both]
     assert lakes[0].location == both[0].data_url
-    there, expected = (
+    recorded = [
         [(entry.mode, entry.changes, undo is None) for entry, undo in lake.history.with_withdrawn()]
         for lake in lakes
-    )
-    assert there == expected
-    assert [counts for _, _, counts in there].count(False) == 1
+    ]
+    assert recorded[0] == recorded[1]
+    assert [counts for _, _, counts in recorded[0]].count(False) == 1

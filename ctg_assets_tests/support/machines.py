@@ -13,12 +13,11 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+from ctg_assets.errors import CtgAssetsError
 from ctg_assets.refresh import planner
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.settings import Settings
 from ctg_assets.storage import leases
-from ctg_assets.storage.backend import TransientStorageError
-from ctg_assets.storage.locks import BusyError
 from ctg_assets.storage.object_client import ObjectClient
 from ctg_assets.storage.objects import ObjectBackend
 from ctg_assets_tests.support.following import refresh
@@ -26,7 +25,10 @@ from ctg_assets_tests.support.processes import forked
 
 # A dead machine is waited for in every test with kills.
 _LEASE_TIME = timedelta(seconds=2)
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.3
+# A machine waits for the other's leases to end, and for all that it does.
+_PATIENCE_SECONDS = 600.0
+_MOST_TRIES = 1000
 
 _CHANGES = ("put", "put_large", "copy", "delete")
 
@@ -39,7 +41,9 @@ def refresh_on_machine(
     `die_at` counts the moments right before and after each change of an object, at one of which it is. Waits
     while others are at work.
     """
-    exit_code = forked(_refresh, machine, settings, dict(environment), die_at)
+    exit_code = forked(
+        _refresh, machine, settings, dict(environment), die_at, patience=_PATIENCE_SECONDS
+    )
     assert exit_code in {0, -signal.SIGKILL}
     return exit_code == 0
 
@@ -59,16 +63,16 @@ def _refresh(
             left = itertools.count(die_at, -1)
             for name in _CHANGES:
                 stack.enter_context(patch.object(ObjectClient, name, _mortal(name, left)))
-        while not _is_done(settings):
-            threading.Event().wait(_PAUSE_SECONDS)
-
-
-def _is_done(settings: Settings) -> bool:
-    try:
-        refresh(settings)
-    except (BusyError, TransientStorageError):
-        return False
-    return True
+        for _ in range(_MOST_TRIES):
+            try:
+                refresh(settings)
+            except CtgAssetsError:
+                # The other is at work, or has removed what was being read: what stays wrong is seen in the end.
+                threading.Event().wait(_PAUSE_SECONDS)
+            else:
+                return
+        message = f"{machine} is not done after {_MOST_TRIES} tries"
+        raise AssertionError(message)
 
 
 def _mortal(name: str, left: itertools.count[int]) -> Callable[..., Any]:

@@ -155,11 +155,13 @@ def _plan_and_walk(order: Order, messages: Connection) -> str:
         return str(lake.extractions.state(plan.extraction_id))
 
 
-def forked(target: Callable[..., None], *arguments: object) -> int:
+def forked(
+    target: Callable[..., None], *arguments: object, patience: float = _PATIENCE_SECONDS
+) -> int:
     """The exit code of a process that calls a function; negative for the signal that killed it."""
     process = _context().Process(target=target, args=arguments)
     process.start()
-    process.join(_PATIENCE_SECONDS)
+    process.join(patience)
     exit_code = process.exitcode
     assert exit_code is not None, f"{target.__name__} has not ended"
     process.close()

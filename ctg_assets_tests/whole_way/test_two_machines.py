@@ -147,8 +147,8 @@ def test_two_machines_fight_and_die(
     machines = [_settings(tmp_path / f"machine {n}", simulator, data_url=url) for n in range(2)]
     alone = _settings(tmp_path / "alone", simulator)
     killed = 0
-    for version in _rounds(simulator, times(2, 6)):
-        killed += _on_two_machines(machines, s3.environment(), times(3, 10), version)
+    for version in _rounds(simulator, times(1, 6)):
+        killed += _on_two_machines(machines, s3.environment(), times(2, 10), version)
         refresh(alone)
     lake = open_lake(machines[0])
     _is_sound(lake)
