@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
+
 import msgspec
 
 from ctg_assets.extract.extractions import ExtractionState
@@ -13,6 +16,7 @@ from ctg_assets.refresh.status import (
     quarantine_reasons,
     warehouse_status,
 )
+from ctg_assets.refresh.status_document import status_document
 from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.support.lakes import add_page, completed, json_of, planned
@@ -75,3 +79,47 @@ def test_a_loaded_database_says_what_it_holds(
     assert status.staging_rows is not None
     assert status.staging_rows["studies"] == 3
     assert status.marts_rows == {}
+
+
+def test_the_document_tells_what_is_there_in_the_types_of_json(
+    lake: Lake, settings: Settings, address: PostgresAddress
+) -> None:
+    """Extractions, snapshot, tables and what is to be done, as a program can read them again."""
+    mistyped = {"protocolSection": {"identificationModule": {"nctId": 7}}, "novel": 1}
+    studies = [*json_of(1, 2, 3), msgspec.json.encode(mistyped)]
+    plan = completed(lake, planned(lake, settings, studies=4), studies)
+    load_staging(address, lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id))
+    unfinished = planned(lake, settings, studies=25)
+    add_page(lake, unfinished, 1, json_of(1))
+    on_it = settings.model_copy(update={"postgres_url": address.url})
+    told = json.loads(json.dumps(status_document(on_it, lake)))
+
+    assert [(each["extraction"], each["state"]) for each in told["extractions"]] == [
+        (plan.extraction_id, "complete"),
+        (unfinished.extraction_id, "open"),
+    ]
+    assert [(each["pages"], each["planned_pages"]) for each in told["extractions"]] == [
+        (1, 1),
+        (1, 3),
+    ]
+    snapshot, database = told["snapshot"], told["database"]
+    assert (snapshot["studies"], snapshot["quarantined"]) == (3, 1)
+    assert len(snapshot["quarantine"]) == 1
+    assert database["problem"] is None
+    assert (database["snapshot"], database["studies"]) == (plan.extraction_id, 3)
+    assert database["staging_rows"]["studies"] == 3
+    assert datetime.fromisoformat(database["loaded_at"]).tzinfo is not None
+    assert told["next"]["state"] == "to be done"
+    assert told["next"]["reason"]
+
+
+def test_the_document_tells_of_a_database_that_cannot_be_reached(
+    lake: Lake, settings: Settings
+) -> None:
+    """What is known of the lake is told all the same, without the password, and nothing of what is next."""
+    unreachable = "postgresql://me:canary-91c4@127.0.0.1:1/nothing"
+    told = status_document(settings.model_copy(update={"postgres_url": unreachable}), lake)
+    assert "127.0.0.1" in told["database"]["problem"]
+    assert told["next"] == {"state": "unknown", "reason": None}
+    assert told["extractions"] == []
+    assert "canary-91c4" not in json.dumps(told)
