@@ -21,7 +21,6 @@ from ctg_assets_tests.support.made_lakes import study
 pytestmark = pytest.mark.process
 
 
-@pytest.fixture
 def records_extracted(place: Workplace) -> float:
     """How many studies were counted as extracted."""
     return sum(
@@ -31,6 +30,7 @@ def records_extracted(place: Workplace) -> float:
     )
 
 
+@pytest.fixture
 def place() -> Iterator[Workplace]:
     """A workplace with good data."""
     with (
