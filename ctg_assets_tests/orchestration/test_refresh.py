@@ -114,16 +114,11 @@ def test_what_was_built_is_counted(refreshed: tuple[Workplace, str]) -> None:
         (each.name, *each.labels.values()): each.value
         for each in read_counters(counters_path(place.settings))
     }
-    manifest = json.loads(
-        (place.settings.data_dir / "dbt" / "manifest" / "manifest.json").read_bytes()
+    [(built,)] = place.query(
+        "SELECT (SELECT count(*) FROM pg_tables WHERE schemaname IN ('intermediate', 'marts'))"
+        " + (SELECT count(*) FROM pg_views WHERE schemaname = 'staging_views')"
     )
-    built = [
-        node
-        for node in manifest["nodes"].values()
-        if node["resource_type"] in {"model", "seed"}
-        and node["config"]["materialized"] != "ephemeral"
-    ]
-    assert counted[WRITES.name, "marts", "model"] == len(built)
+    assert counted[WRITES.name, "marts", "model"] == built > 0
     assert counted[WRITES.name, "ctgov", "full"] == 1
     assert WRITE_ERRORS.name not in {name for name, *_ in counted}
 
