@@ -26,6 +26,7 @@ from dbt.artifacts.resources.base import FileHash
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt.parser.manifest import ManifestLoader, extended_mashumuro_decoder
+from dbt.version import __version__
 from dbt_common.clients import system
 from dbt_common.invocation import get_invocation_id
 
@@ -45,7 +46,16 @@ def use_once(folder: Path) -> None:
     """Use dbt in this process, for which it writes into `folder`, and have what is kept in memory."""
     kept = _kept()
     if not kept.exists():
-        _use(folder)
+        # Parsing starts threads (of dbt's parser in Rust). A fork has none of them, and would wait for them
+        # for ever when it parses another project; so this process never does.
+        child = os.fork()
+        if child == 0:
+            try:
+                _use(folder)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+    assert kept.exists(), f"dbt did not parse the project; what it said is in {folder}"
     _use(folder)
     _in_memory[kept] = Manifest.from_msgpack(kept.read_bytes(), decoder=extended_mashumuro_decoder)
     # What follows dbt's locks has a pipe, whose number would be that of another file in the forks.
@@ -60,8 +70,9 @@ def _use(folder: Path) -> None:
     with contextlib.redirect_stdout(said):
         done = dbtRunner().invoke(
             [
+                *("ls", "--select", "dim_date", "--no-use-colors"),
                 # A file of the log would be open in the forks as well.
-                *("ls", "--select", "dim_date", "--no-use-colors", "--log-level-file", "none"),
+                *("--log-level-file", "none"),
                 *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
                 *("--target-path", written, "--log-path", written),
             ]
@@ -137,6 +148,7 @@ def _places(loader: Any) -> tuple[Path, Path | None]:
 
 def _kept() -> Path:
     told = [
+        __version__,
         project_fingerprint(),
         *(
             f"{k}={v}"
