@@ -25,8 +25,6 @@ from ctg_assets.storage.files import Storage, StorageError
 # What each data version left behind; nothing depends on the order of these.
 _SMALL_FOLDERS = ("registries", "searches", "mesh")
 
-_BLOCK_BYTES = 1 << 22
-
 
 class OtherHistoryError(StorageError):
     """A copy would overwrite a history that is not an earlier state of the one that is copied."""
@@ -137,10 +135,7 @@ class _Copy:
             self._copied.kept += 1
             return
         try:
-            with self._source.open_input(path) as stream, self._target.publish(path) as copy:
-                while block := stream.read(_BLOCK_BYTES):
-                    copy.write(block)
-                    self._copied.file_bytes += len(block)
+            self._copied.file_bytes += self._source.copy_to(self._target, path)
         except StorageError:
             if self._source.exists(path):
                 raise

@@ -39,6 +39,8 @@ __all__ = [
 # Damaged files, each with its path below a folder named by the time; for people to look at.
 _ASIDE = "damaged"
 
+_COPY_BYTES = 1 << 22
+
 
 class Storage:
     """Files below one root; all paths are relative to it, with `/` between their parts."""
@@ -133,6 +135,18 @@ class Storage:
         Raises StorageError when it cannot be read or does not hold what the block looks for.
         """
         return self.backend.open_input(relative)
+
+    def copy_to(self, target: Storage, relative: str) -> int:
+        """Publish a file under the same path in another storage, byte for byte; returns how many bytes.
+
+        Raises StorageError when it cannot be read, or not be written there.
+        """
+        copied = 0
+        with self.open_input(relative) as stream, target.publish(relative) as copy:
+            while block := stream.read(_COPY_BYTES):
+                copy.write(block)
+                copied += len(block)
+        return copied
 
     def write_bytes(self, relative: str, content: bytes, *, create: bool = False) -> None:
         """Publish a small file; raises as `publish`."""

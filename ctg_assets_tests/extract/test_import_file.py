@@ -217,6 +217,7 @@ def test_what_an_earlier_release_took_is_left_out(
     """An import of a time that cannot be, complete and not recorded, stops nothing that comes after it."""
     plan = import_file(lake, _file(tmp_path, _array()), page_size=100)
     old = msgspec.structs.replace(plan, data_timestamp=timestamp)
+    lake.storage.delete_file(f"extractions/{plan.extraction_id}/plan.json")
     lake.extractions.create(old)
     waiting = next_to_record(settings, lake)
     assert waiting is not None
