@@ -71,9 +71,15 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 
 
 @cache
+def _tree(path: Path) -> ast.Module:
+    """A module as Python reads it; read once, for many tests ask for it."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def _import_nodes(path: Path) -> list[ast.stmt]:
-    """The statements that import, wherever in the file; read once, for many tests ask for them."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    """The statements that import, wherever in the file."""
+    nodes = ast.walk(_tree(path))
     return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
@@ -191,21 +197,25 @@ def test_the_package_does_not_know_its_benchmarks() -> None:
     assert users == []
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_every_module_says_what_it_is(name: str) -> None:
+def test_every_module_says_what_it_is() -> None:
     """Each module opens with a docstring, and a room's says what belongs there."""
-    docstring = ast.get_docstring(ast.parse((PACKAGE / name).read_text(encoding="utf-8")))
-    assert docstring
-    if name.endswith("/__init__.py") and name.count("/") == 1:
+    silent = []
+    for name in MODULES:
+        docstring = ast.get_docstring(_tree(PACKAGE / name)) or ""
+        is_room = name.endswith("/__init__.py") and name.count("/") == 1
+        wanted = ("Belongs here: ", "Does not belong here: ") if is_room else ()
         said = " ".join(docstring.split())
-        assert "Belongs here: " in said
-        assert "Does not belong here: " in said
+        silent += [name] if not docstring else []
+        silent += [f"{name}: {text}" for text in wanted if text not in said]
+    assert silent == []
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_module_is_long(name: str) -> None:
+def test_no_module_is_long() -> None:
     """A module holds one subject, which fits into so many lines."""
-    assert len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    lines = {
+        name: len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) for name in MODULES
+    }
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
 # What a change means in the JSON that sinks get, whose schema has this name.
@@ -229,15 +239,13 @@ def test_a_name_stands_for_one_thing() -> None:
 OWN_ROOTS = {"model", "simulator"}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_our_errors_have_one_root(name: str) -> None:
+def test_our_errors_have_one_root() -> None:
     """What we raise is a CtgAssetsError, so that every command tells it in words and with its exit code."""
-    if name == "errors.py" or _room(name) in OWN_ROOTS:
-        return
-    tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
     roots = [
-        node.name
-        for node in ast.walk(tree)
+        f"{name}: {node.name}"
+        for name in MODULES
+        if name != "errors.py" and _room(name) not in OWN_ROOTS
+        for node in ast.walk(_tree(PACKAGE / name))
         if isinstance(node, ast.ClassDef)
         and {ast.unparse(base) for base in node.bases}
         <= {"Exception", "ValueError", "RuntimeError"}
@@ -255,14 +263,14 @@ _TOLD = [
 ]
 
 
-@pytest.mark.parametrize("text", _TOLD, ids=lambda path: str(path.relative_to(_TOP)))
-def test_files_that_are_named_are_there(text: Path) -> None:
+def test_files_that_are_named_are_there() -> None:
     """A file that a page or a docstring names by its path lies there, in the package or in the repository."""
-    if text.name == "add_a_mart.md":
-        return  # its example is a mart that somebody is about to write
-    named = _PATH.findall(text.read_text(encoding="utf-8"))
     assert [
-        path for path in named if not any((top / path).exists() for top in (_TOP, PACKAGE))
+        f"{text.relative_to(_TOP)}: {path}"
+        for text in _TOLD
+        if text.name != "add_a_mart.md"  # its example is a mart that somebody is about to write
+        for path in _PATH.findall(text.read_text(encoding="utf-8"))
+        if not any((top / path).exists() for top in (_TOP, PACKAGE))
     ] == []
 
 
