@@ -7,10 +7,11 @@ which failures count as transient.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
@@ -183,6 +184,9 @@ class RegistryClient:
         # stamina keeps hooks for the process as a whole; its own one logs neither cause nor remedy.
         set_on_retry_hooks((_log_retry,))
         self._counting = RequestCounting(api_url, counters)
+        self._closing = threading.Lock()
+        self._under_way = 0
+        self._closed = False
         self._http = httpx.Client(
             headers={"User-Agent": user_agent, "Accept": "application/json"},
             timeout=httpx.Timeout(read_timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
@@ -207,8 +211,24 @@ class RegistryClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections; while other threads still use some, the last of them closes all."""
+        with self._closing:
+            self._closed = True
+            if not self._under_way:
+                self._http.close()
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        # httpx drops a connection that is opened while it closes, and its socket stays open.
+        with self._closing:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._closing:
+                self._under_way -= 1
+                if self._closed and not self._under_way:
+                    self._http.close()
 
     def version(self, retry_seconds: float | None = None) -> RegistryVersion:
         """The API version and the time of the registry's last data refresh.
@@ -335,9 +355,12 @@ class RegistryClient:
         url = self.api_url + path
         about = {_STOPPED: stopped}
         try:
-            with self._http.stream(
-                "GET", url, params=dict(parameters), extensions=about
-            ) as response:
+            with (
+                self._in_use(),
+                self._http.stream(
+                    "GET", url, params=dict(parameters), extensions=about
+                ) as response,
+            ):
                 deadline = time.monotonic() + self._answer_seconds
                 chunks = []
                 for chunk in response.iter_bytes():
