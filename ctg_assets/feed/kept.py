@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import astuple, dataclass
 
 import msgspec
 from psycopg.rows import class_row
 
-from ctg_assets.feed.positions import ensure_feed_tables, has_feed_tables
+from ctg_assets.feed.positions import DeadLetter, ensure_feed_tables, has_feed_tables
 from ctg_assets.postgres.connection import PostgresAddress, connect, postgres_errors
 
 
@@ -19,18 +19,10 @@ class KeptPosition(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
 
 
-class KeptLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a sink did not take, with its text. Times are UTC."""
+@dataclass(frozen=True)
+class KeptLetter(DeadLetter):
+    """An event that a sink did not take, with its text."""
 
-    sink: str
-    event_id: str
-    change_seq: int
-    nct_id: str
-    reason: str
-    attempts: int
-    first_failed_at: datetime
-    last_failed_at: datetime
-    replay_asked: bool
     body: str
 
 
@@ -111,10 +103,6 @@ def bring_back(address: PostgresAddress, kept: KeptFeed, newest: int) -> list[st
                     " attempts, first_failed_at, last_failed_at, replay_asked, body)"
                     " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
                 ),
-                [
-                    msgspec.structs.astuple(letter)
-                    for letter in kept.dead_letters
-                    if letter.sink in brought
-                ],
+                [astuple(letter) for letter in kept.dead_letters if letter.sink in brought],
             )
     return brought

@@ -111,14 +111,16 @@ def _prune_run(
     )
     with storage.run_connection(run.run_id) as connection:
         count, length = connection.execute(counted.where(useless)).one()
-        if count and not dry_run:
-            connection.execute(SqlEventLogStorageTable.delete().where(useless))
     if not count or dry_run:
         return count, length
+    remove = SqlEventLogStorageTable.delete().where(useless)
     if isinstance(storage, SqliteEventLogStorage):
-        # Plans are in the index of all runs as well.
+        # Plans are in the index of all runs as well. What is counted goes last, so that who was killed goes on.
         with storage.index_connection() as connection:
-            connection.execute(SqlEventLogStorageTable.delete().where(useless))
+            connection.execute(remove)
+    with storage.run_connection(run.run_id) as connection:
+        connection.execute(remove)
+    if isinstance(storage, SqliteEventLogStorage):
         return count, _shrink(Path(storage.path_for_shard(run.run_id)))
     return count, length
 

@@ -166,12 +166,14 @@ class Lease:
                 left = self._take_over(found)
             except AlreadyPublishedError:
                 continue  # somebody else was faster, or renewed his own
-            self._owner, self._lost = threading.get_ident(), False
+            self._lost = False
             if left is not None:
                 # What is in the way is what it says, or came after it.
                 with contextlib.suppress(AlreadyPublishedError):
                     self._carry_out(left)
                 self._say(None)
+            # Not before, for who fails until here holds nothing, and may try again.
+            self._owner = threading.get_ident()
             self._ended = threading.Event()
             threading.Thread(
                 target=self._renew, args=(self._ended,), name=f"lease {self._key}", daemon=True

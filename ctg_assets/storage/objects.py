@@ -9,7 +9,6 @@ count only with a record.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import pyarrow as pa
 from ctg_assets.storage.backend import StorageError, Work
 from ctg_assets.storage.leases import LEASE_TIME, Lease, Publication, broken_condition
 from ctg_assets.storage.object_client import ObjectClient, Version
+from ctg_assets.storage.random_reads import RandomReads
 
 # What is put at once, and so held in memory; larger files wait on the local disk and go in parts.
 _SINGLE_PUT_BYTES = 64 << 20
@@ -228,16 +228,15 @@ class ObjectBackend:
         )
 
 
-class _ObjectFile(io.RawIOBase):
+class _ObjectFile(RandomReads):
     """An object opened for random reads: its end is read at once, the rest in windows."""
 
     def __init__(self, client: ObjectClient, key: str) -> None:
         self._client = client
         self._key = key
         self._tail, found = client.get_end(key, _TAIL_BYTES)
+        super().__init__(found.size)
         self._version = found.version
-        self._size = found.size
-        self._position = 0
         self._windows: list[tuple[int, Any]] = []
         self._window_bytes = _FIRST_WINDOW_BYTES
         self.problem: StorageError | None = None
@@ -245,20 +244,6 @@ class _ObjectFile(io.RawIOBase):
     def size(self) -> int:
         """The size in bytes."""
         return self._size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
 
     def read(self, size: int | None = -1) -> Any:
         return self.read_buffer(self._size if size is None or size < 0 else size).to_pybytes()

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from ctg_assets.storage.backend import InputFile
 from ctg_assets.storage.damage import DamagedFileError
 from ctg_assets.storage.files import Storage, StorageError
+from ctg_assets.storage.random_reads import RandomReads
 
 # Of a large file the rows of one study are 20 kB; a smaller block would not be read faster. 2 GB of
 # contents have 500 kB of digests then.
@@ -152,15 +153,14 @@ class _SealingStream(io.RawIOBase):
         self._stream.write(view)
 
 
-class _CheckedFile(io.RawIOBase):
+class _CheckedFile(RandomReads):
     """A file whose bytes are checked against its seal before anybody gets them."""
 
     def __init__(self, storage: Storage, relative: str, file: InputFile) -> None:
+        super().__init__(int(file.size()))
         self._storage = storage
         self._relative = relative
         self._file = file
-        self._size = int(file.size())
-        self._position = 0
         self._problem: StorageError | None = None
         # What the seal vouches for by itself: seal and footer, from here on.
         self._tail = b""
@@ -180,20 +180,6 @@ class _CheckedFile(io.RawIOBase):
         # Left to itself, Parquet begins by reading the end of the file, rows and all.
         footer = self._tail[4 * len(self._digests) + _FIXED_BYTES :]
         return pq.ParquetFile(self, metadata=pq.read_metadata(pa.BufferReader(footer)))
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
 
     def read(self, size: int | None = -1) -> Any:
         start = self._position

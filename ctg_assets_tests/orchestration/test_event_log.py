@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
@@ -172,6 +173,22 @@ def test_what_ui_and_sensors_read_stays(instance: dg.DagsterInstance) -> None:
     assert left[fetched]["ASSET_MATERIALIZATION"] == len(KEYS)
     again = prune_events(instance, ended_before=LATER)
     assert (again.runs, again.events) == (0, 0)
+
+
+@pytest.mark.parametrize("instance", ["SQLite"], indirect=True)
+def test_who_is_killed_between_two_files_goes_on(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run has in the index of all runs is not forgotten when its own file is done first."""
+    run_id = execute(instance, "build_warehouse")
+    storage: Any = instance.event_log_storage
+    events = kinds(instance, run_id)
+    with monkeypatch.context() as killed:
+        killed.setattr(storage, "index_connection", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prune_events(instance, ended_before=LATER)
+    assert kinds(instance, run_id) == events
+    assert prune_events(instance, ended_before=LATER).runs == 1
 
 
 def test_recent_and_unfinished_runs_are_left_alone(instance: dg.DagsterInstance) -> None:

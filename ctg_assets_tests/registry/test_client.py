@@ -7,9 +7,11 @@ import gzip
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -622,3 +624,41 @@ def test_failures_of_the_network_name_their_cause() -> None:
     """Even a failure without a text of its own says what kind it is and where to look."""
     with pytest.raises(TransientRegistryError, match=r"ReadError: no detail; check the network"):
         page_of(httpx.ReadError(""))
+
+
+class _Held(httpx.BaseTransport):
+    """A registry that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer, self.closed = Event(), Event(), Event()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Wait, and answer."""
+        self.asked.set()
+        assert self.may_answer.wait(60)
+        return httpx.Response(200, content=VERSION, request=request)
+
+    def close(self) -> None:
+        """Note that no connection is left."""
+        self.closed.set()
+
+
+def test_connections_are_closed_when_the_last_request_has_ended() -> None:
+    """Who closes a client does not wait for requests of other threads, and these leave nothing open."""
+    held = _Held()
+    client = RegistryClient(
+        API,
+        rate_limit=CountingLimit(),
+        user_agent="test",
+        read_timeout_seconds=60,
+        retry_seconds=0,
+        transport=held,
+    )
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(client.version)
+        assert held.asked.wait(60)
+        client.close()
+        was_closed = held.closed.is_set()
+        held.may_answer.set()
+        assert answer.result().api_version == "2.0.5"
+    assert (was_closed, held.closed.is_set()) == (False, True)

@@ -215,6 +215,46 @@ def test_an_answer_that_got_lost_costs_no_lease() -> None:
         pass
 
 
+class Unreliable(ObjectClient):
+    """Requests of which one put fails, before it is done or after."""
+
+    puts = 0
+    failing: int
+    after = False
+
+    def put(self, key: str, content: bytes, expected: Version | None) -> Version:
+        """Put, unless this is the one."""
+        self.puts += 1
+        fails = self.puts == self.failing
+        if not fails or self.after:
+            version = super().put(key, content, expected)
+        if fails:
+            message = "no answer"
+            raise TransientStorageError(message)
+        return version
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("failing", range(1, 5))
+def test_who_cannot_finish_what_was_left_may_try_again(failing: int, after: bool) -> None:
+    """A store that fails while a lease is taken over does not make its own process wait for itself."""
+    store = MemoryStore()
+    dying = OnMachine(MortalClient(store, 6, after=True), "a")
+    with pytest.raises(Killed), dying.held():
+        dying.publish(RECORD)
+    dying._ended.set()
+    client = Unreliable(store, "memory://one")
+    client.failing, client.after = failing, after
+    lease = OnMachine(client, "b", later=HOUR * 2)
+    # Puts: one asks the time, one takes the lease, one publishes what was left, one says that this is done.
+    with pytest.raises(TransientStorageError, match="no answer"), lease.held():
+        pass
+    with lease.held():
+        assert client.get(RECORD.key)[0] == b"first"
+    with OnMachine(client, "c").held():
+        pass
+
+
 class Indifferent(ObjectClient):
     """A store that does not honour some conditions."""
 
