@@ -227,10 +227,16 @@ def _results(lake: Lake) -> dict[str, Any]:
 
 
 def _files(lake: Lake) -> dict[str, list[str]]:
-    """The lake's files by their kind."""
+    """The lake's files by their kind; those of extractions oldest first."""
+    # Two ids of the same second sort by chance, so not by their names.
+    plans = lake.extractions.plans()
+    number = {f"extractions/{plan.extraction_id}": plan.number for plan in plans}
     found: dict[str, list[str]] = {}
     for folder in ("registries", "searches", "mesh", "extractions", "history", "snapshots"):
-        for path in lake.storage.files(folder):
+        for path in sorted(
+            lake.storage.files(folder),
+            key=lambda path: (number.get("/".join(path.split("/")[:2]), 0), path),
+        ):
             found.setdefault(kind_of_file(path).pattern, []).append(path)
     return found
 
