@@ -53,6 +53,8 @@ def dbt(
             *(str(forked_commands() / "dbt"), "--no-use-colors", *arguments),
             *("--project-dir", str(project), "--profiles-dir", str(project)),
             *("--target-path", str(written / "target"), "--log-path", str(written / "logs")),
+            # An eighth of a build goes into a file that nobody reads.
+            *("--log-level-file", "none"),
         ],
         env={**os.environ, "DBT_WRITE_JSON": str(arguments[0] == "parse"), **environment},
         cwd=written,
