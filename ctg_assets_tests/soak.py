@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 SHARE = float(os.environ.get("TEST_SOAK", "0"))
+
+# Beside the marker `soak`: what goes all the way by real commands or daemons, for half a minute, where shorter tests
+# hold each part of that way. CI runs it, as a share of the soak.
+only_in_soaks = pytest.mark.skipif(
+    SHARE == 0, reason="half a minute of real commands: in soaks, and in CI"
+)
 
 
 def times(usual: int, soak: int) -> int:

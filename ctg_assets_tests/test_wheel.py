@@ -19,15 +19,13 @@ import pytest
 from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets_tests.soak import SHARE
+from ctg_assets_tests.soak import only_in_soaks
 from ctg_assets_tests.support.postgres import temporary_folder
 
 pytestmark = pytest.mark.process
 
 PROJECT = Path(__file__).resolve().parents[1]
 STUDIES = 12
-# In a soak what users get, for a minute.
-WITHOUT_DBT = {"CTG_MARTS": "none", "CTG_AACT": "false"}
 
 # As pip writes the programs of packages; ours is written by pip itself.
 _DBT = """#!/bin/sh
@@ -119,7 +117,7 @@ def installation(wheel: Path) -> Iterator[Installation]:
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "CTG_API_URL": registry.api_url,
                 "CTG_REQUESTS_PER_MINUTE": "10000",
-                **({"CTG_AACT": "true"} if SHARE else WITHOUT_DBT),
+                "CTG_AACT": "true",
             },
         )
 
@@ -161,8 +159,9 @@ def test_the_source_distribution_gives_the_same_wheel(wheel: Path, tmp_path: Pat
 
 
 @pytest.mark.soak
+@only_in_soaks
 def test_an_installed_wheel_needs_no_clone(installation: Installation) -> None:
-    """Refresh fills the tables, in a soak the marts as well, Dagster loads the definitions, and the installed package stays as it was.
+    """Refresh fills tables and marts, Dagster loads the definitions, and the installed package stays as it was.
 
     All that is written lies in the data folder, here the default one.
     """
@@ -171,8 +170,7 @@ def test_an_installed_wheel_needs_no_clone(installation: Installation) -> None:
     before = installation.files()
 
     installation.run("ctg-assets", "refresh")
-    count = f"select count(*) from {'dim_study' if SHARE else 'studies'}"
-    counted = installation.run("ctg-assets", "psql", "-Atc", count)
+    counted = installation.run("ctg-assets", "psql", "-Atc", "select count(*) from dim_study")
     assert counted.strip() == str(STUDIES)
     installation.run(
         "python", "-m", "dagster", "definitions", "validate", "-m", "ctg_assets.definitions"
@@ -181,5 +179,4 @@ def test_an_installed_wheel_needs_no_clone(installation: Installation) -> None:
     assert installation.files() == before
     assert [path.name for path in installation.folder.iterdir()] == ["data"]
     kept = {path.name for path in (installation.folder / "data").iterdir()}
-    assert {"dagster", "lake", "postgres"} <= kept
-    assert ("dbt" in kept) is bool(SHARE)
+    assert {"dagster", "dbt", "lake", "postgres"} <= kept

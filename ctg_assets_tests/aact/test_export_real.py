@@ -33,9 +33,9 @@ from ctg_assets.settings import load_settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.shared_material import shared_path
-from ctg_assets_tests.soak import times
+from ctg_assets_tests.soak import only_in_soaks, times
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, only_in_soaks]
 
 STUDIES = times(800, 3395)
 

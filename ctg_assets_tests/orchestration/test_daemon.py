@@ -16,8 +16,9 @@ from ctg_assets.refresh.desired_state import actual_state, desired_state
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
+from ctg_assets_tests.soak import only_in_soaks
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.soak, only_in_soaks]
 
 STUDIES = 45
 _SECONDS = 600

@@ -51,7 +51,7 @@ from ctg_assets_tests.orchestration.workplace import (
     wait_until,
     workplace,
 )
-from ctg_assets_tests.soak import SHARE, times
+from ctg_assets_tests.soak import SHARE, only_in_soaks, times
 from ctg_assets_tests.support.postgres import query, temporary_folder
 
 STUDIES = 25
@@ -370,7 +370,9 @@ def killed() -> Iterator[Workplace]:
         yield place
 
 
+@pytest.mark.soak
 @pytest.mark.process
+@only_in_soaks
 def test_the_printed_commands_killed_in_every_stage_end_loaded(killed: Workplace) -> None:
     """The README's commands, in an empty folder, each killed in what it does: run again, they do it all.
 
