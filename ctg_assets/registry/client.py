@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
@@ -35,6 +34,7 @@ from ctg_assets.registry.errors import (
     RequestStoppedError,
     TransientRegistryError,
 )
+from ctg_assets.registry.http import server_time, trusted_certificates
 from ctg_assets.registry.rate_limit import RateLimit
 from ctg_assets.registry.refusals import excerpt, status_error
 
@@ -191,6 +191,7 @@ class RegistryClient:
             headers={"User-Agent": user_agent, "Accept": "application/json"},
             timeout=httpx.Timeout(read_timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
             follow_redirects=True,
+            verify=trusted_certificates(),
             # A redirect is answered with a request of its own, which counts like any other.
             event_hooks={
                 "request": [self._permit, self._counting.sent],
@@ -369,7 +370,7 @@ class RegistryClient:
                         message = f"{url} was still sending after {self._answer_seconds:.0f} s"
                         raise TransientRegistryError(message)
                 body = b"".join(chunks)
-                self.server_time = _time_of(response)
+                self.server_time = server_time(response)
                 permitted_at = response.request.extensions[_PERMITTED_AT]
                 self.answer_seconds = time.monotonic() - permitted_at
         except (
@@ -441,10 +442,3 @@ class RegistryClient:
 
 def _log_retry(details: RetryDetails) -> None:
     _log.warning("%s; trying again in %.1f s", details.caused_by, details.wait_for)
-
-
-def _time_of(response: httpx.Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers["Date"])
-    except (KeyError, ValueError):
-        return None
