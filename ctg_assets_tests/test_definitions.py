@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
+from ctg_assets_tests.support.forked_commands import forked_commands
 
 pytestmark = pytest.mark.process
 
@@ -74,8 +74,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Any:
     data_dir = tmp_path_factory.mktemp("data")
     give_parsed_project(data_dir)
     done = subprocess.run(
-        [sys.executable, "-c", _DESCRIBE],
-        env={**os.environ, "PYTHONWARNINGS": "ignore", "CTG_DATA_DIR": str(data_dir)},
+        [forked_commands() / "code", _DESCRIBE],
+        env={**os.environ, "CTG_DATA_DIR": str(data_dir)},
         capture_output=True,
         text=True,
         check=False,

@@ -178,7 +178,8 @@ def test_again_and_by_command_changes_nothing(
     """The command rebuilds the months asked for, to the same rows."""
     monkeypatch.setenv("CTG_POSTGRES_URL", rebuilt.address.url)
     monkeypatch.setenv("CTG_DATA_DIR", str(rebuilt.settings.data_dir))
-    done = CliRunner().invoke(app, ["rebuild-months", "--from", "2026-10", "--to", "2026-10"])
+    with forked_dbt():
+        done = CliRunner().invoke(app, ["rebuild-months", "--from", "2026-10", "--to", "2026-10"])
     assert done.exit_code == 0, done.output
     assert done.output.splitlines() == [
         "2026-10: 28 studies as of 2026-10-31 09:00:05 UTC; it had 28"
