@@ -115,6 +115,43 @@ def test_countries_are_those_of_iso_and_who() -> None:
     assert {code: countries[code]["who_region"] for code in regions} == regions
 
 
+def test_every_code_of_who_is_a_country() -> None:
+    """The seed has the codes of the Global Health Estimates, and WHO's pairs of ISO 3166-1 and M49, whatever their case."""
+    countries = {row["country_code"]: row["numeric_code"] for row in seed("countries")}
+    estimates = gzip.decompress(shared_path("gho/ghe_sample.csv.gz").read_bytes()).decode()
+    coded = {row["DIM_COUNTRY_CODE"] for row in csv.DictReader(estimates.splitlines())}
+    assert len(coded) == 183
+    assert coded <= countries.keys()
+    with shared_path("gho/recorded/ref_geo_wide_excerpt.csv").open(encoding="utf-8") as file:
+        pairs = {row["GEO_CODE_ISO_3"].upper(): row["GEO_CODE_M49"] for row in csv.DictReader(file)}
+    assert pairs == {code: countries[code] for code in pairs}
+
+
+def test_a_region_of_before_has_an_end() -> None:
+    """A country that has moved says when and from where, and into another region; the move that WHO's own data show is there."""
+    moved = {row["country_code"]: row for row in seed("countries") if row["former_who_region"]}
+    for row in moved.values():
+        assert row["who_region_since"] > "1999"
+        assert row["who_region"] not in {"", row["former_who_region"]}
+    assert not [
+        row
+        for row in seed("countries")
+        if row["who_region_since"] and row["country_code"] not in moved
+    ]
+    # The region that data before the move have.
+    assert (moved["IDN"]["former_who_region"], moved["IDN"]["who_region_since"]) == (
+        "South-East Asia",
+        "2025-05-23",
+    )
+
+
+def test_income_groups_are_the_four_of_the_world_bank() -> None:
+    """Each country has one of four groups or none; those that the World Bank leaves out are named in the note."""
+    groups = Counter(row["income_group"] for row in seed("countries"))
+    assert groups.keys() == {"", "Low", "Lower middle", "Upper middle", "High"}
+    assert groups["Low"] == 25
+
+
 def study_countries() -> Iterator[tuple[str, str, int, int, bool]]:
     """Each study and country with its sites, those that recruit, and whether it was removed."""
     for study in real_studies()[0]:
