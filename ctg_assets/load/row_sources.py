@@ -14,7 +14,7 @@ from ctg_assets.history.schemas import CHANGES_FILE, FIELD_CHANGES_FILE, TYPED_E
 from ctg_assets.history.store import IndexLostError
 from ctg_assets.lake import Lake
 from ctg_assets.load.delta import RowBatch
-from ctg_assets.model.dependencies import row_digests
+from ctg_assets.model.dependencies import staging_digests
 from ctg_assets.model.extras import EXTRAS, extras_rows
 from ctg_assets.model.flatten import ROWS_PER_STUDY, flatten, flatten_both, snapshot_columns
 from ctg_assets.model.history_tables import (
@@ -125,7 +125,7 @@ class FlattenedStudies:
     def depends_on(self, manifest: MadeBy) -> Mapping[str, str]:
         """The declarations, and the code that makes rows."""
         del manifest
-        return row_digests(self._tables)
+        return staging_digests()
 
     def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
         """The rows of all studies."""

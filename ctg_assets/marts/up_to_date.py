@@ -36,13 +36,13 @@ def note_built(address: PostgresAddress, marts: Collection[str] | None = None) -
     """Note that these marts, or all, and their staging views were just built from the tables as they are."""
     schemas = address.schemas
     marts = all_marts() if marts is None else marts
-    fingerprint = _fingerprint_now(address)
+    fingerprint, definitions = _fingerprint_now(address), definitions_fingerprint()
     with connect(address) as connection, postgres_errors("noting the build of the marts"):
         ensure_meta(connection)
         with connection.transaction():
             views = [(_ALL, _views_fingerprint(marts), None)]
             write_builds(connection, schemas.staging_views, views)
-            made_by = [(name, definitions_fingerprint(), None) for name in sorted(marts)]
+            made_by = [(name, definitions, None) for name in sorted(marts)]
             write_builds(connection, schemas.intermediate, made_by)
             if fingerprint is not None:
                 made_from = [(name, fingerprint, None) for name in sorted(marts)]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ctg_assets.model import flatten
 from ctg_assets.model.fields import nodes_by_path
-from ctg_assets.model.tables import column_values, declaration, readings
+from ctg_assets.model.tables import column_values, declaration, readings, staging_tables
 from ctg_assets.model.tables.column_values import (
     Aggregate,
     FirstFound,
@@ -39,6 +39,12 @@ def row_digests(tables: Sequence[Table]) -> dict[str, str]:
     """For each table, by name, a digest of all that its rows depend on."""
     by_name = {table.name: table for table in tables}
     return {table.name: _digest(table, by_name) for table in tables}
+
+
+@cache
+def staging_digests() -> Mapping[str, str]:
+    """The same of all staging tables; they are asked for at each step of a refresh, and do not change meanwhile."""
+    return row_digests(staging_tables())
 
 
 def _digest(table: Table, by_name: Mapping[str, Table]) -> str:

@@ -13,10 +13,9 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from ctg_assets.model.dependencies import row_digests
+from ctg_assets.model.dependencies import staging_digests
 from ctg_assets.model.flatten import ROWS_PER_STUDY, flatten
 from ctg_assets.model.history_tables import STUDY_VERSION_REPORTING
-from ctg_assets.model.tables import staging_tables
 
 # Tables that are arrays here, with the columns of their items.
 _ARRAYS = {
@@ -71,7 +70,7 @@ def reporting_rows(studies: pa.Table, version_numbers: pl.DataFrame) -> pa.Table
 
 def reporting_digest() -> str:
     """A text that changes when the same content may give another row."""
-    digests = row_digests(staging_tables())
+    digests = staging_digests()
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     return "/".join([code, *(digests[name] for name in _TABLES)])
 

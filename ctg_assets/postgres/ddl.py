@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 
 from psycopg import sql
 
@@ -172,6 +173,7 @@ def comments(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
         )
 
 
+@cache
 def definition(shape: TableShape) -> str:
     """All statements that make a table, as text: what changes when the table has to be made anew."""
     statements = [

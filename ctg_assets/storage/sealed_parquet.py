@@ -12,6 +12,7 @@ Files of releases before 2026-11-26 have no seal and are read as they are.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import struct
@@ -81,13 +82,14 @@ def open_sealed(storage: Storage, relative: str) -> Iterator[pq.ParquetFile]:
 def check_sealed(storage: Storage, relative: str) -> bool:
     """Read all of a file; returns whether it carries a seal, without which little can be told.
 
-    Raises DamagedFileError when it is not there, not as it was written, or no Parquet.
+    Raises DamagedFileError when it is not there, not as it was written, or, without a seal, no Parquet.
     """
     with _opened(storage, relative) as checked, checked.errors_named():
-        file = checked.parquet()
         if checked.is_sealed:
+            # All that is Parquet in it is as its writer left it.
             checked.read_all()
         else:
+            file = checked.parquet()
             for group in range(file.num_row_groups):
                 file.read_row_group(group)
         return checked.is_sealed
@@ -179,7 +181,7 @@ class _CheckedFile(RandomReads):
             return pq.ParquetFile(self)
         # Left to itself, Parquet begins by reading the end of the file, rows and all.
         footer = self._tail[4 * len(self._digests) + _FIXED_BYTES :]
-        return pq.ParquetFile(self, metadata=pq.read_metadata(pa.BufferReader(footer)))
+        return pq.ParquetFile(self, metadata=_parsed(footer))
 
     def read(self, size: int | None = -1) -> Any:
         start = self._position
@@ -292,6 +294,13 @@ def _opened(storage: Storage, relative: str) -> Iterator[_CheckedFile]:
                 raise DamagedFileError(storage, relative, "it is not there") from error
             raise
         yield _CheckedFile(storage, relative, file)
+
+
+# A snapshot's footer, of some hundred columns, takes longer to parse than a few of its rows to read, and
+# what a refresh reads it reads several times.
+@functools.lru_cache(maxsize=16)
+def _parsed(footer: bytes) -> pq.FileMetaData:
+    return pq.read_metadata(pa.BufferReader(footer))
 
 
 def _digest(sealed: bytes, footer: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from ctg_assets.model import fields, tables
+from ctg_assets.model import dependencies, fields, tables
 from ctg_assets.model.published import PublishedModel
 from ctg_assets.model.tables import Table, declared_tables, staging_tables
 
@@ -20,6 +20,7 @@ _DERIVED = (
     fields.leaf_paths,
     fields.study_arrow_schema,
     staging_tables,
+    dependencies.staging_digests,
 )
 
 
