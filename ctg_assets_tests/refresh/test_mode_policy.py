@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ def _data(day: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@cache
 def _settings(mode: RefreshMode = RefreshMode.AUTO, **changes: object) -> Settings:
     return load_settings(**{"api_url": API, "query": "", "refresh_mode": mode, **changes})
 

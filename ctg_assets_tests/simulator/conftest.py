@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from ctg_assets.registry.certificates import trusted_certificates
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets_tests.simulator.in_memory import InMemorySource, nct_id, study
 
@@ -40,5 +41,6 @@ def simulator(shared_simulator: RunningSimulator) -> RunningSimulator:
 @pytest.fixture
 def client(simulator: RunningSimulator) -> Iterator[httpx.Client]:
     """A client whose paths are relative to the simulator's API."""
-    with httpx.Client(base_url=simulator.api_url, timeout=20) as http:
+    verify = trusted_certificates()
+    with httpx.Client(base_url=simulator.api_url, timeout=20, verify=verify) as http:
         yield http

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from functools import cache
 from typing import Any
 
@@ -38,12 +39,18 @@ def _small_studies() -> list[dict[str, Any]]:
     return [item for item in _studies() if "resultsSection" not in item]
 
 
+@cache
+def _pickled() -> list[bytes]:
+    """To be copied in a fifth of the time that `deepcopy` takes."""
+    return [pickle.dumps(item) for item in _studies()]
+
+
 @pytest.mark.parametrize("name", EDITS)
 def test_every_edit_is_possible_and_changes_the_study(name: str) -> None:
     """Some generated study can be edited so; the edit says so only if the study differs afterwards."""
     done = 0
-    for number, original in enumerate(_studies()):
-        edited = copy.deepcopy(original)
+    for number, (original, pickled) in enumerate(zip(_studies(), _pickled(), strict=True)):
+        edited = pickle.loads(pickled)
         if EDITS[name](edited, desk(number)):
             assert edited != original
             done += 1

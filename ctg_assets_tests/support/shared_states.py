@@ -89,4 +89,6 @@ def copy_database(server: PostgresAddress, name: str, template: str) -> None:
     new, old = sql.Identifier(name), sql.Identifier(template)
     with connect(server) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(new))
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(new, old))
+        # By files, since they lie in memory: the other way, through the log, computes twice as long.
+        copied = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(new, old)
+        connection.execute(copied)
