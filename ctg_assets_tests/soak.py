@@ -12,6 +12,9 @@ import pytest
 
 SHARE = float(os.environ.get("TEST_SOAK", "0"))
 
+# What takes a minute more even once is no part of the shortest soaks, such as CI's.
+IS_LONG = SHARE >= 0.2
+
 # Beside the marker `soak`: what goes all the way by real commands or daemons, for half a minute, where shorter tests
 # hold each part of that way. CI runs it, as a share of the soak.
 only_in_soaks = pytest.mark.skipif(

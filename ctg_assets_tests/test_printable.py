@@ -168,6 +168,7 @@ DISPLAYS: dict[str, Callable[[SafeConsole, str], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISPLAYS)
 @hypothesis.given(text=ODD)
 @hypothesis.settings(

@@ -355,6 +355,7 @@ def test_new_data_are_noticed_after_the_last_page(
     assert lake.extractions.completion(plan.extraction_id) is None
 
 
+@pytest.mark.slow
 def test_an_undisturbed_walk_asks_for_the_version_once_in_fifty_pages(
     loose: LooseRegistry, loose_crawler: Crawler
 ) -> None:
@@ -421,6 +422,7 @@ def test_a_registry_that_is_down_leaves_the_pages_there(
     assert _walk(crawler, plan) == [(1, False), (2, True), (3, True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", [ExtractionMode.FULL, ExtractionMode.CENSUS, ExtractionMode.PICKED]
 )

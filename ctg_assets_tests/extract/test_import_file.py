@@ -77,6 +77,7 @@ def _left_behind(lake: Lake) -> list[Path]:
     return [path for path in files if path.suffix != ".lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", _FORMATS)
 def test_a_file_gives_the_snapshot_that_a_crawl_gives(
     lake: Lake, crawler: Crawler, simulator: RunningSimulator, tmp_path: Path, kind: str

@@ -42,6 +42,7 @@ def test_every_study_is_in_one_slice(number: int, newest: date, day: date | None
     assert sum(parse(within, "BasicSearch").matches(record) for within in filters) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 6, 16])
 def test_slices_are_of_about_one_size(number: int) -> None:
     """Of studies posted as the registry's are, each slice has its share, give or take four tenths."""

@@ -106,6 +106,7 @@ def test_an_older_lake_is_read_and_brought_up_to_date(
     assert (step.stage, step.tables) == (Stage.STAGING, ("study_events",))
 
 
+@pytest.mark.slow
 def test_a_new_walk_brings_events_up_to_date_as_well(
     lake: Lake, settings: Settings, aged: SnapshotManifest
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_new_walk_brings_events_up_to_date_as_well(
     assert told(lake) == [ADDED, REWORDED, ("primary_outcome_removed", "Pain", None)]
 
 
+@pytest.mark.slow
 def test_telling_anew_goes_on_where_it_was_killed(
     lake: Lake, aged: SnapshotManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

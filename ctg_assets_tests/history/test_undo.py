@@ -183,6 +183,7 @@ def test_what_earlier_releases_recorded_stays(lake: Chronicler) -> None:
     Undoer(lake.storage).undo(5, AUTHOR)
 
 
+@pytest.mark.slow
 def test_contents_are_kept_until_pruned(lake: Chronicler) -> None:
     """Pruning removes them, and nothing that the history or its entries need."""
     _mistaken(lake)

@@ -22,12 +22,12 @@ from ctg_assets.integrity.verification import verify
 from ctg_assets.storage.files import Storage
 from ctg_assets_tests.history.histories import Chronicler
 from ctg_assets_tests.history.undone import AUTHOR
-from ctg_assets_tests.soak import times
+from ctg_assets_tests.soak import IS_LONG, times
 from ctg_assets_tests.support.made_lakes import extraction, study
 from ctg_assets_tests.support.object_store import object_storage
 
 ONE, TWO, THREE = (f"NCT0000000{digit}" for digit in range(1, 4))
-PLACES = times(4, 1000)
+PLACES = times(4, 1000) if IS_LONG else 4
 
 
 def mistaken(root: Path) -> Storage:
@@ -170,6 +170,7 @@ def test_what_comes_meanwhile_makes_no_copy_half(
     assert states == {"before", "after"}
 
 
+@pytest.mark.slow
 def test_a_copy_is_brought_up_to_date(made: Path, tmp_path: Path) -> None:
     """A second copy takes what is new alone, and leaves off what is no longer needed."""
     root, copy = tmp_path / "lake", Storage.local(tmp_path / "copy")

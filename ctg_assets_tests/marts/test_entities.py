@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from ctg_assets.marts.dbt_project import PROJECT_DIR
 from ctg_assets.model.tables.calculated import UNITED_STATES
 from ctg_assets.postgres.connection import PostgresAddress
@@ -81,6 +83,7 @@ def removed_countries(study: Study) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_name_of_a_country_is_missing() -> None:
     """The seed has each name that studies, the simulator and our own lists of countries have."""
     studies, _ = real_studies()

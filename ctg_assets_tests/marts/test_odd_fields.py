@@ -13,7 +13,7 @@ from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.changing import relations
 from ctg_assets_tests.marts.projects import TABLES, WITHOUT_VIEWS, dbt_on, values
-from ctg_assets_tests.soak import SHARE, times
+from ctg_assets_tests.soak import IS_LONG, times
 from ctg_assets_tests.support.odd_fields import odd_fields
 from ctg_assets_tests.support.oddities import Odd
 from ctg_assets_tests.support.ways_in import WAYS, WaysIn, require_in_their_place, ways_in
@@ -38,7 +38,7 @@ def _require_in_marts(address: PostgresAddress, studies: list[Odd]) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("first", WAYS if SHARE else WAYS[:1])
+@pytest.mark.parametrize("first", WAYS if IS_LONG else WAYS[:1])
 def test_every_odd_value_of_every_field_reaches_the_marts_or_quarantine(
     server: PostgresAddress, tmp_path: Path, first: str
 ) -> None:
@@ -54,12 +54,12 @@ def test_every_odd_value_of_every_field_reaches_the_marts_or_quarantine(
     with new_database(server) as address, ways_in(tmp_path) as ways:
         for way, studies in ((first, before), (then, after)):
             _bring(ways, way, studies, address)
-            if SHARE and studies is before:
+            if IS_LONG and studies is before:
                 dbt_on(address, tmp_path, *TABLES)
                 _require_in_marts(address, studies)
-        dbt_on(address, tmp_path, *TABLES, *(WITHOUT_VIEWS if SHARE else ()))
+        dbt_on(address, tmp_path, *TABLES, *(WITHOUT_VIEWS if IS_LONG else ()))
         _require_in_marts(address, after)
-        if SHARE:
+        if IS_LONG:
             followed = relations(address)
             dbt_on(address, tmp_path, "run", *WITHOUT_VIEWS, "--full-refresh")
             assert relations(address) == followed

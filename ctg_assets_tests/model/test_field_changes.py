@@ -103,6 +103,7 @@ def mirrored(change: FieldChange) -> FieldChange:
     return replace(change, change=kind, old_value=change.new_value, new_value=change.old_value)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(seed=seeds, edits=st.integers(0, 12))
 def test_any_edits_are_told_whole_and_alike_in_both_directions(seed: int, edits: int) -> None:

@@ -1022,6 +1022,7 @@ def test_two_at_once_are_as_one_after_the_other(seed: int, some: int, others: in
     assert flatten_both(one, other) == (flatten(one), flatten(other))
 
 
+@pytest.mark.slow
 def test_subset_equals_the_whole() -> None:
     """A table computed alone, with what it refers to left out of the result, has the same rows."""
     studies = snapshot(ARMS, FULL_STUDY)

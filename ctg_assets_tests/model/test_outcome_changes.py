@@ -191,6 +191,7 @@ def counted(lists: dict[OutcomeList, list[Any]]) -> Counter[tuple[str, bytes]]:
     return Counter((name, msgspec.json.encode(it)) for name, items in lists.items() for it in items)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(_LISTS, _LISTS, _LISTS, _LISTS)
 def test_every_outcome_that_changed_is_told_once(

@@ -37,6 +37,7 @@ def test_generated_studies_have_the_rows_counted() -> None:
     assert [name for name, count in counts.items() if not count] == []
 
 
+@pytest.mark.slow
 def test_wild_studies_have_the_rows_counted() -> None:
     """Where things are missing, null or empty, each table still has the rows counted."""
     studies = [wild_study(2, number) for number in range(1, 120)]

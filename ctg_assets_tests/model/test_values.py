@@ -130,6 +130,7 @@ _UNITS = st.sampled_from(sorted(reference.MINUTES_PER_UNIT))
 _AGE_NUMBERS = st.from_regex(r"[0-9]{1,7}(\.[0-9]{1,7})?", fullmatch=True)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(_AGE_NUMBERS, _UNITS, st.booleans()), max_size=20))
 def test_age_agrees_with_reference(parts: list[tuple[str, str, bool]]) -> None:
     """Every number of up to seven digits and decimals, in every unit, is the double closest to it.
@@ -300,6 +301,7 @@ _WILD_NUMBERS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.none() | _WILD_NUMBERS, max_size=20), st.booleans())
 def test_numbers_agree_with_reference(texts: list[str | None], whole: bool) -> None:
     """Whatever the texts, alone or together, each reads as the slow way reads it."""

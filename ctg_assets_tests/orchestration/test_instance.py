@@ -156,6 +156,7 @@ def _nothing() -> None:
     """A job for a run to be of."""
 
 
+@pytest.mark.slow
 def test_events_are_written_by_one_engine_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

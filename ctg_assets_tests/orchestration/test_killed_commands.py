@@ -51,7 +51,7 @@ from ctg_assets_tests.orchestration.workplace import (
     wait_until,
     workplace,
 )
-from ctg_assets_tests.soak import SHARE, only_in_soaks, times
+from ctg_assets_tests.soak import IS_LONG, SHARE, only_in_soaks, times
 from ctg_assets_tests.support.postgres import query, temporary_folder
 
 STUDIES = 25
@@ -306,7 +306,7 @@ def test_the_record_of_a_load_is_not_written_before_it(bench: Bench) -> None:
 
 # --- real processes, really killed --------------------------------------------------------------------
 
-_KILLS = times(0, 20)
+_KILLS = times(0, 20) if IS_LONG else 0
 
 
 def printed_commands() -> list[str]:

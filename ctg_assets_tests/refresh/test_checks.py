@@ -77,6 +77,7 @@ class _Shards:
     says: str
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -108,6 +109,7 @@ def test_shards_are_compared_with_the_registrys_count(
     assert check_result.facts["expected studies"] == case.expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "found", "outcome"),
     [

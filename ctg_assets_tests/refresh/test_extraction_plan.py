@@ -71,6 +71,7 @@ def _moved(simulator: RunningSimulator) -> str:
     return today
 
 
+@pytest.mark.slow
 def test_each_mode_is_planned_with_what_it_needs(
     follower: Follower, simulator: RunningSimulator
 ) -> None:
@@ -102,6 +103,7 @@ def test_each_mode_is_planned_with_what_it_needs(
     assert ended == {nct_id(4): "update", nct_id(5): "update", nct_id(25): "delete"}
 
 
+@pytest.mark.slow
 def test_only_a_whole_walk_sees_a_silent_edit(
     follower: Follower, simulator: RunningSimulator
 ) -> None:

@@ -47,6 +47,7 @@ def _folders(lake: Lake, kind: str) -> list[str]:
     return sorted(path.name for path in (Path(lake.location) / kind).iterdir())
 
 
+@pytest.mark.slow
 def test_older_complete_extractions_go_with_their_snapshots(lake: Lake, settings: Settings) -> None:
     """The newest ones stay, as many as configured; nothing of the others stays on disk."""
     plans = [_extracted(lake, settings, title=f"Title {number}") for number in range(4)]
@@ -117,6 +118,7 @@ class _Killed(BaseException):
     """Stands for a kill: nothing handles it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", range(8))
 def test_a_kill_at_any_step_leaves_nothing_that_counts(
     lake: Lake, settings: Settings, steps: int, monkeypatch: pytest.MonkeyPatch

@@ -156,6 +156,7 @@ def test_odd_rows_are_drawn(name: str, row: Mapping[str, Any]) -> None:
     assert widths[1] <= 360
 
 
+@pytest.mark.slow
 def test_dates_that_are_centuries_off_do_not_make_a_plot_endless() -> None:
     """Of a column chart the newest sixty years or months are drawn; the table has the others."""
     figure = Figure("x", "X", {"n": "N"}, Columns("year", "n"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from ctg_assets.registry.certificates import trusted_certificates
+from ctg_assets.registry.http import trusted_certificates
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets_tests.simulator.in_memory import InMemorySource, nct_id, study
 

@@ -96,6 +96,7 @@ def test_every_field_occurs(values: dict[str, Any]) -> None:
     assert set(leaf_paths()) - set(values) == set()
 
 
+@pytest.mark.slow
 def test_json_fits_the_arrow_schema(encoded: list[bytes]) -> None:
     """Every study parses as the data model's types, with no field unknown; one study takes one line."""
     assert not any(b"\n" in one for one in encoded)
@@ -114,6 +115,7 @@ def test_json_fits_the_arrow_schema(encoded: list[bytes]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_enumerations_are_kept_and_used(values: dict[str, tuple[FieldNode, Counter[Any]]]) -> None:
     """Enumerated fields hold only values of their enumeration, and all of these occur somewhere."""
     used: dict[str, set[str]] = {}
@@ -125,6 +127,7 @@ def test_enumerations_are_kept_and_used(values: dict[str, tuple[FieldNode, Count
     assert used == {name: {item.value for item in items} for name, items in enum_values().items()}
 
 
+@pytest.mark.slow
 def test_texts_have_the_form_of_their_type(
     values: dict[str, tuple[FieldNode, Counter[Any]]],
 ) -> None:
@@ -138,6 +141,7 @@ def test_texts_have_the_form_of_their_type(
     assert checked == set(FORMS)
 
 
+@pytest.mark.slow
 def test_wild_values_occur(values: dict[str, tuple[FieldNode, Counter[Any]]]) -> None:
     """What makes real studies hard to load is there: partial dates, odd numbers, sentinels, all units."""
     status = "protocolSection.statusModule"
@@ -157,6 +161,7 @@ def test_wild_values_occur(values: dict[str, tuple[FieldNode, Counter[Any]]]) ->
     assert any(not text.isascii() for text in criteria)
 
 
+@pytest.mark.slow
 def test_some_arms_share_a_label(studies: list[Study]) -> None:
     """A few studies have two arms of the same label, as in the registry; most do not."""
     repeated = 0
@@ -167,6 +172,7 @@ def test_some_arms_share_a_label(studies: list[Study]) -> None:
     assert 0 < repeated < COUNT * 0.05
 
 
+@pytest.mark.slow
 def test_shares_are_those_of_the_registry(studies: list[Study]) -> None:
     """Types, statuses and results occur about as often as in the registry."""
     protocols = [one["protocolSection"] for one in studies]
@@ -179,6 +185,7 @@ def test_shares_are_those_of_the_registry(studies: list[Study]) -> None:
     assert 0.10 < sum(one["hasResults"] for one in studies) / COUNT < 0.16
 
 
+@pytest.mark.slow
 def test_sizes_are_skewed_as_in_the_registry(encoded: list[bytes]) -> None:
     """Half of the studies stay near 10 KB, the average is pulled up by a few of several hundred."""
     sizes = sorted(map(len, encoded))
@@ -193,6 +200,7 @@ def _in_order(earlier: str, later: str) -> bool:
     return earlier[:length] <= later[:length]
 
 
+@pytest.mark.slow
 def test_dates_follow_one_another(studies: list[Study]) -> None:
     """Submission, posting and update come in order, and so do start and completions."""
     for one in studies:
@@ -221,6 +229,7 @@ def test_dates_follow_one_another(studies: list[Study]) -> None:
             assert _in_order(primary, completion)
 
 
+@pytest.mark.slow
 def test_results_are_all_there_or_not_at_all(studies: list[Study]) -> None:
     """`hasResults`, the results section and its dates agree, and so do arms, groups and enrollment."""
     for one in studies:
@@ -240,6 +249,7 @@ def test_results_are_all_there_or_not_at_all(studies: list[Study]) -> None:
             }
 
 
+@pytest.mark.slow
 def test_withheld_studies_show_next_to_nothing(studies: list[Study]) -> None:
     """A withheld study has an id and its dates, but no sponsor, design or condition."""
     withheld = [
@@ -253,6 +263,7 @@ def test_withheld_studies_show_next_to_nothing(studies: list[Study]) -> None:
         assert set(protocol) == {"identificationModule", "statusModule", "oversightModule"}
 
 
+@pytest.mark.slow
 def test_cheap_facts_are_those_of_the_study(studies: list[Study]) -> None:
     """The id, alias and date that can be had without generating a study are the ones it has."""
     for index, one in enumerate(studies, start=FIRST):
@@ -265,6 +276,7 @@ def test_cheap_facts_are_those_of_the_study(studies: list[Study]) -> None:
         assert posted == identity.iso(identity.last_update_post_day(SEED, index))
 
 
+@pytest.mark.slow
 def test_invented_contacts_cannot_reach_anybody(studies: list[Study]) -> None:
     """Every e-mail address, link and phone number lies in the ranges reserved for examples."""
     text = msgspec.json.encode(studies).decode()

@@ -36,6 +36,7 @@ def then(maker: Maker, manifest: SnapshotManifest, since: str, *nct_ids: str) ->
     return [str(content_hash) for content_hash in found["content_hash"].to_pylist()]
 
 
+@pytest.mark.slow
 def test_studies_are_as_each_earlier_snapshot_had_them(maker: Maker) -> None:
     """Of several snapshots, one says what was current in it; what came later was not there."""
     days = [

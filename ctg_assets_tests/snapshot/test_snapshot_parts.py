@@ -120,6 +120,7 @@ def test_a_snapshot_is_made_anew_when_much_changed(
     assert maker.snapshot(2, *changed, *same).parts == parts
 
 
+@pytest.mark.slow
 def test_small_changes_add_up(maker: Maker) -> None:
     """What all parts replace counts, not only the last one."""
     same = [study(f"NCT{number:08d}") for number in range(1, 20)]
@@ -132,6 +133,7 @@ def test_small_changes_add_up(maker: Maker) -> None:
     assert maker.snapshot(4, study("NCT00009999"), *same).parts == ["0004"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("building_on")
 def test_parts_do_not_become_too_many(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers open each of them, so after some the next snapshot is whole again."""

@@ -69,6 +69,7 @@ def test_a_failed_writer_leaves_nothing(storage: Storage) -> None:
     assert not storage.exists(NAME)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_never_gives_a_wrong_row() -> None:
     """Bits at 400 random places and at each of the last 200 bytes: the file is named, or read as it was."""
     storage = memory_storage()

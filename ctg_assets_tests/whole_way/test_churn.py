@@ -33,7 +33,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.projects import TABLES, dbt_on
 from ctg_assets_tests.simulator.churning import MovingRegistry, moving_registry
-from ctg_assets_tests.soak import SHARE, times
+from ctg_assets_tests.soak import IS_LONG, SHARE, times
 from ctg_assets_tests.support.following import refresh, refresh_until_killed
 from ctg_assets_tests.support.postgres import query
 from ctg_assets_tests.whole_way.chronicle import Change, Chronicle, Stretch, World
@@ -303,8 +303,8 @@ def _check_tables(
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("rounds", "scope"),
-    # Part of a registry is followed in soaks.
-    [(times(10, 50), ""), (times(6, 16), _SCOPE)][: 2 if SHARE else 1],
+    # Part of a registry is followed in longer soaks.
+    [(times(10, 50), ""), (times(6, 16), _SCOPE)][: 2 if IS_LONG else 1],
 )
 def test_a_warehouse_follows_a_registry_in_motion(
     tmp_path: Path, server: PostgresAddress, rounds: int, scope: str

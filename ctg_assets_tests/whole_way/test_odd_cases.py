@@ -52,6 +52,7 @@ _WITHOUT_ID = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", _WITHOUT_ID)
 def test_what_has_no_id_is_never_asked_for(
     simulator: RunningSimulator, settings: Settings, lake: Lake, tmp_path: Path, kind: str
