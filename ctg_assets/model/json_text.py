@@ -117,23 +117,30 @@ def _lenient_text(token: bytes) -> str:
 def text_at(text: bytes, path: Path) -> str | None:
     """The string at a path, the last one if there are several; None if there is none that is sound."""
     found = None
-    for leaf in leaves(text):
-        if leaf.path == path and not leaf.is_key:
-            try:
-                found = msgspec.json.decode(leaf.raw, type=str)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
+    for match in _values_at(text, path):
+        try:
+            found = msgspec.json.decode(match.group(), type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
     return found
 
 
 def without_leaf(text: bytes, path: Path) -> bytes:
     """The text less the bytes of the leaves at a path."""
     kept, position = [], 0
-    for leaf in leaves(text):
-        if leaf.path == path and not leaf.is_key:
-            kept.append(text[position : leaf.start])
-            position = leaf.end
+    for match in _values_at(text, path):
+        kept.append(text[position : match.start()])
+        position = match.end()
     return b"".join([*kept, text[position:]])
+
+
+def _values_at(text: bytes, path: Path) -> Iterator[re.Match[bytes]]:
+    """The leaves at a path, without the keys there; the paths of all others are not even put together."""
+    for match, levels in _tokens(text):
+        if len(levels) == len(path) and match.group() not in _OPEN:
+            is_key = bool(levels) and levels[-1].at_key and match.group()[:1] == b'"'
+            if not is_key and _path(levels) == path:
+                yield match
 
 
 def is_nested_too_deeply(text: bytes) -> bool:
