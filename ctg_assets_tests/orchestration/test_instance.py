@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
@@ -177,3 +177,89 @@ def test_events_are_written_by_one_engine_a_file(
         assert instance.all_logs(run_id) == []
     assert len(made) == len(set(made))
     assert any(run_id in url for url in made)
+
+
+def _job_of(assets: int) -> dg.JobDefinition:
+    """A job of so many assets with a check each."""
+
+    def asset(name: str) -> dg.AssetsDefinition:
+        @dg.asset(name=name)
+        def made() -> None:
+            """Never materialized here."""
+
+        return made
+
+    def check(name: str) -> dg.AssetChecksDefinition:
+        @dg.asset_check(asset=name)
+        def fits() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=True)
+
+        return fits
+
+    names = [f"table_{number}" for number in range(assets)]
+    definitions = dg.Definitions(
+        assets=[asset(name) for name in names],
+        asset_checks=[check(name) for name in names],
+        jobs=[dg.define_asset_job("all_tables")],
+    )
+    return definitions.resolve_job_def("all_tables")
+
+
+def _planned(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What a run said that it would make and check."""
+    return sorted(
+        f"{entry.dagster_event_type} {entry.dagster_event.step_key}"
+        for entry in instance.all_logs(run_id)
+        if entry.dagster_event is not None
+    )
+
+
+def test_what_a_run_plans_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned assets and checks take as many transactions for twelve assets as for two."""
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path))
+    commits: list[object] = []
+
+    def watched(url: str, **options: Any) -> Engine:
+        engine = create_engine(url, **options)
+        event.listen(engine, "commit", commits.append)
+        return engine
+
+    monkeypatch.setattr("ctg_assets.orchestration.instance.create_engine", watched)
+    counted = []
+    with open_instance() as instance:
+        for assets in (2, 2, 12):
+            commits.clear()
+            run = instance.create_run_for_job(_job_of(assets))
+            counted.append(len(commits))
+            assert len(_planned(instance, run.run_id)) == 2 * assets
+            checks = instance.event_log_storage.get_asset_check_execution_history(
+                dg.AssetCheckKey(dg.AssetKey("table_0"), "fits"), limit=1
+            )
+            assert [check.run_id for check in checks] == [run.run_id]
+    # The first one looks at the schema as well.
+    assert counted[2] == counted[1] < 12
+
+
+def test_what_cannot_be_written_at_once_is_written_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If one of several events cannot be stored, none of them is, and Dagster stores each once."""
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path))
+    with open_instance() as instance:
+        log: Any = instance.event_log_storage
+        store = log.store_asset_check_event
+        failures = iter([RuntimeError("the disk is full")])
+
+        def fail_once(entry: Any, event_id: int | None) -> None:
+            for failure in failures:
+                raise failure
+            store(entry, event_id)
+
+        monkeypatch.setattr(log, "store_asset_check_event", fail_once)
+        run = instance.create_run_for_job(_job_of(2))
+        assert len(_planned(instance, run.run_id)) == 4
+    assert "the disk is full" in capsys.readouterr().err
