@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 
-from ctg_assets.postgres.connection import PostgresAddress
-from ctg_assets_tests.marts.projects import values
+import pytest
+
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets_tests.conftest import RecordedBuild, new_database
+from ctg_assets_tests.marts.projects import dbt_on, rows, values
 from ctg_assets_tests.marts.test_entities import (
     codes_by_name,
     locations,
@@ -220,3 +225,144 @@ def test_origins_are_what_is_known_of_sponsors(recorded: PostgresAddress) -> Non
     # Few companies are led from Bulgaria; many run trials there.
     [(at_home, from_abroad)] = values(recorded, statement.format("BGR"))
     assert at_home < from_abroad
+
+
+ESTIMATES = """
+    CREATE SCHEMA who;
+    CREATE TABLE who.global_health_estimates (
+        release text, country_code text, year integer, sex text, age_group text, cause_code integer, cause_title text,
+        population double precision, deaths double precision, deaths_low double precision,
+        deaths_high double precision, deaths_per_100k double precision, dalys double precision,
+        dalys_low double precision, dalys_high double precision, dalys_per_100k double precision,
+        ylls double precision, ylds double precision, source text, licence text
+    );
+"""
+
+
+def estimates() -> dict[tuple[str, str], float]:
+    """Recorded death rates of 2021 by country and code of the cause, of five countries."""
+    codes = {row["title"]: code for code, row in causes_of_who().items()}
+    # WHO's own spelling.
+    codes["Food-borne trematodes"] = codes["Food-bourne trematodes"]
+    text = gzip.decompress(shared_path("gho/ghe_sample.csv.gz").read_bytes()).decode()
+    return {
+        (row["DIM_COUNTRY_CODE"], codes[row["DIM_GHECAUSE_TITLE"].strip()]): float(
+            row["VAL_DTHS_RATE100K_NUMERIC"]
+        )
+        for row in csv.DictReader(text.splitlines())
+        if row["SOURCE"] == "dd2021"
+        and row["DIM_SEX_CODE"] == "BTSX"
+        and row["DIM_COUNTRY_CODE"] in {"BRA", "DEU", "IND", "KEN", "USA"}
+    }
+
+
+@pytest.fixture(scope="module")
+def compared(
+    server: PostgresAddress, recorded_build: RecordedBuild, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresAddress]:
+    """Marts of the recorded studies beside WHO's rows; a thousand years of life stand for each death in a hundred thousand."""
+    with new_database(server, recorded_build.database) as address:
+        with connect(address) as connection, connection.cursor() as cursor:
+            cursor.execute(ESTIMATES)
+            insert = (
+                "INSERT INTO who.global_health_estimates (release, country_code, year, sex, age_group, cause_code,"
+                " cause_title, dalys, source, licence) VALUES (%s, %s, %s, %s, %s, %s, 'as sent', %s, 'WHO', 'CC')"
+            )
+            for (country, code), rate in estimates().items():
+                total = ("TOTAL", "TOTAL", code, rate * 1000)
+                cursor.execute(insert, ("GHE2021", country, 2021, *total))
+            # What must not count: an earlier release of the year, parts of the total, and of a ranked cause.
+            cursor.execute(insert, ("GHE2019", "IND", 2021, "TOTAL", "TOTAL", 30, 7e9))
+            cursor.execute(insert, ("GHE2021", "IND", 2021, "MALE", "TOTAL", 30, 8e9))
+            cursor.execute(insert, ("GHE2021", "IND", 2021, "TOTAL", "Y40T44", 30, 8e9))
+            cursor.execute(insert, ("GHE2021", "IND", 2021, "TOTAL", "TOTAL", 661, 9e9))
+            # A year that the earlier release alone has, and a cause that nobody knows.
+            cursor.execute(insert, ("GHE2019", "IND", 2015, "TOTAL", "TOTAL", 30, 2e6))
+            cursor.execute(insert, ("GHE2021", "IND", 2021, "TOTAL", "TOTAL", 9999, 9e9))
+        said = dbt_on(
+            address,
+            tmp_path_factory.mktemp("dbt"),
+            *("build", "--exclude-resource-type", "unit_test"),
+            *("--select", "burden_by_country_cause_year+"),
+        )
+        assert re.findall(r" WARN \d+ (\w+) ", said) == ["burden_is_of_known_causes_and_countries"]
+        assert "WARN=1 ERROR=0" in said
+        yield address
+
+
+def under_way(year: int) -> Counter[tuple[str, str]]:
+    """Trials under way in a year by country and counted cause, and by `world` and cause."""
+    ranked = {code for code, row in causes_of_who().items() if row["rankable_2021"] == "1"}
+    found: Counter[tuple[str, str]] = Counter()
+    for study in real_studies()[0]:
+        start = started(study)
+        if start is None or start > year:
+            continue
+        status = study["protocolSection"]["statusModule"]
+        end = next(
+            (
+                status[name]["date"]
+                for name in ("primaryCompletionDateStruct", "completionDateStruct")
+                if status.get(name, {}).get("date")
+            ),
+            DATA_DATE,
+        )
+        if max(int(end[:4]), start) < year:
+            continue
+        nct_id = study["protocolSection"]["identificationModule"]["nctId"]
+        for code in causes_of_studies()[nct_id] & ranked:
+            places = {
+                codes_by_name()[normalised(site["country"])]
+                for site in locations(study)
+                if site.get("country")
+            }
+            found.update((place, code) for place in {*places, "world"})
+    return found
+
+
+def test_gaps_compare_burden_with_trials(compared: PostgresAddress) -> None:
+    """Burden is WHO's, of the newest release; trials of a country and cause are those that the JSON tells."""
+    trials = under_way(2021)
+    reasons = {row["cause_code"] for row in seed("ghe_causes") if row["no_terms_reason"]}
+    found = {
+        (row["country_code"], row["code"]): (row["dalys"], row["trials_under_way"])
+        for row in rows(
+            compared, "SELECT *, cause_code::text AS code FROM marts.research_gap WHERE year = 2021"
+        )
+    }
+    assert found.keys() == estimates().keys()
+    for (country, code), (dalys, count) in found.items():
+        assert dalys == pytest.approx(estimates()[country, code] * 1000)
+        assert count == (None if code in reasons else trials[country, code]), (country, code)
+    assert sum(count or 0 for _, count in found.values()) > 200
+    world = values(
+        compared,
+        "SELECT cause_code::text, trials_under_way, dalys FROM marts.research_gap_by_cause WHERE year = 2021",
+    )
+    for code, count, dalys in world:
+        assert count == (None if code in reasons else trials["world", code]), code
+        assert dalys == pytest.approx(
+            sum(rate * 1000 for (_, cause), rate in estimates().items() if cause == code)
+        )
+
+
+def test_an_unknown_cause_is_kept_and_not_compared(compared: PostgresAddress) -> None:
+    """A cause of a later release stands in the burden under WHO's title, a year of an earlier release with that release."""
+    statement = """
+        SELECT cause_code, year, cause_title, is_counted, release, dalys FROM marts.burden_by_country_cause_year
+        WHERE cause_code IN (661, 9999) OR year = 2015 ORDER BY 1
+    """
+    assert values(compared, statement) == [
+        (30, 2015, "Tuberculosis", True, "GHE2019", 2e6),
+        (661, 2021, "Liver cancer secondary to hepatitis B", False, "GHE2021", 9e9),
+        (9999, 2021, "as sent", False, "GHE2021", 9e9),
+    ]
+    assert values(compared, "SELECT max(dalys) < 9e9 FROM marts.research_gap") == [(True,)]
+
+
+def test_marts_are_empty_without_the_source(recorded: PostgresAddress) -> None:
+    """Where WHO's numbers were never loaded the project builds, and what compares with them has no rows."""
+    for mart in ("burden_by_country_cause_year", "research_gap", "research_gap_by_cause"):
+        assert values(recorded, f"SELECT count(*) FROM marts.{mart}") == [(0,)]
+    [(schemas,)] = values(recorded, "SELECT count(*) FROM pg_namespace WHERE nspname = 'who'")
+    assert schemas == 0

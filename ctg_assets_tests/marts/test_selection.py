@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 
-from ctg_assets.marts.selection import all_marts, needed_models, selected_marts, wanted_views
+from ctg_assets.marts.selection import (
+    all_marts,
+    needed_models,
+    selected_marts,
+    wanted_views,
+)
 from ctg_assets.settings import load_settings
+from ctg_assets.shipped import shipped_marts
 
 
 def _selected(marts: str) -> frozenset[str]:
@@ -62,3 +68,13 @@ def test_models_are_made_from_what_dbt_says(manifest: dict[str, Any]) -> None:
     for unique_id, node in models.items():
         assert needed_models([node["name"]]) == needed(unique_id)
     assert all_marts() == {m["name"] for m in models.values() if m["path"].startswith("marts/")}
+
+
+def test_marts_of_burden_can_be_left_out() -> None:
+    """They are a group of their own, from which no mart of another is made."""
+    others = {mart for mart in all_marts() if mart not in _of_folder("burden")}
+    assert needed_models(others) & _of_folder("burden") == set()
+
+
+def _of_folder(name: str) -> set[str]:
+    return {*shipped_marts()[name]}
