@@ -97,9 +97,9 @@ def test_every_setting_is_read_from_its_variable(
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("cor", "no mart or folder is called cor. There are core (dim_condition, "),
-        ("core,all", "no mart or folder is called all; all and none stand alone. There are core"),
-        (",", "no mart is named. There are core"),
+        ("cor", "no mart or folder is called cor. There are burden (dim_ghe_cause, "),
+        ("core,all", "no mart or folder is called all; all and none stand alone. There are burden"),
+        (",", "no mart is named. There are burden"),
     ],
 )
 def test_marts_are_named_as_they_are_called(
