@@ -97,7 +97,7 @@ def test_every_setting_is_read_from_its_variable(
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("cor", "no mart or folder is called cor. There are burden (dim_ghe_cause, "),
+        ("cor", "no mart or folder is called cor. There are burden ("),
         ("core,all", "no mart or folder is called all; all and none stand alone. There are burden"),
         (",", "no mart is named. There are burden"),
     ],
