@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -26,7 +25,6 @@ from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.extract.published_model import check_published_model
 from ctg_assets.extract.search_file import saved_searches
 from ctg_assets.extract.searches import evaluate_searches
-from ctg_assets.postgres.cluster import read_postmaster
 from ctg_assets.postgres.connection import connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.registry.client import RegistryClient
@@ -35,7 +33,11 @@ from ctg_assets.settings import RefreshMode
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets_tests.orchestration.workplace import Workplace, wait_until, workplace
+from ctg_assets_tests.orchestration.workplace import (
+    Workplace,
+    refresh_while_postgres_is_killed,
+    workplace,
+)
 from ctg_assets_tests.shared_material import shared_path
 
 STUDIES = 25
@@ -274,30 +276,8 @@ def test_postgres_killed_while_loading(refreshed: Workplace) -> None:
     ):
         subprocess.run(["cp", "-a", f"{refreshed.folder}/.", copy.folder], check=True)
         refreshed = copy
-        with (
-            open_postgres(refreshed.settings) as address,
-            contextlib.closing(connect(address)) as reader,
-            contextlib.closing(connect(address)) as watcher,
-            refreshed.start("ctg-assets", "refresh") as process,
-        ):
-            # A reader in a transaction keeps the load from its last step.
-            reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM staging.studies")
-            wait_until(
-                "load under way",
-                lambda: watcher.execute(
-                    "SELECT 1 FROM pg_stat_activity WHERE application_name = 'ctg_assets load'"
-                ).fetchone(),
-            )
-            postmaster = read_postmaster(refreshed.folder / "data" / "postgres" / "data")
-            assert postmaster is not None
-            server = psutil.Process(postmaster.pid)
-            for doomed in (server, *server.children()):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    doomed.kill()
-            out, err = process.communicate(timeout=120)
         refused(
-            subprocess.CompletedProcess([], process.returncode, out, err),
+            refresh_while_postgres_is_killed(refreshed),
             1,
             "staging failed",
             "stopped in the middle of the work",

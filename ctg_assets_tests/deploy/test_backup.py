@@ -16,8 +16,9 @@ from ctg_assets_tests.deploy.composed import PROJECT
 from ctg_assets_tests.feed.helpers import SECRET, SECRET_ENV, receiver
 from ctg_assets_tests.orchestration.workplace import PAGE_SIZE, Workplace, workplace
 from ctg_assets_tests.simulator.in_memory import InMemorySource, study
+from ctg_assets_tests.soak import only_in_soaks
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.soak, only_in_soaks]
 
 STUDIES = 60
 

@@ -11,11 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ctg_assets.lake import Lake, open_lake
+from ctg_assets.postgres.cluster import read_postmaster
 from ctg_assets.postgres.connection import connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
@@ -232,3 +235,30 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     """`kill -9` a command with all it started in its group."""
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
+
+
+def refresh_while_postgres_is_killed(place: Workplace) -> subprocess.CompletedProcess[str]:
+    """Begin a refresh, and kill the embedded server with all its processes while tables are loaded."""
+    with (
+        open_postgres(place.settings) as address,
+        closing(connect(address)) as reader,
+        closing(connect(address)) as watcher,
+        place.start("ctg-assets", "refresh") as process,
+    ):
+        # A reader in a transaction keeps the load from its last step.
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM staging.studies")
+        wait_until(
+            "load under way",
+            lambda: watcher.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE application_name = 'ctg_assets load'"
+            ).fetchone(),
+        )
+        postmaster = read_postmaster(place.settings.data_dir / "postgres" / "data")
+        assert postmaster is not None
+        server = psutil.Process(postmaster.pid)
+        for doomed in (server, *server.children()):
+            with suppress(psutil.NoSuchProcess):
+                doomed.kill()
+        out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess([], process.returncode, out, err)

@@ -1,4 +1,4 @@
-"""A real Prometheus watches a first load, a crash and a refresh of which the registry refuses a part."""
+"""A real Prometheus watches a first load, a crash, a refresh of which the registry refuses a part, and Postgres die."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import (
     Workplace,
     kill_group,
+    refresh_while_postgres_is_killed,
     wait_until,
     workplace,
 )
 from ctg_assets_tests.serve.processes import PATIENCE_SECONDS, Prometheus, scraping, serving
-from ctg_assets_tests.soak import times
+from ctg_assets_tests.soak import only_in_soaks, times
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
 
@@ -98,8 +99,9 @@ def agree(prometheus: Prometheus, place: Workplace, registry: RunningSimulator) 
 
 
 @pytest.mark.soak
+@only_in_soaks
 def test_counters_agree_with_registry_and_tables_whatever_happens(tmp_path: Path) -> None:
-    """After a killed first walk, a first load and a refresh under refusals, every number can be accounted for."""
+    """After a killed first walk, a first load, refusals and a killed Postgres, every number can be accounted for."""
     with (
         running_simulator(GeneratedSource(STUDIES, seed=1)) as registry,
         # What runs out of a walk stays, so that its studies can be counted.
@@ -143,4 +145,14 @@ def test_counters_agree_with_registry_and_tables_whatever_happens(tmp_path: Path
             registry.set_faults()
             assert refusals(registry) > number
             agree(prometheus, place, registry)
+
+        registry.advance(GeneratedSource(STUDIES + 50, seed=1))
+        done = refresh_while_postgres_is_killed(place)
+        assert done.returncode == 1, done.stdout + done.stderr
+        # The service has the server started again.
+        wait_until("health", lambda: service.status_of("/health") == 200, PATIENCE_SECONDS)
+        place.refresh()
+        assert place.query("SELECT count(*) FROM staging.studies") == [(STUDIES + 50,)]
+        agree(prometheus, place, registry)
+        assert prometheus.value('sum(etl_database_write_errors_total{schema="staging"})') == 1
         assert service.end()[0] == 0
