@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import dagster as dg
 from dagster._core.events.log import EventLogEntry
@@ -22,18 +23,19 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
 from ctg_assets.logs import set_up_in_dagster
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.shipped import shipped_path
 from ctg_assets.storage.data_folder import data_folder
 
-# Each run has a file; a process of ours works on one or two at a time.
+# Each run has a file, and what is asked of all has two; a process of ours works on one or two runs at a time.
 _MOST_ENGINES = 8
 
 # How many of the events that a run plans Dagster hands over at once; without this, each alone. More do not pay.
@@ -78,6 +80,45 @@ def has_state(settings: Settings) -> bool:
     return is_set_up or (settings.data_dir / _STATE).exists()
 
 
+class _Engines:
+    """Engines of SQLite files, each of which keeps one connection open for the next use.
+
+    Dagster makes an engine and a connection for each statement. It compiles the statement anew, and whoever closes a
+    file last writes its write-ahead log into it and deletes that.
+    """
+
+    def __init__(self) -> None:
+        # Connections must not be used after a fork, so that each process has its own.
+        self._engines: OrderedDict[tuple[int, str], Engine] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, url: str) -> Engine:
+        """The engine of a file; that of the file used least recently is closed when there are too many."""
+        key = os.getpid(), url
+        with self._lock:
+            if key not in self._engines:
+                self._engines[key] = create_engine(
+                    url,
+                    poolclass=QueuePool,
+                    pool_size=1,
+                    max_overflow=-1,
+                    connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+                )
+            self._engines.move_to_end(key)
+            engine = self._engines[key]
+            if len(self._engines) > _MOST_ENGINES:
+                (pid, _), oldest = self._engines.popitem(last=False)
+                oldest.dispose(close=pid == os.getpid())
+        return engine
+
+    def close(self) -> None:
+        """Close what is not in use; a file is opened again when it is asked for."""
+        with self._lock:
+            for (pid, _), engine in self._engines.items():
+                engine.dispose(close=pid == os.getpid())
+            self._engines.clear()
+
+
 class _Batch:
     """A transaction on each file that some events go to, all of them by one thread."""
 
@@ -96,24 +137,17 @@ class _Batch:
 class _EventLog(SqliteEventLogStorage):
     """Dagster's event log, which does once what Dagster does for each of the hundreds of events of a run.
 
-    Dagster makes an engine for each event, which compiles every statement anew, looks into the schema before it
-    stores what a check found, and writes each event that a run plans in transactions of its own: half of what a refresh of few
-    studies computes. Connections are opened and closed as ever: who follows a run sees its file change.
+    Dagster opens a file for each event, looks into the schema before it stores what a check found, and
+    writes each event that a run plans in transactions of its own: half of what a refresh of few
+    studies computes.
     """
 
-    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._engine_of = lru_cache(_MOST_ENGINES)(self._new_engine)
+    def __init__(self, base_dir: str, engines: _Engines) -> None:
+        self._engines = engines
         # What a schema has stays there; what it lacks may come with an upgrade.
         self._seen: set[str] = set()
         self._batch: _Batch | None = None
-        super().__init__(base_dir, inst_data)
-
-    def _new_engine(self, shard: str) -> Engine:
-        return create_engine(
-            self.conn_string_for_shard(shard),
-            poolclass=NullPool,
-            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
-        )
+        super().__init__(base_dir)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
@@ -126,12 +160,18 @@ class _EventLog(SqliteEventLogStorage):
 
     @contextmanager
     def _begin(self, shard: str) -> Iterator[Connection]:
-        engine = self._engine_of(shard)
+        engine = self._engines.of(self.conn_string_for_shard(shard))
         if shard not in self._initialized_dbs:
             self._initdb(engine)
             self._initialized_dbs.add(shard)
         with engine.begin() as connection:
             yield connection
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event."""
+        super().store_event(event)
+        if self._batch is None:
+            self._tell_followers(event.run_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in one transaction a file; if one cannot be stored, none is, and Dagster tries each alone."""
@@ -142,6 +182,26 @@ class _EventLog(SqliteEventLogStorage):
                     self.store_event(event)
             finally:
                 self._batch = None
+        for run_id in {event.run_id for event in events}:
+            self._tell_followers(run_id)
+
+    def _tell_followers(self, run_id: str) -> None:
+        """Have the file of a run look changed, which who follows the run waits for.
+
+        What was written is in the log beside it as long as the connection is open. A file that was only read must not
+        be touched: who follows the run would read it again.
+        """
+        os.utime(self.path_for_shard(run_id))
+
+    def dispose(self) -> None:
+        """Close all files."""
+        super().dispose()
+        self._engines.close()
+
+    def wipe(self) -> None:
+        """Remove the files of all runs, which must not be open then."""
+        self._engines.close()
+        super().wipe()
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has this table."""
@@ -161,6 +221,22 @@ class _EventLog(SqliteEventLogStorage):
         return name in self._seen
 
 
+class _Runs(SqliteRunStorage):
+    """Dagster's runs."""
+
+    def __init__(self, conn_string: str, engines: _Engines) -> None:
+        self._engines = engines
+        super().__init__(conn_string)
+
+    def connect(self) -> AbstractContextManager[Connection]:  # type: ignore[override]
+        return self._engines.of(self._conn_string).begin()
+
+    def dispose(self) -> None:
+        """Close all files."""
+        super().dispose()
+        self._engines.close()
+
+
 class DataFolderStorage(DagsterSqliteStorage):
     """Dagster's SQLite storage, in the data folder."""
 
@@ -168,7 +244,11 @@ class DataFolderStorage(DagsterSqliteStorage):
         """Work in `base_dir`."""
         super().__init__(base_dir, inst_data)
         os.environ.setdefault(_BATCH_VARIABLE, str(_BATCH_SIZE))
-        self._event_log_storage = _EventLog(self._event_log_storage._base_dir)
+        self._engines = _Engines()
+        self._event_log_storage = _EventLog(self._event_log_storage._base_dir, self._engines)
+        self._run_storage = _Runs(self._run_storage._conn_string, self._engines)
+        # Not everybody who opens an instance disposes of it.
+        finalize(self, self._engines.close)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:

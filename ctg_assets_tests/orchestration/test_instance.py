@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import dagster as dg
@@ -157,26 +159,55 @@ def _nothing() -> None:
 
 
 @pytest.mark.slow
-def test_events_are_written_by_one_engine_a_file(
+def test_each_file_is_opened_once_until_the_instance_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run's events go to its own file and to the index; each has one engine, which knows its statements."""
+    """A run's events go to its own file and to the index, by one connection each; none is open afterwards."""
     monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
     monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path))
-    made: list[str] = []
+    opened: list[str] = []
 
-    def counted(url: str, **options: Any) -> Engine:
-        made.append(url)
-        return create_engine(url, **options)
+    def watched(url: str, **options: Any) -> Engine:
+        engine = create_engine(url, **options)
+        event.listen(engine, "connect", lambda *_: opened.append(url))
+        return engine
 
-    monkeypatch.setattr("ctg_assets.orchestration.instance.create_engine", counted)
+    monkeypatch.setattr("ctg_assets.orchestration.instance.create_engine", watched)
     with open_instance() as instance:
-        run_id = _nothing.execute_in_process(instance=instance).run_id
-        assert len(instance.all_logs(run_id)) > 3
+        run = instance.create_run_for_job(_nothing)
+        for number in range(20):
+            instance.report_engine_event(f"step {number}", run)
+        instance.report_run_failed(run)
+        assert len(instance.all_logs(run.run_id)) == 21
+        # Making the schema of a new file takes a second connection.
+        assert max(Counter(opened).values()) <= 2
+        assert any(run.run_id in url for url in opened)
         instance.event_log_storage.wipe()
-        assert instance.all_logs(run_id) == []
-    assert len(made) == len(set(made))
-    assert any(run_id in url for url in made)
+        assert instance.all_logs(run.run_id) == []
+    assert list(tmp_path.rglob("*-wal")) == []
+
+
+def test_who_follows_a_run_is_told_of_each_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event reaches another instance that follows the run, at once; reading does not look like an event."""
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    monkeypatch.setenv("CTG_DATA_DIR", str(tmp_path))
+    told: Queue[str] = Queue()
+    with open_instance() as instance, open_instance() as following:
+        run = instance.create_run_for_job(_nothing)
+        instance.report_engine_event("begun", run)
+        file = tmp_path / "dagster" / "storage" / "history" / "runs" / f"{run.run_id}.db"
+        following.event_log_storage.watch(
+            run.run_id, None, lambda entry, _cursor: told.put(entry.message)
+        )
+        for number in range(3):
+            instance.report_engine_event(f"step {number}", run)
+            while told.get(timeout=30) != f"step {number}":
+                pass
+        changed = file.stat().st_mtime_ns
+        assert len(following.all_logs(run.run_id)) == len(instance.all_logs(run.run_id)) == 4
+        assert file.stat().st_mtime_ns == changed
 
 
 def _job_of(assets: int) -> dg.JobDefinition:
@@ -224,7 +255,8 @@ def test_what_a_run_plans_is_written_at_once(
 
     def watched(url: str, **options: Any) -> Engine:
         engine = create_engine(url, **options)
-        event.listen(engine, "commit", commits.append)
+        if "/runs/" in url:  # not what is kept of the run itself
+            event.listen(engine, "commit", commits.append)
         return engine
 
     monkeypatch.setattr("ctg_assets.orchestration.instance.create_engine", watched)
