@@ -11,8 +11,8 @@ from ctg_assets.lake import Lake, open_lake
 from ctg_assets.postgres.builds import load_info
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.report.asking import ask
-from ctg_assets.report.figures import all_figures
-from ctg_assets.report.page import DataState, report_page
+from ctg_assets.report.figures import OVERVIEW, all_figures
+from ctg_assets.report.page import DataState, report_page, shown_sections
 from ctg_assets.results import FailedCheck
 from ctg_assets.settings import Settings
 from ctg_assets.storage.data_folder import REPORT, data_folder
@@ -57,7 +57,12 @@ def write_report(
     with write_whole(path) as stream:
         stream.write(page)
     missing = tuple(
-        answer.figure.title for answer in answers.values() if answer.missing is not None
+        answers[figure.name].figure.title
+        for figure in (
+            OVERVIEW,
+            *(f for section in shown_sections(answers) for f in section.figures),
+        )
+        if answers[figure.name].missing is not None
     )
     return ReportFile(path, len(page), data_version, missing)
 

@@ -31,7 +31,20 @@ class Places:
     value: str
 
 
-Plot = Bars | Columns | Places
+@dataclass(frozen=True)
+class Areas:
+    """A world map on which each row's country is as dark as `value`, in classes that begin at `limits`.
+
+    `category` names the country, `numeric_code` has its three digits of ISO 3166-1.
+    """
+
+    category: str
+    value: str
+    limits: tuple[int, ...]
+    numeric_code: str = "numeric_code"
+
+
+Plot = Bars | Columns | Places | Areas
 
 
 @dataclass(frozen=True)
@@ -54,11 +67,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """Figures on one subject."""
+    """Figures on one subject.
+
+    One that `needs_data` is about a source that not everybody loads; without any row it is no part of the page.
+    """
 
     name: str
     title: str
     figures: tuple[Figure, ...]
+    needs_data: bool = False
 
 
 OVERVIEW = Figure(
@@ -192,6 +209,45 @@ SECTIONS = (
                 nothing="No study lists a site.",
             ),
         ),
+    ),
+    Section(
+        "burden",
+        "Trials and the burden of disease",
+        (
+            Figure(
+                "burden_map",
+                "Trials for each million years of healthy life lost",
+                {
+                    "country": "Country",
+                    "trials_per_million_dalys": "Trials per million DALYs",
+                    "trials": "Trials under way",
+                    "dalys": "DALYs",
+                    "year": "Year",
+                    "release": "Estimates",
+                    "licence": "Licence",
+                },
+                Areas("country", "trials_per_million_dalys", (0, 1, 10, 100)),
+                note="Interventional studies under way in the newest year that WHO estimates, by the disability-adjusted life "
+                "years (DALYs) of all causes. A trial counts in each country where it lists a site. Trials registered elsewhere only "
+                "are not known here. Countries that WHO does not estimate are grey.",
+            ),
+            Figure(
+                "burden_causes",
+                "The ten causes with the fewest trials for their burden",
+                {
+                    "cause": "Cause",
+                    "trials_per_million_dalys": "Trials per million DALYs",
+                    "trials": "Trials under way",
+                    "dalys": "DALYs",
+                    "year": "Year",
+                    "release": "Estimates",
+                    "licence": "Licence",
+                },
+                note="Of the causes that WHO ranks. Those that no MeSH term tells, such as road injury, are left out. Few trials need "
+                "not be too few: nothing is said of their size, or of what is known already.",
+            ),
+        ),
+        needs_data=True,
     ),
     Section(
         "results",

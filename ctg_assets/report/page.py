@@ -48,7 +48,8 @@ def report_page(
 ) -> str:
     """The whole page; `answers` are by the names of the figures."""
     subtitle = f"Studies of ClinicalTrials.gov, data of {data_version}; this page was made on {made_at:%Y-%m-%d %H:%M} UTC."
-    sections = [(section.name, section.title) for section in SECTIONS] + [_DATA]
+    shown = shown_sections(answers)
+    sections = [(section.name, section.title) for section in shown] + [_DATA]
     contents = element(
         "nav",
         element(
@@ -67,15 +68,24 @@ def report_page(
     main = element(
         "main",
         _overview(answers[OVERVIEW.name])
-        + "".join(_section(section, answers) for section in SECTIONS)
+        + "".join(_section(section, answers) for section in shown)
         + _state(state),
     )
     footer = element(
         "footer",
         "Made by <code>ctg-assets report</code>. Each figure has the SQL behind it; "
-        "<code>ctg-assets psql</code> opens a shell to ask further. The outline of the land is Natural Earth's.",
+        "<code>ctg-assets psql</code> opens a shell to ask further. The outlines of land and countries are Natural Earth's.",
     )
     return whole_page(f"{_TITLE} · ctg_assets", header + main + footer)
+
+
+def shown_sections(answers: Mapping[str, Answer]) -> list[Section]:
+    """The sections of the page; one that needs data is there only if some of its figures have rows."""
+    return [
+        section
+        for section in SECTIONS
+        if not section.needs_data or any(answers[figure.name].rows for figure in section.figures)
+    ]
 
 
 def _overview(answer: Answer) -> str:

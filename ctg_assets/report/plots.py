@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 import altair as alt
 import vl_convert
 
 from ctg_assets.report.asking import Answer
-from ctg_assets.report.figures import Bars, Columns, Places
+from ctg_assets.report.figures import Areas, Bars, Columns, Places
 from ctg_assets.report.labels import label
 
 Rows = Sequence[Mapping[str, Any]]
@@ -100,6 +101,8 @@ def describe(answer: Answer) -> str:
     named = "; ".join(
         f"{label(plot.category, row[plot.category])} {row[plot.value]:,}" for row in most
     )
+    if isinstance(plot, Areas):
+        return f"World map with {len(rows):,} countries shaded. Most: {named}."
     if isinstance(plot, Places):
         return f"World map with a circle for each of {len(rows):,} countries. Most: {named}."
     return f"Bar chart with {len(rows):,} bars. Longest: {named}."
@@ -126,6 +129,8 @@ def _svg(answer: Answer, screen: _Screen) -> str:
             chart = _columns(figure.plot, rows, figure.columns[figure.plot.value], screen)
         case Places():
             chart = _places(figure.plot, rows, figure.columns[figure.plot.value], screen)
+        case Areas():
+            chart = _areas(figure.plot, rows, figure.columns[figure.plot.value], screen)
         case None:
             return ""
     drawn = vl_convert.vegalite_to_svg(chart.configure(**_CONFIG).to_json())
@@ -246,16 +251,62 @@ def _all_times(times: Sequence[Any]) -> list[str]:
     return [f"{month // 12:04}-{month % 12 + 1:02}" for month in months]
 
 
-def _places(plot: Places, rows: Rows, unit: str, screen: _Screen) -> _Chart:
-    land = (
-        alt.Chart(
-            alt.InlineData(
-                values=_land(), format=alt.TopoDataFormat(type="topojson", feature="land")
+def _shapes(feature: str) -> alt.Chart:
+    """The world's `land`, or its `countries`."""
+    shapes = alt.TopoDataFormat(type="topojson", feature=feature)
+    chart: alt.Chart = alt.Chart(alt.InlineData(values=_world(), format=shapes, name=feature))
+    return chart
+
+
+def _areas(plot: Areas, rows: Rows, unit: str, screen: _Screen) -> _Chart:
+    land = _shapes("land").mark_geoshape(fill="var(--land)", stroke=None).project("equalEarth")
+    names = _class_names(plot.limits)
+    classes = [
+        {
+            "id": row[plot.numeric_code],
+            "class": names[_class(row[plot.value], plot.limits)],
+        }
+        for row in rows
+    ]
+    # Mixed by the browser, since the page's colours are known to it only.
+    shades = [
+        f"color-mix(in srgb, {_SERIES_COLOURS[0]} {part}%, var(--raised))"
+        for part in (10 + 90 * number // (len(names) - 1) for number in range(len(names)))
+    ]
+    areas = (
+        _shapes("countries")
+        .mark_geoshape(stroke="var(--page)", strokeWidth=0.3)
+        .transform_lookup(
+            lookup="id",
+            from_=alt.LookupData(data=alt.InlineData(values=classes), key="id", fields=["class"]),
+        )
+        .transform_filter("isValid(datum.class)")
+        .encode(
+            fill=alt.Fill(
+                "class:N",
+                title=unit,
+                scale=alt.Scale(domain=names, range=shades),
+                legend=alt.Legend(columns=0 if screen.width > 500 else 3, columnPadding=20),
             )
         )
-        .mark_geoshape(fill="var(--land)", stroke=None)
         .project("equalEarth")
     )
+    return alt.layer(land, areas).properties(width=screen.width, height=screen.width * 0.5)
+
+
+def _class(value: Any, limits: Sequence[int]) -> int:
+    """The class of a value: 0 for none, 1 for some below the second limit, and so on."""
+    return int(value > limits[0]) + sum(1 for limit in limits[1:] if value >= limit)
+
+
+def _class_names(limits: Sequence[int]) -> list[str]:
+    """Classes between limits in words, the first for none: with 0, 1 and 10 `none`, `under 1`, `1 to 10`, `10 and more`."""
+    between = (f"{low:,} to {high:,}" for low, high in pairwise(limits[1:]))
+    return ["none", f"under {limits[1]:,}", *between, f"{limits[-1]:,} and more"]
+
+
+def _places(plot: Places, rows: Rows, unit: str, screen: _Screen) -> _Chart:
+    land = _shapes("land").mark_geoshape(fill="var(--land)", stroke=None).project("equalEarth")
     data = [
         {"latitude": row["latitude"], "longitude": row["longitude"], "value": row[plot.value]}
         for row in rows
@@ -292,9 +343,9 @@ def _sizes(data: Rows) -> list[int]:
 
 
 @cache
-def _land() -> dict[str, Any]:
-    """The world's land as TopoJSON: Natural Earth 1:110m, in the public domain, as world-atlas 2.0.2 (ISC) packs it."""
-    text = files(__package__).joinpath("land-110m.json").read_text(encoding="utf-8")
+def _world() -> dict[str, Any]:
+    """Land and countries as TopoJSON: Natural Earth 1:110m, in the public domain, as world-atlas 2.0.2 (ISC) packs it."""
+    text = files(__package__).joinpath("countries-110m.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
 

@@ -8,10 +8,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.report.asking import ask
+from ctg_assets.report.figures import SECTIONS
 from ctg_assets_tests.conftest import RecordedBuild, new_database
 from ctg_assets_tests.marts.projects import dbt_on, rows, values
 from ctg_assets_tests.marts.test_entities import (
@@ -23,6 +26,8 @@ from ctg_assets_tests.marts.test_entities import (
 )
 from ctg_assets_tests.model.snapshots import Study, real_studies
 from ctg_assets_tests.shared_material import shared_path
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "burden.md"
 
 DATA_DATE = "2026-08-13"
 
@@ -239,6 +244,7 @@ ESTIMATES = """
 """
 
 
+@cache
 def estimates() -> dict[tuple[str, str], float]:
     """Recorded death rates of 2021 by country and code of the cause, of five countries."""
     codes = {row["title"]: code for code, row in causes_of_who().items()}
@@ -366,3 +372,45 @@ def test_marts_are_empty_without_the_source(recorded: PostgresAddress) -> None:
         assert values(recorded, f"SELECT count(*) FROM marts.{mart}") == [(0,)]
     [(schemas,)] = values(recorded, "SELECT count(*) FROM pg_namespace WHERE nspname = 'who'")
     assert schemas == 0
+
+
+def test_the_report_shows_where_burden_has_few_trials(compared: PostgresAddress) -> None:
+    """The map has the countries that are estimated, by all their trials; the causes are ten that WHO ranks, fewest trials first."""
+    [section] = [section for section in SECTIONS if section.needs_data]
+    asked = ask(compared, section.figures)
+    assert [answer.missing for answer in asked.values()] == [None, None]
+    for answer in asked.values():
+        assert answer.rows
+        assert all(answer.figure.columns.keys() <= row.keys() for row in answer.rows)
+    countries = {row["country"]: row for row in asked["burden_map"].rows}
+    assert countries.keys() == {"Brazil", "Germany", "India", "Kenya", "United States"}
+    for name, code in (("Kenya", "KEN"), ("Germany", "DEU")):
+        dalys = sum(rate * 1000 for (country, _), rate in estimates().items() if country == code)
+        assert float(countries[name]["dalys"]) == pytest.approx(dalys, abs=1)
+        ratio = countries[name]["trials"] * 1e6 / dalys
+        assert float(countries[name]["trials_per_million_dalys"]) == pytest.approx(ratio, abs=0.06)
+    trials, reasons = (
+        under_way(2021),
+        {row["cause_code"] for row in seed("ghe_causes") if row["no_terms_reason"]},
+    )
+    burden: Counter[str] = Counter()
+    for (_, code), rate in estimates().items():
+        burden[code] += rate * 1000  # type: ignore[assignment]
+    least = sorted(
+        (trials["world", code] / dalys, -dalys, causes_of_who()[code]["title"])
+        for code, dalys in burden.items()
+        if code not in reasons and dalys
+    )[:10]
+    assert [row["cause"] for row in asked["burden_causes"].rows] == [title for *_, title in least]
+
+
+def test_printed_queries_find_something(
+    recorded: PostgresAddress, compared: PostgresAddress
+) -> None:
+    """Each query that the documentation prints finds rows, those on the estimates where these are loaded."""
+    own, with_estimates = re.findall(
+        r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    for address, block in ((recorded, own), (compared, with_estimates)):
+        for query in filter(str.strip, block.split(";")):
+            assert values(address, query), query

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from ctg_assets.postgres.schemas import Schemas
 from ctg_assets.report import extra
 from ctg_assets.report.asking import Answer, shown_question
 from ctg_assets.report.extra import PlotsNotInstalledError, require_plots
-from ctg_assets.report.figures import Columns, Figure, all_figures
+from ctg_assets.report.figures import SECTIONS, Columns, Figure, all_figures
 from ctg_assets.report.page import DataState, report_page
 from ctg_assets.report.plots import describe, draw
 from ctg_assets.results import FailedCheck
@@ -79,12 +82,19 @@ def test_what_people_wrote_can_only_be_read() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    """Where nothing is loaded each section names what is missing and the remedy, and what is empty says so."""
+    """Where nothing is loaded each section names what is missing and the remedy, and what is empty says so.
+
+    What is about a source that not everybody loads is not there.
+    """
+    optional = [figure for section in SECTIONS if section.needs_data for figure in section.figures]
     made = page(DataState((), (), None), results_overdue=[])
-    assert (
-        made.count("does not exist. `ctg-assets refresh` builds what is missing")
-        == len(FIGURES) - 1
-    )
+    assert made.count("does not exist. `ctg-assets refresh` builds what is missing") == len(
+        FIGURES
+    ) - 1 - len(optional)
+    assert [section.name for section in SECTIONS if f'href="#{section.name}"' not in made] == [
+        "burden"
+    ]
+    assert not [figure for figure in optional if figure.title in made]
     assert "No results are overdue." in made
     assert "What checks found is not known here." in made
     assert "No study is in quarantine." in made
@@ -135,6 +145,42 @@ def test_plots_have_texts_for_those_who_do_not_see_them() -> None:
     ]
     assert ">Studies<" in years
     assert "var(--series-2)" in years
+
+
+def _burden(country: str, numeric_code: str, per_million: str) -> dict[str, Any]:
+    return {
+        "country": country,
+        "numeric_code": numeric_code,
+        "trials": 1,
+        "dalys": 10,
+        "year": 2021,
+        "trials_per_million_dalys": Decimal(per_million),
+        "release": "GHE2021",
+        "licence": "CC",
+    }
+
+
+@pytest.mark.slow
+def test_a_map_shades_countries_by_class() -> None:
+    """Each country with a number is drawn in the shade of its class, none apart from a little; others stay land."""
+    rows = [
+        _burden("France", "250", "100.0"),
+        _burden("India", "356", "9.9"),
+        _burden("Mali", "466", "0.9"),
+        _burden("Niger", "562", "0"),
+        # It has no outline at this scale.
+        _burden("Nauru", "520", "3"),
+    ]
+    made = page(STATE, burden_map=rows)
+    assert check_page(made)[0].startswith("World map with 5 countries shaded. Most: France 100.0; ")
+    wide = drawn("burden_map", *rows).partition("</svg>")[0]
+    # One for each country with an outline, and one for each class in the legend.
+    shades = Counter(re.findall(r"var\(--series-1\) (\d+)%", wide))
+    assert shades == {"10": 2, "32": 2, "55": 2, "77": 1, "100": 2}
+    for name in ("none", "under 1", "1 to 10", "10 to 100", "100 and more"):
+        assert f">{name}<" in wide
+    # The other figure of the section has no rows here, and says so.
+    assert "The ten causes with the fewest trials for their burden" in made
 
 
 @pytest.mark.slow
