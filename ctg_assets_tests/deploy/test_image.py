@@ -176,7 +176,10 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def inside(process: subprocess.Popen[bytes], *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command within a running container, as Docker does for a health check."""
-    [first] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    if not children:
+        return subprocess.CompletedProcess(words, 1, "", "the container has not started yet")
+    [first] = children
     return subprocess.run(
         [
             *(
