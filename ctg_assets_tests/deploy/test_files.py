@@ -253,6 +253,14 @@ def test_ports_are_the_same_everywhere() -> None:
         assert re.search(rf"^\| {name.replace('-', ' ')} \|[^|]*\| {port}\b", PAGE, re.MULTILINE)
 
 
+def test_the_proxy_keeps_logins_to_itself() -> None:
+    """Whatever is behind it gets no password that a person or Prometheus sends to the proxy."""
+    proxy = (DEPLOY / "nginx" / "ctg-assets.conf").read_text(encoding="utf-8")
+    locations = re.findall(r"^    location [^{]*\{(.*?)^    \}", proxy, re.MULTILINE | re.DOTALL)
+    assert len(locations) == proxy.count("proxy_pass") > 2
+    assert all('proxy_set_header Authorization "";' in each for each in locations)
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 
