@@ -24,6 +24,7 @@ from ctg_assets_tests.marts.test_entities import (
     removed_countries,
     seed,
 )
+from ctg_assets_tests.marts.who_estimates import ESTIMATE, ESTIMATES
 from ctg_assets_tests.model.snapshots import Study, real_studies
 from ctg_assets_tests.shared_material import shared_path
 
@@ -232,18 +233,6 @@ def test_origins_are_what_is_known_of_sponsors(recorded: PostgresAddress) -> Non
     assert at_home < from_abroad
 
 
-ESTIMATES = """
-    CREATE SCHEMA who;
-    CREATE TABLE who.global_health_estimates (
-        release text, country_code text, year integer, sex text, age_group text, cause_code integer, cause_title text,
-        population double precision, deaths double precision, deaths_low double precision,
-        deaths_high double precision, deaths_per_100k double precision, dalys double precision,
-        dalys_low double precision, dalys_high double precision, dalys_per_100k double precision,
-        ylls double precision, ylds double precision, source text, licence text
-    );
-"""
-
-
 @cache
 def estimates() -> dict[tuple[str, str], float]:
     """Recorded death rates of 2021 by country and code of the cause, of five countries."""
@@ -270,21 +259,17 @@ def compared(
     with new_database(server, recorded_build.database) as address:
         with connect(address) as connection, connection.cursor() as cursor:
             cursor.execute(ESTIMATES)
-            insert = (
-                "INSERT INTO who.global_health_estimates (release, country_code, year, sex, age_group, cause_code,"
-                " cause_title, dalys, source, licence) VALUES (%s, %s, %s, %s, %s, %s, 'as sent', %s, 'WHO', 'CC')"
-            )
             for (country, code), rate in estimates().items():
                 total = ("TOTAL", "TOTAL", code, rate * 1000)
-                cursor.execute(insert, ("GHE2021", country, 2021, *total))
+                cursor.execute(ESTIMATE, ("GHE2021", country, 2021, *total))
             # What must not count: an earlier release of the year, parts of the total, and of a ranked cause.
-            cursor.execute(insert, ("GHE2019", "IND", 2021, "TOTAL", "TOTAL", 30, 7e9))
-            cursor.execute(insert, ("GHE2021", "IND", 2021, "MALE", "TOTAL", 30, 8e9))
-            cursor.execute(insert, ("GHE2021", "IND", 2021, "TOTAL", "Y40T44", 30, 8e9))
-            cursor.execute(insert, ("GHE2021", "IND", 2021, "TOTAL", "TOTAL", 661, 9e9))
+            cursor.execute(ESTIMATE, ("GHE2019", "IND", 2021, "TOTAL", "TOTAL", 30, 7e9))
+            cursor.execute(ESTIMATE, ("GHE2021", "IND", 2021, "MALE", "TOTAL", 30, 8e9))
+            cursor.execute(ESTIMATE, ("GHE2021", "IND", 2021, "TOTAL", "Y40T44", 30, 8e9))
+            cursor.execute(ESTIMATE, ("GHE2021", "IND", 2021, "TOTAL", "TOTAL", 661, 9e9))
             # A year that the earlier release alone has, and a cause that nobody knows.
-            cursor.execute(insert, ("GHE2019", "IND", 2015, "TOTAL", "TOTAL", 30, 2e6))
-            cursor.execute(insert, ("GHE2021", "IND", 2021, "TOTAL", "TOTAL", 9999, 9e9))
+            cursor.execute(ESTIMATE, ("GHE2019", "IND", 2015, "TOTAL", "TOTAL", 30, 2e6))
+            cursor.execute(ESTIMATE, ("GHE2021", "IND", 2021, "TOTAL", "TOTAL", 9999, 9e9))
         said = dbt_on(
             address,
             tmp_path_factory.mktemp("dbt"),

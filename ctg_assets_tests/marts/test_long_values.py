@@ -23,6 +23,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.projects import WITHOUT_VIEWS, dbt_on, values
+from ctg_assets_tests.marts.who_estimates import ESTIMATE, ESTIMATES
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.support.lakes import FIRST_DATA, NEXT_DATA, completed, planned
 
@@ -156,6 +157,10 @@ def test_text_of_any_length_passes_every_index(
     load_staging(address, lake, Compactor(lake.storage, lake.scratch).compact(plan.extraction_id))
     loads = values(address, "SELECT kind FROM ctg_meta.loads ORDER BY load_number")
     assert loads == [("full",), ("full",), ("delta",)]
+    with connect(address) as connection:
+        # Marts beside WHO's numbers have no row without one.
+        connection.execute(ESTIMATES)
+        connection.execute(ESTIMATE, ("GHE2021", "USA", 2021, "TOTAL", "TOTAL", 30, 1e6))
     dbt_on(address, tmp_path, "run", *WITHOUT_VIEWS)
 
     indexed = _indexed(address)

@@ -33,7 +33,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.projects import TABLES, dbt_on
 from ctg_assets_tests.simulator.churning import MovingRegistry, moving_registry
-from ctg_assets_tests.soak import IS_LONG, SHARE, times
+from ctg_assets_tests.soak import IS_LONG, times
 from ctg_assets_tests.support.following import refresh, refresh_until_killed
 from ctg_assets_tests.support.postgres import query
 from ctg_assets_tests.whole_way.chronicle import Change, Chronicle, Stretch, World
@@ -312,10 +312,10 @@ def test_a_warehouse_follows_a_registry_in_motion(
     """After many rounds, refreshed in mixed modes and killed at any moment, all is as the registry's log tells.
 
     Each entry of the history holds exactly the changes that its kind of extraction could see, the next census
-    or whole walk sees the rest, and in the end tables, and in soaks marts, equal those from scratch.
+    or whole walk sees the rest, and in the end tables, and in long soaks marts, equal those from scratch.
     """
     # Each of the four builds of marts takes ten seconds; how they follow changes has tests of its own.
-    written = tmp_path if SHARE and not scope else None
+    written = tmp_path if IS_LONG and not scope else None
     with (
         following(tmp_path / "followed", server, seed=11, scope=scope) as follower,
         new_database(server) as scratch,
