@@ -59,7 +59,7 @@ soak: $(READY_DEV) ## The tests that repeat at random, many times over, and all 
 	@TEST_SOAK=$(SOAK) $(PYTEST) -m soak
 
 fuzz: $(READY_DEV) ## Thousands of studies with something odd in each, to the last table and mart
-	@FUZZ_STUDIES=$(FUZZ_STUDIES) FUZZ_VALUES=$(FUZZ_VALUES) $(BIN)/pytest -q -s \
+	@TEST_SOAK=1 FUZZ_STUDIES=$(FUZZ_STUDIES) FUZZ_VALUES=$(FUZZ_VALUES) $(BIN)/pytest -q -s \
 		ctg_assets_tests/whole_way/test_odd_studies.py ctg_assets_tests/marts/test_odd_fields.py
 
 lint: $(READY_DEV) ## Check style, types, SQL and that generated files are current

@@ -19,8 +19,9 @@ from ctg_assets_tests.feed.processes import (
     written_down,
 )
 from ctg_assets_tests.orchestration.workplace import wait_until
+from ctg_assets_tests.soak import only_in_soaks
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.soak, only_in_soaks]
 
 EVENTS = 60
 

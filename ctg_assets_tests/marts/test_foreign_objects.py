@@ -35,6 +35,7 @@ from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.marts.projects import WITHOUT_VIEWS, dbt_on, forked_dbt, values
 from ctg_assets_tests.postgres.debian_server import debian_server, programs
+from ctg_assets_tests.soak import only_in_soaks
 from ctg_assets_tests.support.lakes import completed, planned
 from ctg_assets_tests.support.postgres import ALL, batch, build, query
 
@@ -251,6 +252,8 @@ def built(owner: PostgresAddress, tmp_path_factory: pytest.TempPathFactory) -> B
         return Built(settings, address, lake, folder, studies, before)
 
 
+@pytest.mark.soak
+@only_in_soaks
 def test_everything_works_under_other_names(built: Built) -> None:
     """With the settings of all schemas, loads, changes, marts, past tables, months and feed work beside them.
 

@@ -13,7 +13,7 @@ from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.changing import relations
 from ctg_assets_tests.marts.projects import TABLES, WITHOUT_VIEWS, dbt_on, values
-from ctg_assets_tests.soak import IS_LONG, times
+from ctg_assets_tests.soak import IS_LONG, only_in_soaks, times
 from ctg_assets_tests.support.odd_fields import odd_fields
 from ctg_assets_tests.support.oddities import Odd
 from ctg_assets_tests.support.ways_in import WAYS, WaysIn, require_in_their_place, ways_in
@@ -38,6 +38,7 @@ def _require_in_marts(address: PostgresAddress, studies: list[Odd]) -> None:
 
 
 @pytest.mark.soak
+@only_in_soaks
 @pytest.mark.parametrize("first", WAYS if IS_LONG else WAYS[:1])
 def test_every_odd_value_of_every_field_reaches_the_marts_or_quarantine(
     server: PostgresAddress, tmp_path: Path, first: str

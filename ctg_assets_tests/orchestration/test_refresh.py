@@ -32,7 +32,7 @@ from ctg_assets_tests.orchestration.workplace import (
     wait_until,
     workplace,
 )
-from ctg_assets_tests.soak import SHARE
+from ctg_assets_tests.soak import SHARE, only_in_soaks
 from ctg_assets_tests.support.readers import relations, unreadable, writable
 
 pytestmark = pytest.mark.process
@@ -291,6 +291,8 @@ def few_marts() -> Iterator[tuple[Workplace, RunningSimulator]]:
         yield place, running
 
 
+@pytest.mark.soak
+@only_in_soaks
 def test_mass_disappearance_is_held_back(
     few_marts: tuple[Workplace, RunningSimulator],
 ) -> None:

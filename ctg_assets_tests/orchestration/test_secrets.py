@@ -35,6 +35,7 @@ from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.feed.helpers import receiver
 from ctg_assets_tests.feed.mail_server import mail_server
 from ctg_assets_tests.orchestration.workplace import Workplace, workplace
+from ctg_assets_tests.soak import only_in_soaks
 from ctg_assets_tests.support.postgres import settings_for, temporary_folder
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
@@ -267,6 +268,8 @@ def found(server: PostgresAddress) -> Iterator[Found]:
         yield found
 
 
+@pytest.mark.soak
+@only_in_soaks
 def test_nothing_holds_a_secret(found: Found) -> None:
     """Output, logs, files of Dagster, dbt and the lake, and the list of processes are free of every canary."""
     assert found.leaks == []
