@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import finalize
@@ -138,8 +138,7 @@ class _EventLog(SqliteEventLogStorage):
     """Dagster's event log, which does once what Dagster does for each of the hundreds of events of a run.
 
     Dagster opens a file for each event, looks into the schema before it stores what a check found, and
-    writes each event that a run plans in transactions of its own: half of what a refresh of few
-    studies computes.
+    writes each event that a run plans in transactions of its own.
     """
 
     def __init__(self, base_dir: str, engines: _Engines) -> None:
@@ -151,12 +150,16 @@ class _EventLog(SqliteEventLogStorage):
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        batch = self._batch
-        if batch is not None and batch.thread == threading.get_ident():
+        batch = self._batch_of_this_thread()
+        if batch is not None:
             yield batch.connection(shard, self._begin(shard))
         else:
             with self._db_lock, self._begin(shard) as connection:
                 yield connection
+
+    def _batch_of_this_thread(self) -> _Batch | None:
+        batch = self._batch
+        return batch if batch is not None and batch.thread == threading.get_ident() else None
 
     @contextmanager
     def _begin(self, shard: str) -> Iterator[Connection]:
@@ -170,7 +173,7 @@ class _EventLog(SqliteEventLogStorage):
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event."""
         super().store_event(event)
-        if self._batch is None:
+        if self._batch_of_this_thread() is None:
             self._tell_followers(event.run_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
@@ -191,7 +194,9 @@ class _EventLog(SqliteEventLogStorage):
         What was written is in the log beside it as long as the connection is open. A file that was only read must not
         be touched: who follows the run would read it again.
         """
-        os.utime(self.path_for_shard(run_id))
+        # Stored it is; if the file was removed since, there is nothing left to follow.
+        with suppress(FileNotFoundError):
+            os.utime(self.path_for_shard(run_id))
 
     def dispose(self) -> None:
         """Close all files."""
