@@ -30,6 +30,7 @@ ROOMS = (
         "printable",
         "logs",
         "times",
+        "prefetch",
         "storage",
         "counters_file",
         "model",

@@ -23,7 +23,7 @@ from ctg_assets.model.changes.decoding import decode_differing
 from ctg_assets.model.changes.field_changes import FieldChange, field_changes
 from ctg_assets.model.changes.rules import event_rules
 from ctg_assets.model.changes.typed_events import TypedEvent, typed_events
-from ctg_assets.storage.prefetch import Prefetch
+from ctg_assets.prefetch import Prefetch
 
 # Rows gathered before they are written.
 _ROWS_AT_A_TIME = 10_000

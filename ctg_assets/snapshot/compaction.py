@@ -32,6 +32,7 @@ from ctg_assets.model.changes.rules import event_rules
 from ctg_assets.model.identity import identify, may_be_odd
 from ctg_assets.model.json_text import FOUND, why_refused
 from ctg_assets.model.nct_ids import EXPECTED, are_nct_ids, is_nct_id
+from ctg_assets.prefetch import Prefetch
 from ctg_assets.snapshot import misfits, parsing, unmodelled
 from ctg_assets.snapshot.parsing import parse_studies
 from ctg_assets.snapshot.store import (
@@ -50,7 +51,6 @@ from ctg_assets.snapshot.store import (
 )
 from ctg_assets.snapshot.unmodelled import Extra
 from ctg_assets.storage.files import Storage
-from ctg_assets.storage.prefetch import Prefetch
 from ctg_assets.storage.sealed_parquet import sealed_writer
 
 TYPING_CODE = (parsing, misfits, unmodelled, json_text)

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from ctg_assets.history.contents import SCATTERED_AT_A_TIME, Contents
 from ctg_assets.history.store import HistoryStore
+from ctg_assets.prefetch import Prefetch
 from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, type_contents
 from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore, snapshot_schema
-from ctg_assets.storage.prefetch import Prefetch
 
 # Two columns of so many studies are some 30 MB.
 _ROW_GROUPS_AT_A_TIME = 50
