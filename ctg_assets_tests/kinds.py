@@ -20,6 +20,7 @@ _SERVERS = {"server", "stopped_cluster"}
 _PROCESSES = {"broker", "manifest", "refreshed", "s3_server"}
 # Those that take longest, longest first: whoever begins one of them late ends long after the others.
 LONGEST = (
+    "serve/test_real_alerts.py",
     "orchestration/test_killed_commands.py",
     "orchestration/test_refresh.py",
     "whole_way/test_churn.py",

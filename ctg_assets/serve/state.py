@@ -101,11 +101,12 @@ def _seconds(moment: datetime) -> float:
 
 
 def feed_samples(settings: Settings) -> Iterator[Sample]:
-    """How far each sink of the feed is; none where no feed is set up."""
+    """How far each sink of the feed is; none where no feed is set up, or of a sink that the file has no more."""
     if settings.feed_file is None:
         return
     for status in sink_statuses(settings, 0):
-        if status.state is None or status.behind is None:
+        # One that was taken out of the file gets nothing, and would stay behind for ever.
+        if status.settings is None or status.state is None or status.behind is None:
             continue
         yield sample(gauges.FEED_LAG, status.behind, sink=status.name)
         yield sample(gauges.FEED_DELIVERED, status.state.delivered, sink=status.name)

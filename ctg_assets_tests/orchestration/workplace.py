@@ -11,20 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ctg_assets.lake import Lake, open_lake
-from ctg_assets.postgres.cluster import read_postmaster
 from ctg_assets.postgres.connection import connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
 from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
 from ctg_assets_tests.support.forked_commands import forked_commands
-from ctg_assets_tests.support.postgres import temporary_folder
+from ctg_assets_tests.support.postgres import kill_server, temporary_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Where programs lie as users start them: each imports all that it needs.
@@ -237,8 +234,13 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=30)
 
 
-def refresh_while_postgres_is_killed(place: Workplace) -> subprocess.CompletedProcess[str]:
-    """Begin a refresh, and kill the embedded server with all its processes while tables are loaded."""
+def refresh_while_postgres_is_killed(
+    place: Workplace, kill: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Begin a refresh, and kill the server with all its processes while tables are loaded.
+
+    `kill` does so where it is not the embedded one.
+    """
     with (
         open_postgres(place.settings) as address,
         closing(connect(address)) as reader,
@@ -254,11 +256,9 @@ def refresh_while_postgres_is_killed(place: Workplace) -> subprocess.CompletedPr
                 "SELECT 1 FROM pg_stat_activity WHERE application_name = 'ctg_assets load'"
             ).fetchone(),
         )
-        postmaster = read_postmaster(place.settings.data_dir / "postgres" / "data")
-        assert postmaster is not None
-        server = psutil.Process(postmaster.pid)
-        for doomed in (server, *server.children()):
-            with suppress(psutil.NoSuchProcess):
-                doomed.kill()
+        if kill is None:
+            kill_server(place.settings.data_dir / "postgres" / "data")
+        else:
+            kill()
         out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess([], process.returncode, out, err)

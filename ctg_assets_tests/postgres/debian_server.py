@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets_tests.support.postgres import kill_server
 
 _PROGRAMS = Path("/usr/lib/postgresql")
 _OLDEST_MAJOR = 15
@@ -60,9 +61,54 @@ def run(program: str, *arguments: str) -> None:
     )
 
 
+class DebianServer:
+    """A server that can be killed and started again."""
+
+    def __init__(self, folder: Path, port: int | None) -> None:
+        """Make a cluster in an empty folder, and start it; for `port` see `running_server`."""
+        self._folder = folder
+        self._cluster = folder / "data"
+        self._listen = (
+            f"-p {port} -c listen_addresses=127.0.0.1" if port else "-c listen_addresses=''"
+        )
+        self.address = PostgresAddress(
+            "127.0.0.1" if port else str(folder), port or 5432, "owner", "postgres"
+        )
+        run(
+            "initdb",
+            "-D",
+            str(self._cluster),
+            "-U",
+            "owner",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        )
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-k {self._folder} {self._listen} -c fsync=off"
+        log = str(self._folder / "log")
+        run("pg_ctl", "start", "-w", "-D", str(self._cluster), "-l", log, "-o", options)
+
+    def kill(self) -> None:
+        """`kill -9` all its processes."""
+        kill_server(self._cluster)
+        # Where nobody waits for orphans the process stays, dead, and would pass for one that runs.
+        (self._cluster / "postmaster.pid").unlink()
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if (self._cluster / "postmaster.pid").exists():
+            run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._cluster))
+
+
 @contextlib.contextmanager
-def debian_server() -> Iterator[PostgresAddress]:
-    """The address of a running server's first database, for its superuser."""
+def running_server(port: int | None = None) -> Iterator[DebianServer]:
+    """A server; it listens on this port of 127.0.0.1, or else on a socket in its folder alone."""
     programs()
     identity = _identity()
     # Short, for the socket's path may have 107 bytes.
@@ -70,13 +116,17 @@ def debian_server() -> Iterator[PostgresAddress]:
     try:
         if identity:
             os.chown(folder, identity["user"], identity["group"])
-        cluster = str(folder / "data")
-        run("initdb", "-D", cluster, "-U", "owner", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        run("pg_ctl", "start", "-w", "-D", cluster, "-l", str(folder / "log"), "-o", options)
+        server = DebianServer(folder, port)
         try:
-            yield PostgresAddress(str(folder), 5432, "owner", "postgres")
+            yield server
         finally:
-            run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", cluster)
+            server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def debian_server() -> Iterator[PostgresAddress]:
+    """The address of a running server's first database, for its superuser."""
+    with running_server() as server:
+        yield server.address

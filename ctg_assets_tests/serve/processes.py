@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,19 @@ class Service:
 
     def __init__(self, place: Workplace) -> None:
         """Start it on a port of the system's choice."""
-        self._process = place.start("ctg-assets", "serve", "--port", "0")
+        self._place = place
+        self._start("0")
+
+    def _start(self, port: str) -> None:
+        self._process = self._place.start("ctg-assets", "serve", "--port", port)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line.startswith("serving http://127.0.0.1:"), line
         self.url = line.split()[1].removesuffix("/metrics,")
+
+    def start_again(self) -> None:
+        """Start it where it was, after it was killed."""
+        self._start(self.url.rsplit(":", 1)[1])
 
     def get(self, path: str) -> httpx.Response:
         """What one of its addresses answers."""
@@ -66,17 +74,20 @@ def serving(place: Workplace) -> Iterator[Service]:
 class Prometheus:
     """A Prometheus of the test's own, that scrapes one service every second."""
 
-    def __init__(self, folder: Path, target: str) -> None:
-        """Start it in a folder."""
+    def __init__(self, folder: Path, target: str, rules: Mapping[str, Any]) -> None:
+        """Start it in a folder, with the content of a file of rules."""
         program = shutil.which("prometheus")
         if program is None:
             pytest.skip("Prometheus is not installed (Debian: apt-get install prometheus)")
-        often = {"scrape_interval": "1s", "scrape_timeout": "1s"}
+        often = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         targets = [{"targets": [target.removeprefix("http://")]}]
         configuration = {
             "global": often,
+            "rule_files": ["rules.yml"],
             "scrape_configs": [{"job_name": "ctg_assets", "static_configs": targets}],
         }
+        # YAML takes JSON.
+        (folder / "rules.yml").write_text(json.dumps(rules))
         file = folder / "prometheus.yml"
         file.write_text(json.dumps(configuration))
         [port] = unused_ports(1)
@@ -96,16 +107,41 @@ class Prometheus:
             )
         wait_until("Prometheus scrapes", lambda: self.value("up") == 1, PATIENCE_SECONDS)
 
+    def _get(self, path: str, **parameters: str) -> Any:
+        """The data of an answer of its HTTP API; None while it cannot be asked."""
+        try:
+            answer = httpx.get(f"{self._url}/api/v1/{path}", params=parameters)
+        except httpx.TransportError:
+            return None
+        return answer.json()["data"] if answer.status_code == httpx.codes.OK else None
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series of an expression at this moment; none while it cannot be asked."""
+        answer = self._get("query", query=expression)
+        return [] if answer is None else list(answer["result"])
+
+    def has(self, selector: str) -> bool:
+        """Whether there is a series that a selector chooses, or ever was."""
+        return bool(self._get("series", **{"match[]": selector}))
+
+    def wait_for_alerts(self, what: str, condition: Callable[[set[str]], bool]) -> None:
+        """Wait until a condition holds of the names of all alerts that fire."""
+        firing: set[str] = set()
+
+        def look() -> bool:
+            nonlocal firing
+            answer = self._get("alerts")
+            if answer is None:
+                return False
+            alerts = (alert for alert in answer["alerts"] if alert["state"] == "firing")
+            firing = {alert["labels"]["alertname"] for alert in alerts}
+            return condition(firing)
+
         try:
-            answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expression})
-        except httpx.TransportError:
-            return []
-        if answer.status_code != httpx.codes.OK:
-            return []
-        found: list[dict[str, Any]] = answer.json()["data"]["result"]
-        return found
+            wait_until(what, look, PATIENCE_SECONDS)
+        except AssertionError as error:
+            error.add_note(f"there fire {firing}")
+            raise
 
     def value(self, expression: str) -> float | None:
         """The one value of an expression; None if there is none."""
@@ -130,9 +166,11 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def scraping(folder: Path, target: str) -> Iterator[Prometheus]:
-    """A Prometheus for as long as the context lasts."""
-    prometheus = Prometheus(folder, target)
+def scraping(
+    folder: Path, target: str, rules: Mapping[str, Any] | None = None
+) -> Iterator[Prometheus]:
+    """A Prometheus for as long as the context lasts, with the content of a file of rules if given."""
+    prometheus = Prometheus(folder, target, rules or {"groups": []})
     try:
         yield prometheus
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,7 +14,10 @@ from ctg_assets.load.request import LoadRequest
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.errors import LoadBusyError, ServerUnavailableError
 from ctg_assets.postgres.watching import database_state, is_loaded, watched
-from ctg_assets.serve.state import database_samples
+from ctg_assets.serve.state import database_samples, feed_samples
+from ctg_assets.settings import load_settings
+from ctg_assets_tests.feed.helpers import receiver
+from ctg_assets_tests.feed.test_commands import Desk
 from ctg_assets_tests.serve.test_state import told
 from ctg_assets_tests.support.postgres import ALL, batch, build, query
 
@@ -73,3 +77,21 @@ def test_a_lock_is_not_waited_for_long(address: PostgresAddress) -> None:
         assert time.monotonic() - began < 10
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'staging.load_info'::regclass"
         assert query(address, waiting) == [(0,)]
+
+
+def test_a_sink_that_is_not_in_the_file_any_more_is_told_no_more(
+    address: PostgresAddress, tmp_path: Path
+) -> None:
+    """It stays behind for ever, which is nothing to be alerted of; the others are told as before."""
+    desk = Desk(tmp_path, address)
+    settings = load_settings(
+        data_dir=tmp_path / "data", postgres_url=address.url, feed_file=desk.file
+    )
+    with receiver(lambda _: 503) as down:
+        desk.sinks(former=down.url, other=down.url)
+        desk.feed("run", "--once")
+        before = told(feed_samples(settings))
+        assert before["ctg_feed_failing sink=former"] == 1
+        desk.sinks(other=down.url)
+    others = {name: value for name, value in before.items() if "sink=other" in name}
+    assert told(feed_samples(settings)) == others

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ctg_assets.simulator.middleware import API_PREFIX
-from ctg_assets.simulator.serving import RunningSimulator, running_simulator
+from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import (
     Workplace,
-    kill_group,
     refresh_while_postgres_is_killed,
     wait_until,
     workplace,
 )
-from ctg_assets_tests.serve.processes import PATIENCE_SECONDS, Prometheus, scraping, serving
+from ctg_assets_tests.serve.accounts import agree, crash_in_a_walk, refusals
+from ctg_assets_tests.serve.processes import PATIENCE_SECONDS, scraping, serving
 from ctg_assets_tests.soak import only_in_soaks, times
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres]
 
 STUDIES = 25
-# A registry that says nothing to the third page of a walk.
-SILENCE = "page=3:timeout"
-
-
-def by_endpoint(registry: RunningSimulator) -> dict[str, float]:
-    """How often each endpoint was asked, by the registry's own log."""
-    return dict(Counter(record.path.removeprefix(API_PREFIX) for record in registry.requests))
-
-
-def refusals(registry: RunningSimulator) -> int:
-    """How often the registry refused a request for the rate."""
-    return sum(record.status == 429 for record in registry.requests)
 
 
 def rows_of_staging(place: Workplace) -> int:
@@ -51,51 +37,6 @@ def rows_of_staging(place: Workplace) -> int:
     counted = " + ".join(f"(SELECT count(*) FROM staging.{name})" for name in names)
     [(rows,)] = place.query(f"SELECT {counted}")
     return int(rows)
-
-
-def studies_in_shards(place: Workplace) -> int:
-    """Studies in all page shards that are there."""
-    lake = place.lake
-    return sum(
-        info.studies
-        for plan in lake.extractions.plans()
-        for info in lake.shards.infos(plan.extraction_id)
-    )
-
-
-def crash_in_a_walk(place: Workplace, registry: RunningSimulator) -> None:
-    """Begin a refresh, and kill it with all it started while it waits for its third page."""
-    registry.set_faults(SILENCE)
-    pages = len(place.pages())
-    process = place.start("ctg-assets", "refresh", "--mode", "full", "--again")
-    wait_until(
-        "the walk has taken two pages and asks for a third",
-        lambda: len(place.pages()) == pages + 2 and registry.requests[-1].fault is not None,
-        PATIENCE_SECONDS,
-        0.05,
-    )
-    kill_group(process)
-    registry.set_faults()
-
-
-def agree(prometheus: Prometheus, place: Workplace, registry: RunningSimulator) -> None:
-    """What Prometheus has is what registry, lake and database say."""
-    prometheus.wait_for_scrape()
-    requests = prometheus.values("etl_api_requests_total > 0", "endpoint")
-    assert requests == by_endpoint(registry)
-    failed = prometheus.value('sum(etl_api_requests_failed_total{reason="429"})')
-    assert failed == refusals(registry)
-    records = prometheus.values("etl_records_processed_total", "stage")
-    assert records["extract"] == studies_in_shards(place)
-    loads = dict(place.query("SELECT kind, count(*) FROM ctg_meta.loads GROUP BY kind"))
-    writes = prometheus.values('etl_database_writes_total{schema="staging"} > 0', "kind")
-    assert writes == loads
-    # Nothing went back.
-    scraped = prometheus.query('{__name__=~"etl_.*"}[1h]')
-    for series in scraped:
-        values = [float(value) for _, value in series["values"]]
-        assert values == sorted(values), series["metric"]
-    assert max(len(series["values"]) for series in scraped) > 5
 
 
 @pytest.mark.soak

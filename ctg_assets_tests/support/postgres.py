@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
 from ctg_assets.postgres.builds import BuildRecord
+from ctg_assets.postgres.cluster import read_postmaster
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.ownership import note_relations, note_schema
 from ctg_assets.settings import Settings, load_settings
@@ -71,6 +73,16 @@ def temporary_folder() -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="ctg test ") as name:
         yield Path(name)
+
+
+def kill_server(cluster: Path) -> None:
+    """`kill -9` the server that runs in a folder, with all its processes."""
+    postmaster = read_postmaster(cluster)
+    assert postmaster is not None
+    server = psutil.Process(postmaster.pid)
+    for doomed in (server, *server.children()):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            doomed.kill()
 
 
 def settings_for(folder: Path, postgres_url: str | None = None) -> Settings:
