@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -44,22 +42,14 @@ from ctg_assets.setting_values import (
     role_name,
 )
 from ctg_assets.settings_file import (
-    FILE_VARIABLE,
     SettingsFile,
     SettingsFileError,
     find_settings_file,
+    misspelt_variables,
+    unknown_names,
 )
 
-_log = logging.getLogger(__name__)
-
 ENV_PREFIX = "CTG_"
-
-# Variables with our prefix that are no settings: what we hand to dbt's profile.
-_INTERNAL_PREFIXES = ("CTG_DBT_",)
-
-# How alike (0 to 1) an unknown variable must be to a known one to count as a slip of the pen.
-# PAGE_SIZ and REQUEST_PER_MINUTE are above 0.9, unrelated names below 0.6.
-_TYPO_LIKENESS = 0.75
 
 # What is no secret, but may be if it is refused: credentials in an address.
 _SECRET_IF_WRONG = {"data_url"}
@@ -242,6 +232,13 @@ class Settings(BaseSettings):
     keep_extractions: int = Field(
         2, ge=1, description="Complete extractions whose shards are kept; older ones are pruned."
     )
+    keep_releases: int = Field(
+        3, ge=1, description="Releases that stay where they are made; older ones are removed."
+    )
+    release_key: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
+        None,
+        description="Ed25519 private key (PEM) by which releases are signed; unset signs none.",
+    )
     feed_file: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
         None, description="TOML file that names who is told of changes (docs/feed.md)."
     )
@@ -321,7 +318,8 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises SettingsError, naming every variable at fault with the remedy, when a value cannot be used.
     """
-    problems = _misspelt(os.environ)
+    known = [variable(name) for name in Settings.model_fields]
+    problems = misspelt_variables(os.environ, ENV_PREFIX, known)
     from_file: dict[str, object] = {}
     file = None
     try:
@@ -329,7 +327,7 @@ def load_settings(**overrides: object) -> Settings:
     except SettingsFileError as error:
         problems.append(str(error))
     if file is not None:
-        problems += _not_settings(file)
+        problems += unknown_names(file, known)
         from_file = _values_of(file)
     settings = None
     try:
@@ -401,18 +399,6 @@ def _is_path(annotation: object) -> bool:
     return annotation is Path or any(map(_is_path, get_args(annotation)))
 
 
-def _not_settings(file: SettingsFile) -> list[str]:
-    """What to say about the names in a file that are no settings."""
-    known = [variable(name) for name in Settings.model_fields]
-    problems = []
-    for name in file.values:
-        if name not in known:
-            alike = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_TYPO_LIKENESS)
-            meant = f"did you mean {alike[0]}?" if alike else "`ctg-assets config` lists all"
-            problems.append(f"{name}: no such setting (in {file.path}); {meant}")
-    return problems
-
-
 def _problem(name: str, value: object, complaint: str, where: str = "") -> str:
     field = Settings.model_fields.get(name)
     if field is None:
@@ -421,26 +407,3 @@ def _problem(name: str, value: object, complaint: str, where: str = "") -> str:
     default = "" if field.default is None else f" (default: {str(field.default)!r})"
     complaint = complaint.removeprefix("Value error, ")
     return f"{variable(name)}{shown}{where}: {complaint}. Expected: {field.description}{default}"
-
-
-def _misspelt(environment: Iterable[str]) -> list[str]:
-    """What to say about the variables that nearly are settings; those like none are logged."""
-    known = [*map(variable, Settings.model_fields), FILE_VARIABLE]
-    problems = []
-    for given in sorted(environment):
-        name = given.upper()
-        if not name.startswith(ENV_PREFIX) or name.startswith(_INTERNAL_PREFIXES) or name in known:
-            continue
-        bare = name.removeprefix(ENV_PREFIX)
-        alike = difflib.get_close_matches(
-            bare, [other.removeprefix(ENV_PREFIX) for other in known], n=1, cutoff=_TYPO_LIKENESS
-        )
-        if alike:
-            problems.append(f"{given}: no such setting; did you mean {ENV_PREFIX}{alike[0]}?")
-        else:
-            _log.warning(
-                "the environment variable %s is ignored; the settings are %s",
-                given,
-                ", ".join(known),
-            )
-    return problems

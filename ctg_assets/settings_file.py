@@ -1,9 +1,11 @@
-"""The settings file: settings under the names of their variables, in TOML, for what is not in the environment."""
+"""The settings file (TOML, settings by their variables' names), and names that are no settings, there and elsewhere."""
 
 from __future__ import annotations
 
+import difflib
+import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,15 @@ from ctg_assets.errors import CtgAssetsError, ExitCode
 
 FILE_VARIABLE = "CTG_CONFIG_FILE"
 DEFAULT_FILE = "ctg.toml"
+
+# Variables with our prefix that are no settings: what we hand to dbt's profile.
+_INTERNAL_PREFIXES = ("CTG_DBT_",)
+
+# How alike (0 to 1) an unknown variable must be to a known one to count as a slip of the pen.
+# PAGE_SIZ and REQUEST_PER_MINUTE are above 0.9, unrelated names below 0.6.
+_TYPO_LIKENESS = 0.75
+
+_log = logging.getLogger(__name__)
 
 
 class SettingsFileError(CtgAssetsError):
@@ -49,3 +60,39 @@ def find_settings_file(environment: Mapping[str, str]) -> SettingsFile | None:
             'CTG_QUERY = "diabetes" or CTG_PAGE_SIZE = 500'
         )
         raise SettingsFileError(message) from error
+
+
+def unknown_names(file: SettingsFile, known: Collection[str]) -> list[str]:
+    """What to say about the names in a file that are not among the variables known."""
+    problems = []
+    for name in file.values:
+        if name not in known:
+            alike = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_TYPO_LIKENESS)
+            meant = f"did you mean {alike[0]}?" if alike else "`ctg-assets config` lists all"
+            problems.append(f"{name}: no such setting (in {file.path}); {meant}")
+    return problems
+
+
+def misspelt_variables(
+    environment: Iterable[str], prefix: str, known: Collection[str]
+) -> list[str]:
+    """What to say about variables with our prefix that nearly are settings; those like none are logged."""
+    known = [*known, FILE_VARIABLE]
+    problems = []
+    for given in sorted(environment):
+        name = given.upper()
+        if not name.startswith(prefix) or name.startswith(_INTERNAL_PREFIXES) or name in known:
+            continue
+        bare = name.removeprefix(prefix)
+        alike = difflib.get_close_matches(
+            bare, [other.removeprefix(prefix) for other in known], n=1, cutoff=_TYPO_LIKENESS
+        )
+        if alike:
+            problems.append(f"{given}: no such setting; did you mean {prefix}{alike[0]}?")
+        else:
+            _log.warning(
+                "the environment variable %s is ignored; the settings are %s",
+                given,
+                ", ".join(known),
+            )
+    return problems

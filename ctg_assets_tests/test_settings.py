@@ -47,6 +47,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_shrink_fraction": ("0.5", 0.5),
     "max_quarantine_fraction": ("1", 1.0),
     "keep_extractions": ("9", 9),
+    "keep_releases": ("5", 5),
+    "release_key": ("/somewhere/release.pem", Path("/somewhere/release.pem")),
     "feed_file": ("/somewhere/sinks.toml", Path("/somewhere/sinks.toml")),
     "searches_file": ("/somewhere/searches.toml", Path("/somewhere/searches.toml")),
     "mesh_file": ("/somewhere/desc.xml.gz", Path("/somewhere/desc.xml.gz")),

@@ -25,6 +25,7 @@ from ctg_assets.cli import (
     model,
     notify,
     refresh,
+    release,
     report,
     serve,
     simulate,
@@ -62,6 +63,7 @@ app.command("dev", context_settings=_PASSING_ON)(dagster_ui.dev)
 app.command("serve")(serve.serve)
 app.command("psql", context_settings=_PASSING_ON)(database.psql)
 app.command("notify")(notify.notify)
+app.command("release")(release.release)
 app.command("verify")(integrity.verify)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import polars as pl
@@ -25,6 +25,7 @@ from ctg_assets.model.history_tables import (
     STUDY_VERSION_REPORTING,
     STUDY_VERSIONS,
 )
+from ctg_assets.model.id_ranges import IdRanges
 from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import staging_tables
@@ -46,6 +47,9 @@ _VERSIONS_AT_A_TIME = 100_000
 
 Rows = Iterator[Mapping[str, pa.Table]]
 """Batches of rows by table, as the loader takes them."""
+
+Groups = Iterable[IdRanges]
+"""Studies that are taken together, some at a time."""
 
 
 class MadeBy(Protocol):
@@ -83,6 +87,18 @@ class RowSource(Protocol):
     def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
         """The rows of the tables named."""
 
+    def batches_within(
+        self, lake: Lake, manifest: SnapshotManifest, names: Collection[str], groups: Groups
+    ) -> Rows:
+        """For each of some groups of studies a batch with their rows in the tables named, in no order.
+
+        Only of tables that are by study: `appended_to` names the others.
+        """
+
+    @property
+    def appended_to(self) -> Collection[str]:
+        """The tables that rows are only added to, whatever becomes of studies."""
+
     def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
         """What changed in all tables since an ancestor: the rows of studies that are not as they were then."""
 
@@ -113,6 +129,7 @@ class FlattenedStudies:
     """The tables that are declared over the field tree, flattened from a snapshot's studies."""
 
     compared = True
+    appended_to: Collection[str] = ()
 
     def __init__(self) -> None:
         self._tables = staging_tables()
@@ -133,6 +150,15 @@ class FlattenedStudies:
             manifest.snapshot_id, snapshot_columns(names), row_groups=ROW_GROUPS_AT_A_TIME
         ):
             yield flatten(studies, names)
+
+    def batches_within(
+        self, lake: Lake, manifest: SnapshotManifest, names: Collection[str], groups: Groups
+    ) -> Rows:
+        """The rows of the studies."""
+        parts = lake.snapshots.parts(manifest.parts)
+        columns = snapshot_columns(names)
+        for ranges in groups:
+            yield flatten(parts.within(ranges, columns), names)
 
     def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
         """The rows of changed studies, as they are and as they were."""
@@ -170,6 +196,7 @@ class UnmodelledValues:
 
     compared = False
     shapes = (EXTRAS,)
+    appended_to: Collection[str] = ()
 
     def content(self, snapshot: Ancestor) -> str:
         """The studies' contents."""
@@ -183,6 +210,15 @@ class UnmodelledValues:
         """The values of all studies."""
         del names
         return self._rows(lake, manifest)
+
+    def batches_within(
+        self, lake: Lake, manifest: SnapshotManifest, names: Collection[str], groups: Groups
+    ) -> Rows:
+        """The values of the studies."""
+        del names
+        parts = lake.snapshots.parts(manifest.parts)
+        for ranges in groups:
+            yield {EXTRAS.name: extras_rows(parts.extras_within(ranges))}
 
     def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
         """The values of changed studies, as they are."""
@@ -211,6 +247,7 @@ class HistoryOfStudies:
 
     compared = False
     shapes = (STUDY_VERSIONS, STUDY_CHANGES, STUDY_FIELD_CHANGES, STUDY_EVENTS)
+    appended_to: Collection[str] = tuple(_FILES)
 
     def content(self, snapshot: Ancestor) -> str:
         """The last entry that changed anything."""
@@ -227,6 +264,16 @@ class HistoryOfStudies:
             for rows in version_rows(lake.history.periods()):
                 yield {STUDY_VERSIONS.name: rows}
         yield from _added_rows(lake, _entries(lake, manifest, 0), names)
+
+    def batches_within(
+        self, lake: Lake, manifest: SnapshotManifest, names: Collection[str], groups: Groups
+    ) -> Rows:
+        """The versions of the studies."""
+        if STUDY_VERSIONS.name in names:
+            periods = lake.history.periods_after(manifest.history_sequence)
+            for ranges in groups:
+                some = version_rows(periods.filter(ranges.cover(periods["nct_id"])))
+                yield {STUDY_VERSIONS.name: _joined(STUDY_VERSIONS, some)}
 
     def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
         """The versions of the studies that later entries touched, and what these entries say."""
@@ -260,6 +307,7 @@ class PastContents:
 
     compared = True
     shapes = (STUDY_VERSION_REPORTING,)
+    appended_to: Collection[str] = ()
 
     def content(self, snapshot: Ancestor) -> str:
         """The last entry that changed anything."""
@@ -276,6 +324,16 @@ class PastContents:
         former = _former(lake.history.periods_after(manifest.history_sequence))
         for rows in _reporting_rows(lake, former):
             yield {STUDY_VERSION_REPORTING.name: rows}
+
+    def batches_within(
+        self, lake: Lake, manifest: SnapshotManifest, names: Collection[str], groups: Groups
+    ) -> Rows:
+        """The rows of former contents of the studies."""
+        del names
+        former = _former(lake.history.periods_after(manifest.history_sequence))
+        for ranges in groups:
+            some = _reporting_rows(lake, former.filter(ranges.cover(former["nct_id"])))
+            yield {STUDY_VERSION_REPORTING.name: _joined(STUDY_VERSION_REPORTING, some)}
 
     def changes(self, lake: Lake, manifest: SnapshotManifest, since: str) -> Iterator[RowBatch]:
         """What contents say that have become former ones; the keys of those that are current again, or undone."""
@@ -298,6 +356,10 @@ class PastContents:
         """None: the table is by study."""
         del lake, ancestor
         return {}
+
+
+def _joined(shape: TableShape, batches: Iterable[pa.Table]) -> pa.Table:
+    return pa.concat_tables([shape.arrow_schema.empty_table(), *batches])
 
 
 def _former(periods: pl.DataFrame) -> pl.DataFrame:

@@ -171,6 +171,12 @@ def wanted_tables(manifest: SnapshotManifest) -> dict[str, str]:
     return _fingerprints(itself(manifest), _model_digests(manifest))
 
 
+def tables_at(manifest: SnapshotManifest, snapshot_id: str) -> dict[str, str] | None:
+    """The same of tables that hold a snapshot of its lineage; None for one that it does not build on."""
+    ancestor = manifest.lineage.get(snapshot_id)
+    return None if ancestor is None else _fingerprints(ancestor, _model_digests(manifest))
+
+
 def _fingerprints(snapshot: Ancestor, model: Mapping[str, str]) -> dict[str, str]:
     """For each staging table what it is made from: its content, and its own part of the data model."""
     return {

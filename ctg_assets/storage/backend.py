@@ -10,10 +10,11 @@ from ctg_assets.errors import CtgAssetsError, PermanentError, TransientError
 
 
 class Work(enum.StrEnum):
-    """The kinds of work that a lake allows one process at a time, each beside the others."""
+    """The kinds of work that a lake, or a folder of releases, allows one process at a time, each beside the others."""
 
     EXTRACTION = "extraction"
     SNAPSHOT = "snapshot"
+    RELEASE = "release"
 
 
 class StorageError(CtgAssetsError):

@@ -30,12 +30,16 @@ def write_record(
     storage: Storage, relative: str, record: msgspec.Struct, *, create: bool = False
 ) -> None:
     """Publish a record, replacing one of the same name unless it is `create`; raises as `Storage.publish`."""
+    storage.write_bytes(relative, record_bytes(record), create=create)
+
+
+def record_bytes(record: msgspec.Struct) -> bytes:
+    """A record as its file has it."""
     members: dict[str, Any] = {**msgspec.to_builtins(record), _KEY: _UNTOLD.decode()}
     text = msgspec.json.format(msgspec.json.encode(members), indent=2)
     beginning = text.rindex(_UNTOLD)
     digest = hashlib.sha256(text).hexdigest().encode()
-    content = text[:beginning] + digest + text[beginning + _DIGITS :]
-    storage.write_bytes(relative, content, create=create)
+    return text[:beginning] + digest + text[beginning + _DIGITS :]
 
 
 def read_record(storage: Storage, relative: str, kind: type[_Record]) -> _Record:

@@ -1,0 +1,234 @@
+"""The lake's tables in a release: flattened from snapshot and history, and of those only what changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ctg_assets.lake import Lake
+from ctg_assets.load.row_sources import RowSource, row_sources, staging_shapes
+from ctg_assets.load.staging import tables_at, wanted_tables
+from ctg_assets.model.id_ranges import IdRanges, numbers_of
+from ctg_assets.postgres.copy_format import storable
+from ctg_assets.prefetch import Prefetch
+from ctg_assets.release.leaves import LEAF_NUMBERS, LeafSize
+from ctg_assets.release.manifest import ReleasedTable, ReleaseManifest
+from ctg_assets.release.spool import Spool
+from ctg_assets.release.table_files import ReleasedShape, TableWriter, shape_of
+from ctg_assets.snapshot.store import SnapshotManifest
+
+STAGING = "staging"
+
+# About as many as loading flattens at once: half a second is spent on a batch however small it is.
+_STUDIES_AT_A_TIME = 12_000
+_ALL_NUMBERS = 100_000_000
+
+
+@dataclass(frozen=True)
+class ReleaseBefore:
+    """The release that a new one can take over from, if there is one, and by table the sizes of its leaves."""
+
+    manifest: ReleaseManifest | None = None
+    leaves: Mapping[str, Mapping[int, LeafSize]] = field(default_factory=dict)
+
+
+@dataclass
+class Made:
+    """Tables that were made: what the manifest says of them, their declarations, and the sizes of their leaves."""
+
+    tables: list[ReleasedTable] = field(default_factory=list)
+    shapes: list[ReleasedShape] = field(default_factory=list)
+    leaves: dict[str, Mapping[int, LeafSize]] = field(default_factory=dict)
+
+    def add(
+        self, shape: ReleasedShape, table: ReleasedTable, leaves: Mapping[int, LeafSize]
+    ) -> None:
+        """Take one more."""
+        self.tables.append(table)
+        self.shapes.append(shape)
+        self.leaves[table.qualified] = leaves
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What of a table is to be made: the rows of leaves that are not `kept` from `previous`."""
+
+    shape: ReleasedShape
+    made_from: str
+    previous: ReleasedTable | None = None
+    kept: Mapping[int, LeafSize] = field(default_factory=dict)
+    is_whole: bool = True
+    is_as_before: bool = False
+
+
+def released_shapes() -> dict[str, ReleasedShape]:
+    """The lake's tables as they are released, by name."""
+    keys = {shape.name: shape.primary_key for shape in staging_shapes()}
+    return {shape.name: shape_of(STAGING, shape, keys) for shape in staging_shapes()}
+
+
+def make_staging_tables(
+    lake: Lake,
+    manifest: SnapshotManifest,
+    writer: TableWriter,
+    before: ReleaseBefore,
+    show: Callable[[str], None],
+) -> Made:
+    """Put the files of all tables of the lake in place.
+
+    A table that would be as it was keeps its files. If the previous release is of a snapshot that this one builds on,
+    only ranges of ids with studies that changed since are made anew. Raises DamagedReleaseError for a file of the
+    previous release that is not as it was.
+    """
+    touched = _touched(lake, manifest, before.manifest)
+    plans = _plans(manifest, writer, before, touched)
+    reading = _Reading(lake, manifest, touched, show)
+    made = Made()
+    for source in row_sources():
+        own = [shape.name for shape in source.shapes]
+        spools = _Spools(writer, plans)
+        reading.fill(spools, source, [plans[name] for name in own])
+        for name in own:
+            show(f"writing {name}")
+            plan, spool = plans[name], spools.of(name)
+            if plan.is_as_before and plan.previous is not None:
+                made.add(plan.shape, plan.previous, plan.kept)
+            else:
+                files, sizes = writer.write(plan.shape, spool, plan.previous, plan.kept)
+                made.add(plan.shape, plan.shape.released(plan.made_from, files), sizes)
+            spools.drop(name)
+    return made
+
+
+def _touched(
+    lake: Lake, manifest: SnapshotManifest, previous: ReleaseManifest | None
+) -> frozenset[int] | None:
+    """The leaves with studies that changed since the previous release; None where that cannot be told."""
+    if previous is None or previous.snapshot_id not in manifest.lineage:
+        return None
+    changed = lake.snapshots.replaced(manifest.snapshot_id, previous.snapshot_id)
+    numbers = numbers_of(pl.Series(changed, dtype=pl.String)).drop_nulls()
+    return frozenset((numbers // LEAF_NUMBERS).to_list())
+
+
+def _plans(
+    manifest: SnapshotManifest,
+    writer: TableWriter,
+    before: ReleaseBefore,
+    touched: frozenset[int] | None,
+) -> dict[str, _Plan]:
+    wanted = wanted_tables(manifest)
+    previous = before.manifest
+    then = None if previous is None else tables_at(manifest, previous.snapshot_id)
+    held = {} if previous is None else {table.qualified: table for table in previous.tables}
+    appended = {name for source in row_sources() for name in source.appended_to}
+    plans = {}
+    for name, shape in released_shapes().items():
+        old, sizes = held.get(shape.qualified), before.leaves.get(shape.qualified)
+        plan = _Plan(shape, wanted[name])
+        if old is not None and sizes is not None and _is_there(old, writer):
+            if old.made_from == wanted[name]:
+                plan = _Plan(shape, wanted[name], old, sizes, is_whole=False, is_as_before=True)
+            elif (
+                touched is not None
+                and name not in appended
+                and then is not None
+                and then[name] == old.made_from
+            ):
+                kept = {leaf: size for leaf, size in sizes.items() if leaf not in touched}
+                plan = _Plan(shape, wanted[name], old, kept, is_whole=False)
+        plans[name] = plan
+    return plans
+
+
+def _is_there(table: ReleasedTable, writer: TableWriter) -> bool:
+    return all(file.path in writer.there for file in table.files)
+
+
+class _Spools:
+    """The spools of some tables."""
+
+    def __init__(self, writer: TableWriter, plans: Mapping[str, _Plan]) -> None:
+        self._folder = writer.scratch / "rows"
+        self._plans = plans
+        self._spools: dict[str, Spool] = {}
+
+    def of(self, name: str) -> Spool:
+        if name not in self._spools:
+            shape = self._plans[name].shape
+            self._spools[name] = Spool(self._folder / name, shape.arrow_schema, shape.sorted_by)
+        return self._spools[name]
+
+    def add(self, batch: Mapping[str, pa.Table]) -> None:
+        for name, rows in batch.items():
+            self.of(name).add(storable(rows))
+
+    def drop(self, name: str) -> None:
+        self._spools.pop(name, None)
+        shutil.rmtree(self._folder / name)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Where rows come from, and in which leaves studies have changed."""
+
+    lake: Lake
+    manifest: SnapshotManifest
+    touched: Collection[int] | None
+    show: Callable[[str], None]
+
+    def fill(self, spools: _Spools, source: RowSource, plans: Sequence[_Plan]) -> None:
+        """Bring the rows that are to be made of tables of one source."""
+        todo = [plan for plan in plans if not plan.is_as_before]
+        appended = [plan.shape.name for plan in todo if plan.shape.name in source.appended_to]
+        if appended:
+            self.show("reading changes")
+            for batch in source.batches(self.lake, self.manifest, appended):
+                spools.add(batch)
+        rest = [plan for plan in todo if plan.shape.name not in appended]
+        self._fill(spools, source, [plan for plan in rest if plan.is_whole], None)
+        self._fill(spools, source, [plan for plan in rest if not plan.is_whole], self.touched)
+
+    def _fill(
+        self,
+        spools: _Spools,
+        source: RowSource,
+        plans: Sequence[_Plan],
+        leaves: Collection[int] | None,
+    ) -> None:
+        names = [plan.shape.name for plan in plans]
+        if not names:
+            return
+        groups = list(_groups(self.lake, self.manifest, leaves))
+        made = source.batches_within(self.lake, self.manifest, names, groups)
+        with Prefetch(made) as batches:
+            for number, batch in enumerate(batches, start=1):
+                self.show(f"making rows: part {number} of {len(groups)}")
+                spools.add(batch)
+
+
+def _groups(
+    lake: Lake, manifest: SnapshotManifest, leaves: Collection[int] | None
+) -> Iterator[IdRanges]:
+    """Leaves (None: all that can be) in groups of so many studies as are made into rows at a time."""
+    counts: dict[int, int] = {}
+    for batch in lake.snapshots.batches(manifest.snapshot_id, ["nct_id"]):
+        numbers = numbers_of(pl.Series(batch["nct_id"])).drop_nulls().to_numpy()
+        found, times = np.unique(numbers // LEAF_NUMBERS, return_counts=True)
+        for leaf, count in zip(found.tolist(), times.tolist(), strict=True):
+            counts[leaf] = counts.get(leaf, 0) + count
+    group: list[tuple[int, int]] = []
+    studies = 0
+    for leaf in range(_ALL_NUMBERS // LEAF_NUMBERS) if leaves is None else sorted(leaves):
+        if group and studies + counts.get(leaf, 0) > _STUDIES_AT_A_TIME:
+            yield IdRanges.joined(group)
+            group, studies = [], 0
+        group.append((leaf * LEAF_NUMBERS, (leaf + 1) * LEAF_NUMBERS))
+        studies += counts.get(leaf, 0)
+    if group:
+        yield IdRanges.joined(group)
