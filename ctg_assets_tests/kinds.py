@@ -21,6 +21,7 @@ _PROCESSES = {"broker", "manifest", "refreshed", "s3_server"}
 # Those that take longest, longest first: whoever begins one of them late ends long after the others.
 LONGEST = (
     "serve/test_real_alerts.py",
+    "orchestration/test_pruning_beside_web_server.py",
     "orchestration/test_killed_commands.py",
     "orchestration/test_refresh.py",
     "whole_way/test_churn.py",

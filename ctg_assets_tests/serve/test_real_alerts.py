@@ -97,8 +97,9 @@ def daemon(place: Workplace) -> Iterator[None]:
 
 
 def first_load_is_refused(place: Workplace, registry: RunningSimulator, alerts: Alerts) -> None:
-    """Every other request is refused for the rate, until the alerts about that fire; a daemon runs meanwhile, and dies."""
-    registry.set_faults("every=2:429")
+    """Every request is refused for the rate, until the alerts about that fire; a daemon runs meanwhile, and dies."""
+    # To be asked again after a second.
+    registry.set_faults("every=1:429=1")
     with daemon(place), place.start("ctg-assets", "refresh") as refresh:
         alerts.fire("CtgRegistryRefuses", "CtgRegistryFails")
         registry.set_faults()
@@ -227,7 +228,7 @@ def test_every_alert_fires_for_its_cause_and_stops(
             feed_file=str(tmp_path / "sinks.toml"),
             refresh_mode="full",
             keep_extractions="99",
-            retry_seconds="30",
+            retry_seconds="100",
             max_quarantine_fraction="0",
         ) as place,
         serving(place) as service,
