@@ -103,6 +103,19 @@ def replay(
         )
 
 
+@app.command("discard")
+@with_exit_code
+def discard(sink: Annotated[str, typer.Argument(help="The sink's name.")]) -> None:
+    """Forget the events that a sink did not take, for good: nobody wants them sent again.
+
+    [bold]replay --from-seq[/] still sends the changes that they told of.
+    """
+    from ctg_assets.feed.service import give_up_dead_letters
+
+    count = give_up_dead_letters(load_settings(), sink)
+    out.print(f"dead letters of {printable(sink)} that were discarded: {count:,}")
+
+
 @contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""

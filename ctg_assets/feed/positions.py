@@ -310,6 +310,17 @@ def ask_for_dead_letters(address: PostgresAddress, sink: str) -> int:
         ).rowcount
 
 
+def discard_dead_letters(address: PostgresAddress, sink: str) -> int:
+    """Forget all of a sink's dead letters; returns how many there were."""
+    doing = f"discarding the dead letters of sink {sink!r}"
+    with connect(address) as connection, postgres_errors(doing):
+        if not has_feed_tables(connection):
+            return 0
+        return connection.execute(
+            connection.schemas.sql("DELETE FROM {meta}.feed_dead_letters WHERE sink = %s"), [sink]
+        ).rowcount
+
+
 def move_back(address: PostgresAddress, sink: str, from_seq: int) -> int:
     """Have everything from a number on sent again; returns where the sink was.
 

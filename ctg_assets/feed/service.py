@@ -15,6 +15,7 @@ from ctg_assets.feed.positions import (
     SinkState,
     ask_for_dead_letters,
     dead_letters,
+    discard_dead_letters,
     move_back,
     sink_states,
 )
@@ -105,3 +106,10 @@ def replay_dead_letters(settings: Settings, name: str) -> int:
     configured_sinks(settings, [name])
     with open_postgres(settings) as address:
         return ask_for_dead_letters(address, name)
+
+
+def give_up_dead_letters(settings: Settings, name: str) -> int:
+    """Forget a sink's dead letters, which it will not be sent again; returns how many."""
+    configured_sinks(settings, [name])
+    with open_postgres(settings) as address:
+        return discard_dead_letters(address, name)

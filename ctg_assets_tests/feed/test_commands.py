@@ -99,6 +99,22 @@ def test_run_status_and_replay(desk: Desk) -> None:
         assert numbers(there)[-1] == [2, 3]
 
 
+def test_what_nobody_wants_is_discarded(desk: Desk) -> None:
+    """Dead letters of one sink are forgotten, are sent no more, and those of another stay."""
+    with receiver(picky) as there, receiver(picky) as other:
+        desk.sinks(desk=there.url, other=other.url)
+        desk.feed("run", "--once")
+        asked = desk.feed("discard", "desk")
+        assert (asked.exit_code, "discarded: 1" in asked.output) == (0, True)
+        assert "discarded: 0" in desk.feed("discard", "desk").output
+        shown = desk.feed("status").output
+        assert ("desk: dead letter:" in shown, "other: dead letter:" in shown) == (False, True)
+        sent = len(there.requests)
+        assert "will be sent again: 0" in desk.feed("replay", "desk", "--dead-letters").output
+        assert desk.feed("run", "--once").exit_code == 0
+        assert len(there.requests) == sent
+
+
 def test_what_could_not_be_delivered_is_an_exit_code(desk: Desk) -> None:
     """A sink that is down is named with the reason, in status too; the other has everything."""
     with receiver() as there, receiver(lambda _: 503) as down:
@@ -131,6 +147,7 @@ def test_one_sink_can_be_chosen(desk: Desk) -> None:
     [
         (["run", "--sink", "nobody"], "no sink 'nobody'"),
         (["replay", "nobody", "--dead-letters"], "there are desk"),
+        (["discard", "nobody"], "there are desk"),
     ],
 )
 def test_unknown_sinks_are_refused(desk: Desk, arguments: list[str], said: str) -> None:
