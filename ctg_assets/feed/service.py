@@ -30,7 +30,8 @@ class SinkStatus:
     """One sink: what the file says of it, how far it is, and the first of what it did not take.
 
     `settings` is None for a sink that the file does not name any more, `state` for one that was never
-    delivered to. `behind` counts the changes, wanted or not, that it has not reached.
+    delivered to. `behind` counts the changes, wanted or not, that it has not reached; None where nothing says from
+    which it will begin.
     """
 
     name: str
@@ -87,11 +88,17 @@ def sink_statuses(settings: Settings, most_letters: int) -> list[SinkStatus]:
                 name=name,
                 settings=configured.get(name),
                 state=states.get(name),
-                behind=newest - states[name].change_seq if name in states else None,
+                behind=_behind(newest, configured.get(name), states.get(name)),
                 dead_letters=dead_letters(address, name, most_letters),
             )
             for name in dict.fromkeys([*configured, *states])
         ]
+
+
+def _behind(newest: int, settings: SinkSettings | None, state: SinkState | None) -> int | None:
+    if state is not None:
+        return newest - state.change_seq
+    return newest if settings is not None and settings.start == "beginning" else None
 
 
 def replay_from(settings: Settings, name: str, from_seq: int) -> int:

@@ -106,9 +106,13 @@ def feed_samples(settings: Settings) -> Iterator[Sample]:
         return
     for status in sink_statuses(settings, 0):
         # One that was taken out of the file gets nothing, and would stay behind for ever.
-        if status.settings is None or status.state is None or status.behind is None:
+        if status.settings is None:
             continue
-        yield sample(gauges.FEED_LAG, status.behind, sink=status.name)
+        if status.behind is not None:
+            yield sample(gauges.FEED_LAG, status.behind, sink=status.name)
+        if status.state is None:
+            yield sample(gauges.FEED_DELIVERING, 0, sink=status.name)
+            continue
         yield sample(gauges.FEED_DELIVERED, status.state.delivered, sink=status.name)
         yield sample(gauges.FEED_DEAD_LETTERS, status.state.dead_letters, sink=status.name)
         yield sample(gauges.FEED_FAILING, status.state.failing_since is not None, sink=status.name)

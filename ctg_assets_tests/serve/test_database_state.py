@@ -95,3 +95,21 @@ def test_a_sink_that_is_not_in_the_file_any_more_is_told_no_more(
         desk.sinks(other=down.url)
     others = {name: value for name, value in before.items() if "sink=other" in name}
     assert told(feed_samples(settings)) == others
+
+
+def test_a_sink_that_nobody_has_begun_to_deliver_to_is_told(
+    address: PostgresAddress, tmp_path: Path
+) -> None:
+    """One that is to get everything is behind by all changes; of one that is to begin with news, nobody can say."""
+    desk = Desk(tmp_path, address)
+    settings = load_settings(
+        data_dir=tmp_path / "data", postgres_url=address.url, feed_file=desk.file
+    )
+    desk.sinks(desk="http://127.0.0.1:9/", newcomer="http://127.0.0.1:9/")
+    said, _, news = desk.file.read_text().rpartition('start = "beginning"')
+    desk.file.write_text(said + 'start = "newest"' + news)
+    assert told(feed_samples(settings)) == {
+        "ctg_feed_lag_changes sink=desk": 3,
+        "ctg_feed_delivering sink=desk": 0,
+        "ctg_feed_delivering sink=newcomer": 0,
+    }
