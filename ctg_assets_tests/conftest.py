@@ -6,6 +6,7 @@ import contextlib
 import gc
 import itertools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds the
     stopped_cluster,
     storage,
 )
+from ctg_assets_tests.support.forked_commands import forked_commands
 from ctg_assets_tests.support.loaded_studies import LoadedStudies, load_studies, read_studies
 from ctg_assets_tests.support.memory import use_memory
 from ctg_assets_tests.support.postgres import settings_for, spare_the_disk
@@ -71,6 +73,10 @@ def pytest_configure(config: pytest.Config) -> None:
     kinds.watch_processes()
     if not hasattr(config, "workerinput"):
         config.add_cleanup(begin_run())
+        if config.getoption("tx", None):
+            # Each would import for ten seconds what the process that commands are forked from has imported.
+            worker = shlex.quote(str(forked_commands() / "worker"))
+            config.option.tx = [f"popen//python={worker}" for _ in config.option.tx]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

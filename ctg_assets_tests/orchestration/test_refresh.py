@@ -325,6 +325,7 @@ def test_mass_disappearance_is_held_back(
     assert place.query("SELECT count(DISTINCT nct_id) FROM marts.fct_study_sponsor") == [(fewer,)]
 
 
+@only_in_soaks
 def test_killed_walk_is_taken_over() -> None:
     """A walk ended by `kill -9`, then by Ctrl-C, goes on by other means; no page is asked for twice.
 

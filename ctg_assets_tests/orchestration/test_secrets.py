@@ -275,6 +275,7 @@ def test_nothing_holds_a_secret(found: Found) -> None:
     assert found.leaks == []
 
 
+@only_in_soaks
 def test_all_kinds_of_places_were_searched(found: Found) -> None:
     """The search saw Dagster's events, dbt's log and manifest, our logs, and what commands print."""
     places = " ".join(found.looked_at)
@@ -285,6 +286,7 @@ def test_all_kinds_of_places_were_searched(found: Found) -> None:
     assert {"output of refresh", "output of doctor", "output of feed run"} <= set(found.looked_at)
 
 
+@only_in_soaks
 def test_records_of_ours_dagster_and_dbt_have_the_same_fields(found: Found) -> None:
     """In the file of a refresh each says its run, and what it is about; each is there once, as on the console."""
     printed = [json.loads(line) for line in found.refreshed.splitlines()]

@@ -453,11 +453,11 @@ def test_the_model_fingerprint_is_stable() -> None:
     assert other.stdout.strip() == model_fingerprint()
 
 
-# Sampled, as the peak that the system keeps for a process begins with that of the process it came from.
-MEASURED_COMPACTION = """
+# `ru_maxrss` begins with the peak of the process that this one came from; VmHWM with its own.
+MEASURED_COMPACTION = r"""
+import re
 import sys
 from pathlib import Path
-import psutil
 from ctg_assets.snapshot import compaction
 from ctg_assets.snapshot import parsing
 from ctg_assets.extract import external_sort
@@ -465,17 +465,19 @@ from ctg_assets.storage.files import Storage
 
 external_sort._BUCKET_JSON_BYTES = external_sort._DEAL_JSON_BYTES = 8 << 20
 external_sort._ROWS_AT_A_TIME = compaction.ROW_GROUP_ROWS = 400
-samples = []
-compactor = compaction.Compactor(Storage.local(Path(sys.argv[1])), Path(sys.argv[2]))
-compactor.compact(sys.argv[3], lambda *_: samples.append(psutil.Process().memory_info().rss))
-print(max(samples) >> 20)
+compaction.Compactor(Storage.local(Path(sys.argv[1])), Path(sys.argv[2])).compact(sys.argv[3])
+peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]
+print(int(peak) >> 10)
 """
 
 
 @pytest.mark.soak
 @pytest.mark.process
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """65 MB of JSON more, in soaks 130 MB, take hardly more memory: what counts is the size of a bucket and of a page."""
+    """65 MB of JSON more, in soaks 130 MB, take hardly more memory: what counts is the size of a bucket and of a page.
+
+    About 30 and 50 MiB more; with buckets of any size it is 150 and 380.
+    """
     source = GeneratedSource(1200, seed=1)
     studies = [source.raw(index) for index in range(len(source))]
     peaks = []
@@ -500,7 +502,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         peaks.append(int(child.stdout))
         [manifest] = SnapshotStore(storage).manifests()
         assert manifest.studies == copies * len(studies)
-    assert peaks[1] - peaks[0] < (more - fewer) * 17, f"peaks of {peaks} MiB"
+    assert peaks[1] - peaks[0] < (more - fewer) * 28, f"peaks of {peaks} MiB"
 
 
 @pytest.mark.parametrize("module", compaction.TYPING_CODE, ids=lambda module: module.__name__)

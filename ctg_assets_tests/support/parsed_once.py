@@ -2,8 +2,8 @@
 
 dbt itself keeps it for one database and one folder, and compares project, variables and connection with its notes.
 
-The process that commands are forked from has what was kept in memory, and has used dbt once: what dbt makes
-at its first use (code that reads and writes its classes, schemas of these) takes each command a second.
+The process that commands are forked from has what was kept in memory, its macros compiled, and has used dbt once:
+what dbt makes at its first use (code that reads and writes its classes, schemas of these) takes each command a second.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt.parser.manifest import ManifestLoader, extended_mashumuro_decoder
 from dbt.version import __version__
+from dbt_common.behavior_flags import BehaviorFlagRendered
 from dbt_common.clients import system
+from dbt_common.clients.jinja import template_cache
 from dbt_common.invocation import get_invocation_id
 
-from ctg_assets.marts.dbt_project import PROJECT_DIR, project_fingerprint
+from ctg_assets.marts.dbt_project import PROJECT_DIR, project_fingerprint, schema_environment
+from ctg_assets.postgres.schemas import Schemas
 
 # Ignored by git; where dbt itself would write when run by hand.
 _KEPT = PROJECT_DIR / "target" / "parsed"
@@ -44,6 +47,8 @@ _in_memory: dict[Path, Any] = {}
 
 def use_once(folder: Path) -> None:
     """Use dbt in this process, for which it writes into `folder`, and have what is kept in memory."""
+    # As what runs dbt tells it: with other schemas it would parse the project anew.
+    os.environ.update(schema_environment(Schemas()))
     kept = _kept()
     if not kept.exists():
         # Parsing starts threads (of dbt's parser in Rust). A fork has none of them, and would wait for them
@@ -58,6 +63,8 @@ def use_once(folder: Path) -> None:
     assert kept.exists(), f"dbt did not parse the project; what it said is in {folder}"
     _use(folder)
     _in_memory[kept] = Manifest.from_msgpack(kept.read_bytes(), decoder=extended_mashumuro_decoder)
+    for macro in _in_memory[kept].macros.values():
+        template_cache.get_node_template(macro)
     # What follows dbt's locks has a pipe, whose number would be that of another file in the forks.
     following: Any = (util, resource_tracker)
     following[0]._run_finalizers()
@@ -117,6 +124,12 @@ def keep_what_is_parsed() -> None:
     loaders.build_manifest_state_check = check_kept
     loaders.read_manifest_for_partial_parse = read_kept
     loaders.write_manifest_for_partial_parse = write_kept
+
+
+def ask_nobody_who_calls() -> None:
+    """From now on, have dbt not look up for its flags which module made them: a tenth of a second, for all are looked at."""
+    flags: Any = BehaviorFlagRendered
+    flags._default_source = staticmethod(lambda: "dbt")
 
 
 def write_json_at_once() -> None:

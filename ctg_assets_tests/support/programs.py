@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from dbt.cli.main import cli as dbt_main
 from ctg_assets.cli import main as ctg_assets_main
 from ctg_assets_tests.orchestration import dying, hurried_daemon
 from ctg_assets_tests.support.parsed_once import (
+    ask_nobody_who_calls,
     keep_what_is_parsed,
     use_once,
     write_json_at_once,
@@ -42,11 +44,10 @@ def all_programs(folder: Path) -> Mapping[str, Callable[[], object]]:
         import_module(name)
     keep_what_is_parsed()
     write_json_at_once()
+    ask_nobody_who_calls()
     use_once(folder)
     # Ours run dbt with the Python that runs, or what lies beside it; theirs, too, is to be one that is forked.
-    for name in ("ctg_assets.orchestration.marts", "ctg_assets.marts.compiled_sql"):
-        module: Any = import_module(name)
-        module.sys = SimpleNamespace(executable=str(folder / "python"))
+    _run_dbt_with(SimpleNamespace(executable=str(folder / "python")))
     return {
         "ctg-assets": ctg_assets_main,
         "code-server": hurried_daemon.serve_code,
@@ -55,10 +56,28 @@ def all_programs(folder: Path) -> Mapping[str, Callable[[], object]]:
         "dbt": dbt_main,
         "dying": dying.main,
         "code": _code,
+        "worker": _worker,
     }
+
+
+def _run_dbt_with(python: Any) -> None:
+    """Have ours find dbt beside this Python, or run that."""
+    for name in ("ctg_assets.orchestration.marts", "ctg_assets.marts.compiled_sql"):
+        module: Any = import_module(name)
+        module.sys = python
 
 
 def _code() -> None:
     """Be `python -c`."""
     sys.argv[0] = "-c"
     exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
+
+
+def _worker() -> None:
+    """Be `python -u -c`, as xdist starts its workers: tests find all as it is, and are told of warnings."""
+    _run_dbt_with(sys)
+    sys.warnoptions.clear()
+    warnings.resetwarnings()
+    sys.argv.remove("-u")
+    sys.argv.remove("-c")
+    _code()
