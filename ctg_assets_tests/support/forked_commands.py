@@ -19,7 +19,16 @@ from ctg_assets_tests.support import asking, forking
 from ctg_assets_tests.support.shared_states import run_folder
 
 # Beside the commands: `dying.py` of the tests of Dagster, what `python -c` runs, Dagster's server of a code location.
-_PROGRAMS = ("ctg-assets", "dagster", "dagster-daemon", "dbt", "dying", "code", "code-server", "worker")
+_PROGRAMS = (
+    "ctg-assets",
+    "dagster",
+    "dagster-daemon",
+    "dbt",
+    "dying",
+    "code",
+    "code-server",
+    "worker",
+)
 
 
 @cache
