@@ -1,17 +1,13 @@
 """The registry's API v2 as typed calls.
 
-What the API does is written down in its OpenAPI document 2.0.5; what it was seen to do beyond that
-(no documented 429, HTML error pages, 403 from the firewall for browser-like user agents) decides
-which failures count as transient.
+What the API does is written down in its OpenAPI document 2.0.5; how it is asked is in `requests.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from types import TracebackType
@@ -19,41 +15,19 @@ from typing import Self, TypeVar, cast
 
 import httpx
 import msgspec
-import stamina
-from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from ctg_assets.metrics import NO_COUNTERS, Counters
 from ctg_assets.model.json_text import cut_list
 from ctg_assets.model.published import PublishedEnum, PublishedField
-from ctg_assets.registry.counting import RequestCounting
 from ctg_assets.registry.errors import (
     BadRequestError,
     PageTokenRejectedError,
     PermanentRegistryError,
-    RegistryError,
-    RequestStoppedError,
     TransientRegistryError,
 )
-from ctg_assets.registry.http import server_time, trusted_certificates
 from ctg_assets.registry.rate_limit import RateLimit
-from ctg_assets.registry.refusals import excerpt, status_error
-
-_log = logging.getLogger(__name__)
-
-_CONNECT_TIMEOUT_SECONDS = 15.0
-_FIRST_RETRY_SECONDS = 0.5
-_LONGEST_RETRY_SECONDS = 60.0
-
-# A read time-out restarts with every byte, so a trickling answer would never end. No page of 1,000
-# studies (17 MB on average) has reason to take longer than this many read time-outs.
-_LONGEST_ANSWER_IN_READ_TIMEOUTS = 10
-
-# Pages of HTML with status 200 have been seen in outages; a wrong URL gives nothing else.
-_HTML_ANSWERS_BEFORE_GIVING_UP = 5
-
-# What we note on a request: the event by which it is called off, and when it was permitted.
-_STOPPED = "ctg_assets.stopped"
-_PERMITTED_AT = "ctg_assets.permitted_at"
+from ctg_assets.registry.refusals import excerpt
+from ctg_assets.registry.requests import FIRST_RETRY_SECONDS, Api, ApiRequests
 
 _Answer = TypeVar("_Answer")
 
@@ -160,7 +134,7 @@ class RegistryClient:
         user_agent: str,
         read_timeout_seconds: float,
         retry_seconds: float,
-        first_pause_seconds: float = _FIRST_RETRY_SECONDS,
+        first_pause_seconds: float = FIRST_RETRY_SECONDS,
         transport: httpx.BaseTransport | None = None,
         counters: Counters = NO_COUNTERS,
     ) -> None:
@@ -171,34 +145,26 @@ class RegistryClient:
         `transport` is for tests that answer without a network. `counters` hear of every request.
         """
         self.api_url = api_url
-        # What the registry's clock said with its last answer; None before the first, or if it did not say.
-        self.server_time: datetime | None = None
-        # How long that answer took, from the permission to ask until it was complete.
-        self.answer_seconds = 0.0
-        self._rate_limit = rate_limit
-        # Until when (monotonic) the registry asked us to wait, whichever of several requests it said it to.
-        self._not_before = 0.0
-        self._retry_seconds = retry_seconds
-        self._first_pause_seconds = first_pause_seconds
-        self._answer_seconds = read_timeout_seconds * _LONGEST_ANSWER_IN_READ_TIMEOUTS
-        # stamina keeps hooks for the process as a whole; its own one logs neither cause nor remedy.
-        set_on_retry_hooks((_log_retry,))
-        self._counting = RequestCounting(api_url, counters)
-        self._closing = threading.Lock()
-        self._under_way = 0
-        self._closed = False
-        self._http = httpx.Client(
-            headers={"User-Agent": user_agent, "Accept": "application/json"},
-            timeout=httpx.Timeout(read_timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
-            follow_redirects=True,
-            verify=trusted_certificates(),
-            # A redirect is answered with a request of its own, which counts like any other.
-            event_hooks={
-                "request": [self._permit, self._counting.sent],
-                "response": [self._counting.answered],
-            },
+        self._requests = ApiRequests(
+            Api(api_url, "CTG_API_URL", "the base URL of API v2 (it ends in /api/v2)"),
+            rate_limit=rate_limit,
+            user_agent=user_agent,
+            read_timeout_seconds=read_timeout_seconds,
+            retry_seconds=retry_seconds,
+            first_pause_seconds=first_pause_seconds,
             transport=transport,
+            counters=counters,
         )
+
+    @property
+    def server_time(self) -> datetime | None:
+        """What the registry's clock said with its last answer; None before the first, or if it did not say."""
+        return self._requests.server_time
+
+    @property
+    def answer_seconds(self) -> float:
+        """How long that answer took, from the permission to ask until it was complete."""
+        return self._requests.answer_seconds
 
     def __enter__(self) -> Self:
         return self
@@ -213,23 +179,7 @@ class RegistryClient:
 
     def close(self) -> None:
         """Close the connections; while other threads still use some, the last of them closes all."""
-        with self._closing:
-            self._closed = True
-            if not self._under_way:
-                self._http.close()
-
-    @contextlib.contextmanager
-    def _in_use(self) -> Iterator[None]:
-        # httpx drops a connection that is opened while it closes, and its socket stays open.
-        with self._closing:
-            self._under_way += 1
-        try:
-            yield
-        finally:
-            with self._closing:
-                self._under_way -= 1
-                if self._closed and not self._under_way:
-                    self._http.close()
+        self._requests.close()
 
     def version(self, retry_seconds: float | None = None) -> RegistryVersion:
         """The API version and the time of the registry's last data refresh.
@@ -305,94 +255,10 @@ class RegistryClient:
         retry_seconds: float | None = None,
         stopped: threading.Event | None = None,
     ) -> _Answer:
-        patience = self._retry_seconds if retry_seconds is None else retry_seconds
-        give_up_at = time.monotonic() + patience
-        pages_of_html = 0
+        def read(body: bytes) -> _Answer:
+            return self._decode(path, body, answer_type)
 
-        def backoff(error: Exception) -> bool | float:
-            """Whether, and if the registry said so after how many seconds, to try again."""
-            if not isinstance(error, TransientRegistryError):
-                return False
-            if error.retry_after is None:
-                return True
-            # Waiting longer than our patience would only delay the bad news.
-            until = time.monotonic() + error.retry_after
-            if until >= give_up_at:
-                return False
-            self._not_before = max(self._not_before, until)
-            return error.retry_after
-
-        for attempt in stamina.retry_context(
-            on=backoff,
-            attempts=None if patience else 1,
-            timeout=patience or None,
-            wait_initial=self._first_pause_seconds,
-            wait_max=_LONGEST_RETRY_SECONDS,
-            wait_jitter=self._first_pause_seconds,
-        ):
-            with attempt, self._counting.attempt(path):
-                body = self._send(path, parameters, stopped)
-                if body.lstrip()[:1] == b"<":
-                    pages_of_html += 1
-                    raise self._html_error(path, body, pages_of_html)
-                return self._decode(path, body, answer_type)
-        raise AssertionError  # pragma: no cover - stamina lets the last exception through
-
-    def _permit(self, request: httpx.Request) -> None:
-        """Wait until a request may be sent, and note when that was."""
-        stopped: threading.Event | None = request.extensions.get(_STOPPED)
-        while (pause := self._not_before - time.monotonic()) > 0:
-            time.sleep(pause)
-        self._rate_limit.acquire()
-        if stopped is not None and stopped.is_set():
-            message = f"{request.url} was not asked: nobody waits for the answer any more"
-            raise RequestStoppedError(message)
-        request.extensions[_PERMITTED_AT] = time.monotonic()
-
-    def _send(
-        self, path: str, parameters: Mapping[str, str], stopped: threading.Event | None
-    ) -> bytes:
-        """One attempt: the body of a 200 answer, or a typed failure."""
-        url = self.api_url + path
-        about = {_STOPPED: stopped}
-        try:
-            with (
-                self._in_use(),
-                self._http.stream(
-                    "GET", url, params=dict(parameters), extensions=about
-                ) as response,
-            ):
-                deadline = time.monotonic() + self._answer_seconds
-                chunks = []
-                for chunk in response.iter_bytes():
-                    chunks.append(chunk)
-                    if time.monotonic() > deadline:
-                        message = f"{url} was still sending after {self._answer_seconds:.0f} s"
-                        raise TransientRegistryError(message)
-                body = b"".join(chunks)
-                self.server_time = server_time(response)
-                permitted_at = response.request.extensions[_PERMITTED_AT]
-                self.answer_seconds = time.monotonic() - permitted_at
-        except (
-            httpx.UnsupportedProtocol,
-            httpx.LocalProtocolError,
-            httpx.InvalidURL,
-            httpx.TooManyRedirects,
-        ) as error:
-            message = f"{url} cannot be asked: {error}; check CTG_API_URL"
-            raise PermanentRegistryError(message) from error
-        except httpx.TransportError as error:
-            message = (
-                f"no usable answer from {url}: {type(error).__name__}: {str(error) or 'no detail'}; "
-                "check the network and CTG_API_URL"
-            )
-            raise TransientRegistryError(message) from error
-        except httpx.DecodingError as error:
-            message = f"{url} sent a body that cannot be decompressed: {error}"
-            raise TransientRegistryError(message) from error
-        if response.status_code == httpx.codes.OK:
-            return body
-        raise status_error(response, body)
+        return self._requests.get(path, parameters, read, retry_seconds, stopped)
 
     def _decode(self, path: str, body: bytes, answer_type: type[_Answer]) -> _Answer:
         try:
@@ -428,17 +294,3 @@ class RegistryClient:
             )
             raise TransientRegistryError(message) from error
         return moment.replace(tzinfo=None).isoformat()
-
-    def _html_error(self, path: str, body: bytes, seen: int) -> RegistryError:
-        """A page of HTML where JSON belongs: an outage page now and then, a wrong URL every time."""
-        message = f"{self.api_url}{path} answered with HTML instead of JSON: {excerpt(body)}"
-        if seen < _HTML_ANSWERS_BEFORE_GIVING_UP:
-            return TransientRegistryError(message)
-        return PermanentRegistryError(
-            f"{message}; seen {seen} times in a row. Is CTG_API_URL the base URL of API v2 "
-            "(it ends in /api/v2)?"
-        )
-
-
-def _log_retry(details: RetryDetails) -> None:
-    _log.warning("%s; trying again in %.1f s", details.caused_by, details.wait_for)

@@ -1,4 +1,4 @@
-"""What can go wrong between us and the registry."""
+"""What can go wrong between us and the registry, or another API that is asked as it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ctg_assets.errors import CtgAssetsError, PermanentError, TransientError
 
 
 class RegistryError(CtgAssetsError):
-    """The registry could not be used; the message says what was tried, what was found and what to do."""
+    """The API could not be used; the message says what was tried, what was found and what to do."""
 
 
 class PermanentRegistryError(RegistryError, PermanentError):
@@ -26,6 +26,10 @@ class TransientRegistryError(RegistryError, TransientError):
 
 class BadRequestError(PermanentRegistryError):
     """The registry answered 400: a parameter, expression or token it does not accept."""
+
+
+class NotFoundError(PermanentRegistryError):
+    """The API answered 404: there is nothing under this address."""
 
 
 class PageTokenRejectedError(PermanentRegistryError):

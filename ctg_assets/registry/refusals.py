@@ -1,4 +1,4 @@
-"""What the registry's refusals mean: status, headers and body of an answer, as a typed failure."""
+"""What refusals of an API mean: status, headers and body of an answer, as a typed failure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import httpx
 
 from ctg_assets.registry.errors import (
     BadRequestError,
+    NotFoundError,
     PermanentRegistryError,
     RegistryError,
     TransientRegistryError,
@@ -19,8 +20,10 @@ _HTTP_TOO_MANY_REQUESTS = 429
 _HTTP_REQUEST_TIMEOUT = 408
 
 
-def status_error(response: httpx.Response, body: bytes) -> RegistryError:
-    """The failure that an answer of another status than 200 stands for."""
+def status_error(
+    response: httpx.Response, body: bytes, setting: str, told_by: str
+) -> RegistryError:
+    """The failure that an answer of another status than 200 stands for; `setting` has the URL, which is `told_by`."""
     status = response.status_code
     found = f"{response.request.url} answered {status} {response.reason_phrase}: {excerpt(body)}"
     if status == _HTTP_TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
@@ -34,13 +37,11 @@ def status_error(response: httpx.Response, body: bytes) -> RegistryError:
         return BadRequestError(found)
     if status == httpx.codes.FORBIDDEN:
         return PermanentRegistryError(
-            f"{found}; the registry's firewall refuses this client. Check CTG_USER_AGENT (it should say "
+            f"{found}; a firewall before the API refuses this client. Check CTG_USER_AGENT (it should say "
             "honestly who you are, not claim to be a browser) and whether your network is blocked."
         )
     if status == httpx.codes.NOT_FOUND:
-        return PermanentRegistryError(
-            f"{found}; is CTG_API_URL the base URL of API v2 (it ends in /api/v2)?"
-        )
+        return NotFoundError(f"{found}; is {setting} {told_by}?")
     return PermanentRegistryError(found)
 
 

@@ -21,6 +21,7 @@ from ctg_assets.model.published import PublishedModel
 from ctg_assets.registry.client import Page, PageRequest, RegistryClient, RegistryVersion
 from ctg_assets.registry.errors import (
     BadRequestError,
+    NotFoundError,
     PageTokenRejectedError,
     PermanentRegistryError,
     TransientRegistryError,
@@ -273,7 +274,7 @@ def test_bytes_are_not_touched(study: bytes) -> None:
         (400, BadRequestError, "Unknown area name"),
         (401, PermanentRegistryError, "answered 401"),
         (403, PermanentRegistryError, "Check CTG_USER_AGENT"),
-        (404, PermanentRegistryError, "it ends in /api/v2"),
+        (404, NotFoundError, "it ends in /api/v2"),
         (408, TransientRegistryError, "answered 408"),
         (410, PermanentRegistryError, "answered 410"),
         (429, TransientRegistryError, "answered 429"),

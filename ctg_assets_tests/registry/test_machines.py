@@ -52,7 +52,7 @@ with registry_access.open_registry(settings) as client:
     permitted = 0
     try:
         while True:
-            client._rate_limit.acquire()
+            client._requests._rate_limit.acquire()
             permitted += 1
     except Blocked:
         print(permitted, flush=True)
@@ -259,5 +259,5 @@ def test_who_only_looks_leaves_no_trace(address: PostgresAddress, tmp_path: Path
     """The doctor asks the registry, and makes nothing in a database that it was not asked to load."""
     settings = load_settings(data_dir=tmp_path, postgres_url=address.url, api_url=REGISTRY)
     with registry_access.open_registry(settings, only_look=True) as client:
-        client._rate_limit.acquire()
+        client._requests._rate_limit.acquire()
     assert query(address, "SELECT to_regnamespace('ctg_meta')") == [(None,)]
