@@ -68,6 +68,7 @@ _SCHEMAS = (
     "marts_schema",
     "ctgov_schema",
     "ctgov_2023_schema",
+    "who_schema",
     "meta_schema",
 )
 
@@ -158,6 +159,7 @@ class Settings(BaseSettings):
         "ctgov_2023",
         description="Postgres schema of AACT's tables with the labels of before June 2024.",
     )
+    who_schema: str = Field("who", description="Postgres schema of WHO's numbers (docs/who.md).")
     meta_schema: str = Field(
         "ctg_meta", description="Postgres schema of our notes about the others."
     )
@@ -252,6 +254,17 @@ class Settings(BaseSettings):
         None,
         description="NLM's file of MeSH descriptors (desc2026.xml, d2026.bin, or either gzipped), from which "
         "ctgov.mesh_terms and mesh_headings are filled.",
+    )
+    who_gho_url: Annotated[str, AfterValidator(http_url)] = Field(
+        "https://ghoapi.azureedge.net/api",
+        description="Base URL of WHO's Global Health Observatory (OData).",
+    )
+    who_xmart_url: Annotated[str, AfterValidator(http_url)] = Field(
+        "https://xmart-api-public.who.int",
+        description="Base URL of WHO's xMart, which has the Global Health Estimates.",
+    )
+    who_requests_per_minute: int = Field(
+        30, ge=1, le=10_000, description="Most requests sent to WHO's APIs in any 60 seconds."
     )
     log_format: LogFormat = Field(
         LogFormat.TEXT,

@@ -93,7 +93,7 @@ def prepare_build(address: PostgresAddress) -> None:
     doing = f"preparing to build the marts in {address.public_url}"
     with connect(address) as connection, postgres_errors(doing):
         ensure_meta(connection)
-        require_no_strangers(connection, address.schemas.by_purpose())
+        require_no_strangers(connection, address.schemas.of_refresh())
         # dbt would make them as well, but what it makes in them first could not be read by readers.
         with connection.transaction():
             for purpose in ("staging_views", "intermediate", "marts"):

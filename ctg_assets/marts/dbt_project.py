@@ -30,7 +30,7 @@ _DEFINITIONS = (
 )
 
 
-_SCHEMAS_OF_DBT = ("staging", "staging_views", "intermediate", "marts", "meta")
+_SCHEMAS_OF_DBT = ("staging", "staging_views", "intermediate", "marts", "who", "meta")
 
 
 def project_fingerprint() -> str:

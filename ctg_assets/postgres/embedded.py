@@ -67,6 +67,7 @@ def schemas_of(settings: Settings) -> Schemas:
         marts=settings.marts_schema,
         ctgov=settings.ctgov_schema if settings.aact else None,
         ctgov_2023=settings.ctgov_2023_schema if settings.aact else None,
+        who=settings.who_schema,
         meta=settings.meta_schema,
     )
 

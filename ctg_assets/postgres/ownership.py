@@ -45,6 +45,7 @@ _SETTINGS = {
     "marts": "CTG_MARTS_SCHEMA",
     "ctgov": "CTG_CTGOV_SCHEMA",
     "ctgov_2023": "CTG_CTGOV_2023_SCHEMA",
+    "who": "CTG_WHO_SCHEMA",
     "meta": "CTG_META_SCHEMA",
 }
 

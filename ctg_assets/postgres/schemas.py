@@ -24,6 +24,7 @@ class Schemas:
     marts: str = "marts"
     ctgov: str | None = "ctgov"
     ctgov_2023: str | None = "ctgov_2023"
+    who: str = "who"
     meta: str = "ctg_meta"
 
     def by_purpose(self) -> Iterator[tuple[str, str]]:
@@ -32,6 +33,10 @@ class Schemas:
             schema = getattr(self, field.name)
             if schema is not None:
                 yield field.name, schema
+
+    def of_refresh(self) -> Iterator[tuple[str, str]]:
+        """As `by_purpose`, without those that only somebody makes who asks for them."""
+        return ((purpose, schema) for purpose, schema in self.by_purpose() if purpose != "who")
 
     @property
     def searched(self) -> tuple[str, ...]:

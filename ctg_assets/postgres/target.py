@@ -67,7 +67,7 @@ class Target:
             self.require_free_name()
         with connection.transaction():
             # Before hours of work, not after.
-            later = list(self.schemas.by_purpose()) if self.is_staging else []
+            later = list(self.schemas.of_refresh()) if self.is_staging else []
             require_no_strangers(connection, [*later, (NEXT, self.next_schema)])
             claim_schema(connection, self.schema, self._purpose)
             require_own_relations(connection, self.schema, tables)

@@ -25,7 +25,7 @@ from ctg_assets.simulator.request_log import RequestLog
 
 API_PREFIX = "/api/v2"
 
-_TRANSPORT = "simulator.transport"
+TRANSPORT = "simulator.transport"
 _ACCEPTED_GZIP = re.compile(r"gzip(;q=(1(\.0*)?|0\.\d*[1-9]\d*))?", re.ASCII)
 _SMALLEST_COMPRESSED = 500
 # Level 1 costs a third of the default's time for a tenth more bytes; the simulator shall be fast.
@@ -54,7 +54,7 @@ class TransportExposingProtocol(H11Protocol):
         app = cast("ASGIApp", self.app)
 
         async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[_TRANSPORT] = transport
+            scope.setdefault("extensions", {})[TRANSPORT] = transport
             await app(scope, receive, send)
 
         self.app = with_transport
@@ -283,7 +283,7 @@ class _Exchange:
             pass
 
     def _transport(self) -> asyncio.Transport:
-        return cast("asyncio.Transport", self._scope["extensions"][_TRANSPORT])
+        return cast("asyncio.Transport", self._scope["extensions"][TRANSPORT])
 
 
 def _endpoint(path: str) -> str:

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from ctg_assets.simulator.data_version import DataVersion
 from ctg_assets.simulator.faults import Fault
@@ -29,13 +30,23 @@ _SHUTDOWN_SECONDS = 2
 _START_SECONDS = 30.0
 
 
+class Stoppable(Protocol):
+    """An ASGI application that can be told that it is over."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+    def stop(self) -> None:
+        """End answers that are held back."""
+
+
 class _Server(uvicorn.Server):
     """A uvicorn server that says when it accepts requests, and can be stopped from another thread."""
 
-    def __init__(self, simulator: Simulator, ready: Callable[[], None]) -> None:
+    def __init__(self, wire: Stoppable, ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
-                simulator.wire,
+                wire,
                 http=TransportExposingProtocol,
                 loop="asyncio",
                 ws="none",
@@ -46,7 +57,7 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
         )
-        self._simulator = simulator
+        self._wire = wire
         self._ready = ready
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -57,7 +68,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Silent answers would otherwise keep their connections, and the shutdown, waiting.
-        self._simulator.wire.stop()
+        self._wire.stop()
         await super().shutdown(sockets)
 
 
@@ -81,8 +92,8 @@ def serve(
     former = {number: signal.signal(number, lambda *_: None) for number in handled}
     try:
         with simulator.log, _listen(host, port) as listener:
-            api_url = _api_url(listener)
-            server = _Server(simulator, lambda: ready(api_url))
+            api_url = _base_url(listener) + API_PREFIX
+            server = _Server(simulator.wire, lambda: ready(api_url))
             with _moving(simulator, server, options.advance_seconds):
                 server.run(sockets=[listener])
     finally:
@@ -170,8 +181,15 @@ def running_simulator(
 ) -> Iterator[RunningSimulator]:
     """Serve on a loopback port of the system's choice for as long as the context lasts."""
     simulator = Simulator(source, options or SimulatorOptions())
+    with simulator.log, running_application(simulator.wire) as base_url:
+        yield RunningSimulator(simulator, base_url + API_PREFIX)
+
+
+@contextmanager
+def running_application(application: Stoppable) -> Iterator[str]:
+    """Serve an application by a thread, on a loopback port of the system's choice; yields its URL."""
     started: Future[None] = Future()
-    server = _Server(simulator, lambda: started.set_result(None))
+    server = _Server(application, lambda: started.set_result(None))
 
     def run(listener: socket.socket) -> None:
         try:
@@ -181,13 +199,13 @@ def running_simulator(
                 raise
             started.set_exception(error)
 
-    with simulator.log, _listen(LOOPBACK, 0) as listener:
+    with _listen(LOOPBACK, 0) as listener:
         thread = threading.Thread(target=run, args=(listener,), name="simulator", daemon=True)
-        api_url = _api_url(listener)
+        url = _base_url(listener)
         thread.start()
         started.result(timeout=_START_SECONDS)
         try:
-            yield RunningSimulator(simulator, api_url)
+            yield url
         finally:
             server.should_exit = True
             thread.join()
@@ -201,6 +219,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _api_url(listener: socket.socket) -> str:
+def _base_url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{host}:{port}{API_PREFIX}"
+    return f"http://{host}:{port}"

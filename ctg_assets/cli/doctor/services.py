@@ -37,7 +37,7 @@ def look_at_postgres(settings: Settings) -> Iterator[Finding]:
             return
         with connection.transaction(force_rollback=True):
             open_notes(connection)
-            require_no_strangers(connection, address.schemas.by_purpose())
+            require_no_strangers(connection, address.schemas.of_refresh())
         version = connection.info.parameter_status("server_version") or ""
         kind = "embedded" if settings.postgres_url is None else "configured"
         yield ok("Postgres", f"{kind}, version {version.split()[0]}, at {address.public_url}")

@@ -1,0 +1,184 @@
+"""Refreshing indicators: extract, transform and load, each of which can be done by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from ctg_assets.errors import CtgAssetsError
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.settings import Settings
+from ctg_assets.storage.data_folder import file_lock, lake_storage
+from ctg_assets.who.access import api_of, open_api
+from ctg_assets.who.errors import NothingFetchedError
+from ctg_assets.who.indicators import Indicator
+from ctg_assets.who.loading import LoadedIndicator, load_indicators
+from ctg_assets.who.releases import IndicatorState, Release, ReleaseStore
+from ctg_assets.who.walks import WalkEnd, WalkStore, request_digest
+
+
+class Stage(StrEnum):
+    """The steps of a refresh."""
+
+    EXTRACT = "extract"
+    TRANSFORM = "transform"
+    LOAD = "load"
+
+
+class Became(StrEnum):
+    """What became of an indicator."""
+
+    NEW_RELEASE = "new release"
+    UNCHANGED = "unchanged"
+    HELD_BACK = "held back"
+    FAILED = "failed"
+
+
+Progress = Callable[[str, Stage, int, int | None], None]
+"""Hears an indicator's code, the step, how many rows are done, and of how many if that is known."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a refresh did with an indicator; `problem` is why it failed."""
+
+    code: str
+    became: Became
+    state: IndicatorState | None = None
+    release: Release | None = None
+    problem: CtgAssetsError | None = None
+
+
+def _silent(code: str, stage: Stage, done: int, total: int | None) -> None:
+    """Nobody listens."""
+
+
+class WhoSource:
+    """WHO's data in the lake of the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep walks and releases in the lake; nothing is opened yet. Raises StorageError."""
+        self.settings = settings
+        storage = lake_storage(settings)
+        self.walks = WalkStore(storage)
+        self.releases = ReleaseStore(storage)
+
+    def extract(self, indicator: Indicator, progress: Progress = _silent) -> WalkEnd:
+        """Fetch an indicator, from where an earlier fetch was ended; returns how the walk ended.
+
+        A walk that is complete and was not transformed yet is not fetched again. Raises RegistryError,
+        StorageError, and BusyError when another process is at the same indicator.
+        """
+        with file_lock(self.settings, f"who-{indicator.code}"):
+            end = self._waiting(indicator)
+            if end is not None:
+                return end
+            with open_api(self.settings, indicator.dialect) as requests:
+                return self.walks.fetch(
+                    requests,
+                    indicator,
+                    lambda done, total: progress(indicator.code, Stage.EXTRACT, done, total),
+                )
+
+    def transform(
+        self, indicator: Indicator, progress: Progress = _silent, *, accept: bool = False
+    ) -> IndicatorState:
+        """Make a release of what was fetched last, if it is a new one; returns what was found.
+
+        With `accept`, also where a check holds it back. Raises NothingFetchedError, StorageError, BusyError.
+        """
+        with file_lock(self.settings, f"who-{indicator.code}"):
+            end = self.walks.newest_complete(indicator.code)
+            if end is None:
+                message = (
+                    f"nothing was fetched of {indicator.code} that is not transformed yet; "
+                    f"`ctg-assets who extract {indicator.code}` fetches it"
+                )
+                raise NothingFetchedError(message)
+            progress(indicator.code, Stage.TRANSFORM, 0, end.rows)
+            state = self.releases.compact(
+                indicator,
+                end,
+                most_set_aside=self.settings.max_quarantine_fraction,
+                accept=accept,
+            )
+            progress(indicator.code, Stage.TRANSFORM, end.rows, end.rows)
+            return state
+
+    def load(
+        self,
+        indicators: Iterable[Indicator],
+        progress: Progress = _silent,
+        address: PostgresAddress | None = None,
+    ) -> list[LoadedIndicator]:
+        """Load the releases of these indicators that are not loaded yet; raises what `load_indicators` raises."""
+
+        def tell(code: str, done: int, total: int) -> None:
+            progress(code, Stage.LOAD, done, total)
+
+        if address is not None:
+            return load_indicators(address, self.releases, indicators, tell)
+        with open_postgres(self.settings) as opened:
+            return load_indicators(opened, self.releases, indicators, tell)
+
+    def refresh(
+        self, indicators: Sequence[Indicator], progress: Progress = _silent
+    ) -> list[Outcome]:
+        """Extract, transform and load each of these; one that fails keeps no other from it.
+
+        Raises what loading raises: then nothing more was loaded, and all that was fetched is kept.
+        """
+        outcomes = [self._fetch(indicator, progress) for indicator in indicators]
+        self.load(indicators, progress)
+        return outcomes
+
+    def current(self, code: str) -> Release | None:
+        """The release that WHO gave last, as far as one was made."""
+        state = self.releases.state(code)
+        return next(
+            (
+                release
+                for release in self.releases.releases(code)
+                if state is not None and release.number == state.release
+            ),
+            None,
+        )
+
+    def is_due(self, indicator: Indicator, now: datetime | None = None) -> bool:
+        """Whether an enabled indicator was not looked for within its schedule."""
+        state = self.releases.state(indicator.code)
+        return indicator.enabled and (
+            state is None
+            or (now or datetime.now(UTC)) - state.checked_at
+            >= timedelta(days=indicator.schedule.days)
+        )
+
+    def _fetch(self, indicator: Indicator, progress: Progress) -> Outcome:
+        code = indicator.code
+        try:
+            before = {release.number for release in self.releases.releases(code)}
+            self.extract(indicator, progress)
+            state = self.transform(indicator, progress)
+        except CtgAssetsError as error:
+            return Outcome(code, Became.FAILED, problem=error)
+        release = self.current(code)
+        if state.is_held_back:
+            became = Became.HELD_BACK
+        elif release is not None and release.number not in before:
+            became = Became.NEW_RELEASE
+        else:
+            became = Became.UNCHANGED
+        return Outcome(code, became, state, release)
+
+    def _waiting(self, indicator: Indicator) -> WalkEnd | None:
+        """A complete walk of the same question that was not transformed yet."""
+        end = self.walks.newest_complete(indicator.code)
+        state = self.releases.state(indicator.code)
+        if end is None or (state is not None and state.checked_at > end.completed_at):
+            return None
+        plan = self.walks.plan(indicator.code, end.walk)
+        request = request_digest(api_of(self.settings, indicator.dialect), indicator)
+        return end if plan.request == request else None
