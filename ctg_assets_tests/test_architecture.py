@@ -37,6 +37,7 @@ ROOMS = (
         "registry",
         "postgres",
         "registry_access",
+        "who",
     ),
     *("extract", "history", "snapshot", "lake", "load", "aact", "marts", "release"),
     *("feed", "integrity"),

@@ -30,6 +30,7 @@ from ctg_assets.cli import (
     serve,
     simulate,
     status,
+    who,
 )
 from ctg_assets.cli.console import err, log_as_set, out
 from ctg_assets.cli.doctor.command import doctor
@@ -72,6 +73,7 @@ app.command("db-url")(database.db_url)
 app.add_typer(export.app, name="export")
 app.add_typer(feed.app, name="feed")
 app.add_typer(history.app, name="history")
+app.add_typer(who.app, name="who")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from ctg_assets.storage.files import Storage, StorageError, TransientStorageErro
 from ctg_assets.storage.records import check_record
 from ctg_assets.storage.sealed_parquet import check_sealed, open_sealed
 
-_FOLDERS = ("registries", "searches", "mesh", "extractions", "history", "snapshots")
+_FOLDERS = ("registries", "searches", "mesh", "who", "extractions", "history", "snapshots")
 
 
 @dataclass(frozen=True)

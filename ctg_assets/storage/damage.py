@@ -149,6 +149,18 @@ KINDS_OF_FILES = (
         mended=True,
     ),
     KindOfFile(
+        r"who/[^/]+/walks/.+",
+        "raw rows of WHO, as they were sent",
+        "making its release anew; tables that hold that release need it no more",
+        "`ctg-assets who refresh` fetches what is under way again; those of a release bring back from a backup",
+    ),
+    KindOfFile(
+        r"who/[^/]+/(releases/.+|state\.json)",
+        "a release of WHO's",
+        "loading it; tables that hold it need it no more",
+        f"{_BACKUP}; removed with its folder, the newest is made again by `ctg-assets who refresh`",
+    ),
+    KindOfFile(
         r"mesh/[^/]+\.parquet",
         "what was read of the file of MeSH",
         "nothing: the file is read again",
