@@ -33,6 +33,7 @@ ROOMS = (
         "prefetch",
         "storage",
         "counters_file",
+        "cut_json",
         "model",
         "registry",
         "postgres",
@@ -58,7 +59,7 @@ ROOMS = (
 ONLY_IN = {
     "dagster": {"orchestration", "definitions"},
     "httpx": {"registry", "feed"},
-    "psycopg": {"postgres", "load", "aact", "marts", "feed", "report"},
+    "psycopg": {"postgres", "load", "aact", "marts", "feed", "report", "who"},
     "altair": {"report"},
     "cryptography": {"release"},
     "obstore": {"storage"},

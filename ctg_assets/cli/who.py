@@ -19,7 +19,7 @@ from ctg_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from ctg_assets.who.indicators import Indicator
-    from ctg_assets.who.refreshing import Outcome, Stage, WhoSource
+    from ctg_assets.who.refreshing import IndicatorOutcome, RefreshPart, WhoSource
     from ctg_assets.who.releases import IndicatorState, Release
 
 app = typer.Typer(
@@ -264,7 +264,7 @@ class _Shown:
         )
         self._task = self.progress.add_task("", total=None, facts="")
 
-    def __call__(self, code: str, stage: Stage, done: int, total: int | None) -> None:
+    def __call__(self, code: str, stage: RefreshPart, done: int, total: int | None) -> None:
         of_all = "" if total is None else f" of {total:,}"
         self.progress.update(
             self._task,
@@ -275,7 +275,7 @@ class _Shown:
         )
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def _print_outcome(outcome: IndicatorOutcome) -> None:
     if outcome.problem is not None:
         err.print(labelled(outcome.code, "red", f": {outcome.problem}"))
         return

@@ -14,7 +14,7 @@ from ctg_assets import model
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.extract.extractions import ExtractionPlan
 from ctg_assets.model.drift import drifts
-from ctg_assets.model.published import PublishedModel
+from ctg_assets.model.published import PublishedEnum, PublishedField, PublishedModel
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.registry.errors import RegistryError
 from ctg_assets.registry_access import open_registry
@@ -104,7 +104,10 @@ def learn(published: PublishedModel, into: Path = MODEL_FOLDER) -> list[str]:
 
 def ask_for_model(client: RegistryClient, retry_seconds: float | None = None) -> PublishedModel:
     """The registry's account of its data, by two requests; raises RegistryError."""
-    return PublishedModel(tuple(client.metadata(retry_seconds)), tuple(client.enums(retry_seconds)))
+    return PublishedModel(
+        tuple(client.metadata(PublishedField, retry_seconds)),
+        tuple(client.enums(PublishedEnum, retry_seconds)),
+    )
 
 
 def ask_configured_registry(settings: Settings) -> PublishedModel:

@@ -8,6 +8,7 @@ from typing import IO
 
 import msgspec
 
+from ctg_assets.cut_json import cut_list
 from ctg_assets.extract.json_objects import (
     EXCERPT_BYTES,
     STUDY_LINE,
@@ -15,7 +16,6 @@ from ctg_assets.extract.json_objects import (
     JsonObject,
     top_level_objects,
 )
-from ctg_assets.model.json_text import cut_list
 
 EXPECTED = "a JSON array or JSON Lines of study records"
 

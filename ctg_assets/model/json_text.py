@@ -15,14 +15,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ctg_assets.cut_json import BRACKET, CLOSE, OPEN, STRING
+
 DEEPEST_NESTING = 64
 """Objects and lists within each other that we take. Studies have fifteen; how many a decoder can take
 depends on how deep in calls it is asked."""
 
-_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_TOKEN = re.compile(_STRING + rb'|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
-_BRACKET = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
-_OPEN, _CLOSE = (b"{", b"["), (b"}", b"]")
+_TOKEN = re.compile(STRING + rb'|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"{}[]")
 
@@ -32,9 +31,6 @@ _OFFSET = re.compile(r" ?\(byte (\d+)\)")
 _STUDY = "the study"
 _PATH_SHOWN = 8
 
-_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
-_CUT = msgspec.json.Decoder(dict[str, int])
 
 FOUND = "; found "
 """What stands in a reason between what was expected and the beginning of what was found."""
@@ -76,7 +72,7 @@ def leaves(text: bytes) -> Iterator[Leaf]:
     """All leaves and keys, in order; of text that is no JSON those that can be told."""
     for match, levels in _tokens(text):
         token = match.group()
-        if token not in _OPEN:
+        if token not in OPEN:
             is_key = bool(levels) and levels[-1].at_key and token[:1] == b'"'
             yield Leaf(_path(levels), token, match.start(), match.end(), is_key)
 
@@ -86,11 +82,11 @@ def _tokens(text: bytes) -> Iterator[tuple[re.Match[bytes], _Levels]]:
     levels: _Levels = []
     for match in _TOKEN.finditer(text):
         token = match.group()
-        if token in _OPEN:
+        if token in OPEN:
             yield match, levels
             is_object = token == b"{"
             levels.append(_Level(is_object, "" if is_object else IN_ITEMS, is_object))
-        elif token in _CLOSE:
+        elif token in CLOSE:
             del levels[-1:]
         elif token in (b",", b":"):
             if levels:
@@ -137,7 +133,7 @@ def without_leaf(text: bytes, path: Path) -> bytes:
 def _values_at(text: bytes, path: Path) -> Iterator[re.Match[bytes]]:
     """The leaves at a path, without the keys there; the paths of all others are not even put together."""
     for match, levels in _tokens(text):
-        if len(levels) == len(path) and match.group() not in _OPEN:
+        if len(levels) == len(path) and match.group() not in OPEN:
             is_key = bool(levels) and levels[-1].at_key and match.group()[:1] == b'"'
             if not is_key and _path(levels) == path:
                 yield match
@@ -158,12 +154,12 @@ def is_nested_too_deeply(text: bytes) -> bool:
 
 def _deepest(text: bytes) -> int:
     depth = deepest = 0
-    for match in _BRACKET.finditer(text):
+    for match in BRACKET.finditer(text):
         token = match.group()
-        if token in _OPEN:
+        if token in OPEN:
             depth += 1
             deepest = max(deepest, depth)
-        elif token in _CLOSE:
+        elif token in CLOSE:
             depth -= 1
     return deepest
 
@@ -244,41 +240,3 @@ def _misplaced(text: bytes, error: str) -> str:
     at = spelled(before[-1]) if before else ""
     after = f"after {at}" if at else _STUDY
     return f"{after}: expected JSON ({_OFFSET.sub('', error)}){FOUND}{excerpt(text[offset:])}"
-
-
-def cut_list(text: bytes, name: str) -> tuple[bytes, list[bytes]] | None:
-    """The items of the list `name` of a JSON object, and the object without it.
-
-    Items that are objects are cut out by their brackets, and may be what no decoder takes; None if
-    brackets do not match, if what is around the items is no JSON, or if there is no such list.
-    """
-    objects: list[bytes] = []
-    around: list[bytes] = []
-    position = 0
-    brackets: list[bytes] = []
-    for match in _BRACKET.finditer(text):
-        token = match.group()
-        if token in _OPEN:
-            brackets.append(token)
-            if brackets == [b"{", b"[", b"{"]:
-                around.append(text[position : match.start()])
-                position = match.start()
-        elif token in _CLOSE:
-            if not brackets or brackets.pop() != _OPEN[_CLOSE.index(token)]:
-                return None
-            if token == b"}" and brackets == [b"{", b"["]:
-                around.append(b'{"cut":%d}' % len(objects))
-                objects.append(text[position : match.end()])
-                position = match.end()
-    if brackets:
-        return None
-    try:
-        members = _MEMBERS.decode(b"".join([*around, text[position:]]))
-        found = _ITEMS.decode(members.pop(name)) if name in members else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if found is None:
-        return None
-    items = [bytes(item) for item in found]
-    whole = [objects[_CUT.decode(item)["cut"]] if item[:1] == b"{" else item for item in items]
-    return msgspec.json.encode(members), whole

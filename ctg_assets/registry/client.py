@@ -16,9 +16,8 @@ from typing import Self, TypeVar, cast
 import httpx
 import msgspec
 
+from ctg_assets.cut_json import cut_list
 from ctg_assets.metrics import NO_COUNTERS, Counters
-from ctg_assets.model.json_text import cut_list
-from ctg_assets.model.published import PublishedEnum, PublishedField
 from ctg_assets.registry.errors import (
     BadRequestError,
     PageTokenRejectedError,
@@ -204,19 +203,25 @@ class RegistryClient:
             raise PermanentRegistryError(message)
         return envelope.totalCount
 
-    def metadata(self, retry_seconds: float | None = None) -> list[PublishedField]:
-        """The registry's field tree: its top-level nodes with all that is below them.
+    def metadata(self, node: type[_Answer], retry_seconds: float | None = None) -> list[_Answer]:
+        """The registry's field tree: its top-level nodes with all that is below them, each read as a `node`.
 
         `retry_seconds` overrides the client's patience, as for `version`.
         """
-        return self._get("/studies/metadata", {}, list[PublishedField], retry_seconds)
+        return self._list_of("/studies/metadata", node, retry_seconds)
 
-    def enums(self, retry_seconds: float | None = None) -> list[PublishedEnum]:
-        """The registry's enumerations with their values.
+    def enums(self, enum: type[_Answer], retry_seconds: float | None = None) -> list[_Answer]:
+        """The registry's enumerations with their values, each read as an `enum`.
 
         `retry_seconds` overrides the client's patience, as for `version`.
         """
-        return self._get("/studies/enums", {}, list[PublishedEnum], retry_seconds)
+        return self._list_of("/studies/enums", enum, retry_seconds)
+
+    def _list_of(
+        self, path: str, item: type[_Answer], retry_seconds: float | None
+    ) -> list[_Answer]:
+        items = cast("type[list[_Answer]]", list[item])  # type: ignore[valid-type]
+        return self._get(path, {}, items, retry_seconds)
 
     def page(
         self,

@@ -20,7 +20,7 @@ from ctg_assets.who.releases import IndicatorState, Release, ReleaseStore
 from ctg_assets.who.walks import WalkEnd, WalkStore, request_digest
 
 
-class Stage(StrEnum):
+class RefreshPart(StrEnum):
     """The steps of a refresh."""
 
     EXTRACT = "extract"
@@ -37,12 +37,12 @@ class Became(StrEnum):
     FAILED = "failed"
 
 
-Progress = Callable[[str, Stage, int, int | None], None]
+Progress = Callable[[str, RefreshPart, int, int | None], None]
 """Hears an indicator's code, the step, how many rows are done, and of how many if that is known."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class IndicatorOutcome:
     """What a refresh did with an indicator; `problem` is why it failed."""
 
     code: str
@@ -52,7 +52,7 @@ class Outcome:
     problem: CtgAssetsError | None = None
 
 
-def _silent(code: str, stage: Stage, done: int, total: int | None) -> None:
+def _silent(code: str, stage: RefreshPart, done: int, total: int | None) -> None:
     """Nobody listens."""
 
 
@@ -80,7 +80,7 @@ class WhoSource:
                 return self.walks.fetch(
                     requests,
                     indicator,
-                    lambda done, total: progress(indicator.code, Stage.EXTRACT, done, total),
+                    lambda done, total: progress(indicator.code, RefreshPart.EXTRACT, done, total),
                 )
 
     def transform(
@@ -98,14 +98,14 @@ class WhoSource:
                     f"`ctg-assets who extract {indicator.code}` fetches it"
                 )
                 raise NothingFetchedError(message)
-            progress(indicator.code, Stage.TRANSFORM, 0, end.rows)
+            progress(indicator.code, RefreshPart.TRANSFORM, 0, end.rows)
             state = self.releases.compact(
                 indicator,
                 end,
                 most_set_aside=self.settings.max_quarantine_fraction,
                 accept=accept,
             )
-            progress(indicator.code, Stage.TRANSFORM, end.rows, end.rows)
+            progress(indicator.code, RefreshPart.TRANSFORM, end.rows, end.rows)
             return state
 
     def load(
@@ -117,7 +117,7 @@ class WhoSource:
         """Load the releases of these indicators that are not loaded yet; raises what `load_indicators` raises."""
 
         def tell(code: str, done: int, total: int) -> None:
-            progress(code, Stage.LOAD, done, total)
+            progress(code, RefreshPart.LOAD, done, total)
 
         if address is not None:
             return load_indicators(address, self.releases, indicators, tell)
@@ -126,7 +126,7 @@ class WhoSource:
 
     def refresh(
         self, indicators: Sequence[Indicator], progress: Progress = _silent
-    ) -> list[Outcome]:
+    ) -> list[IndicatorOutcome]:
         """Extract, transform and load each of these; one that fails keeps no other from it.
 
         Raises what loading raises: then nothing more was loaded, and all that was fetched is kept.
@@ -156,14 +156,14 @@ class WhoSource:
             >= timedelta(days=indicator.schedule.days)
         )
 
-    def _fetch(self, indicator: Indicator, progress: Progress) -> Outcome:
+    def _fetch(self, indicator: Indicator, progress: Progress) -> IndicatorOutcome:
         code = indicator.code
         try:
             before = {release.number for release in self.releases.releases(code)}
             self.extract(indicator, progress)
             state = self.transform(indicator, progress)
         except CtgAssetsError as error:
-            return Outcome(code, Became.FAILED, problem=error)
+            return IndicatorOutcome(code, Became.FAILED, problem=error)
         release = self.current(code)
         if state.is_held_back:
             became = Became.HELD_BACK
@@ -171,7 +171,7 @@ class WhoSource:
             became = Became.NEW_RELEASE
         else:
             became = Became.UNCHANGED
-        return Outcome(code, became, state, release)
+        return IndicatorOutcome(code, became, state, release)
 
     def _waiting(self, indicator: Indicator) -> WalkEnd | None:
         """A complete walk of the same question that was not transformed yet."""

@@ -14,6 +14,7 @@ import msgspec
 
 from ctg_assets.model.spec import ColumnType
 from ctg_assets.shipped import shipped_path
+from ctg_assets.who.errors import WhoError
 from ctg_assets.who.indicators import Indicator, TargetTable
 from ctg_assets.who.tables import left_out_of, readings_of
 
@@ -44,7 +45,7 @@ _OTHER_TITLES = {
 _NOTHING = (None, "")
 
 
-class UnusableRowError(ValueError):
+class UnusableRowError(WhoError):
     """A row of an answer is not one of the table's; the message is the reason."""
 
 

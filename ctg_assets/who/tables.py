@@ -11,7 +11,7 @@ _TEXT, _NUMBER = ColumnType.TEXT, ColumnType.DOUBLE
 
 
 @dataclass(frozen=True)
-class Reading:
+class ColumnReading:
     """A column of ours, and the columns of an answer that may hold it: the first that does counts.
 
     `is_key` columns are the natural key, one that is `needed` cannot be empty.
@@ -52,9 +52,9 @@ def _reading(
     *sources: str,
     is_key: bool = False,
     needed: bool = False,
-) -> Reading:
+) -> ColumnReading:
     column = Column(name, type_, description, nullable=not needed, sources=sources)
-    return Reading(column, sources, is_key=is_key, needed=needed)
+    return ColumnReading(column, sources, is_key=is_key, needed=needed)
 
 
 # GHO's names come first, then those of xMart's RELAY tables.
@@ -105,7 +105,7 @@ _OBSERVATIONS = (
 )
 
 
-def _amount(name: str, description: str, sent: str, *suffixes: str) -> Reading:
+def _amount(name: str, description: str, sent: str, *suffixes: str) -> ColumnReading:
     # GHE2019's deaths were VAL_DEATHS_*.
     prefixes = (f"VAL_{sent}", *(["VAL_DEATHS"] if sent == "DTHS" else []))
     sources = [f"{prefix}_{suffix}" for prefix in prefixes for suffix in suffixes]
@@ -225,10 +225,10 @@ SHAPES = (OBSERVATIONS, ESTIMATES, INDICATORS, RELEASES)
 """All tables of the schema."""
 
 
-def readings_of(indicator: Indicator) -> tuple[Reading, ...]:
+def readings_of(indicator: Indicator) -> tuple[ColumnReading, ...]:
     """What is read of an indicator's rows: its own `columns` come before the usual ones."""
     return tuple(
-        Reading(
+        ColumnReading(
             reading.column,
             (indicator.columns[reading.column.name],)
             if reading.column.name in indicator.columns

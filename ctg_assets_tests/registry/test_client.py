@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ctg_assets.model.published import PublishedModel
+from ctg_assets.model.published import PublishedEnum, PublishedField, PublishedModel
 from ctg_assets.registry.client import Page, PageRequest, RegistryClient, RegistryVersion
 from ctg_assets.registry.errors import (
     BadRequestError,
@@ -120,7 +120,7 @@ def test_metadata_and_enums() -> None:
     recorded = recorded_answers()
     registry = Registry([httpx.Response(200, content=answer) for answer in recorded])
     with client_of(registry) as client:
-        metadata, enums = client.metadata(), client.enums()
+        metadata, enums = client.metadata(PublishedField), client.enums(PublishedEnum)
     assert [request.url for request in registry.requests] == [
         f"{API}/studies/metadata",
         f"{API}/studies/enums",
@@ -131,7 +131,11 @@ def test_metadata_and_enums() -> None:
     assert enums[0].values[0].legacy_value == "U.S. NIH Grant/Contract"
 
 
-@pytest.mark.parametrize("ask", [RegistryClient.metadata, RegistryClient.enums])
+@pytest.mark.parametrize(
+    "ask",
+    [lambda client: client.metadata(PublishedField), lambda client: client.enums(PublishedEnum)],
+    ids=["metadata", "enums"],
+)
 def test_metadata_and_enums_fail_like_all_requests(ask: Callable[[RegistryClient], object]) -> None:
     """An outage is transient, JSON of another shape permanent."""
     with (

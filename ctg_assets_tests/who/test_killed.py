@@ -16,7 +16,7 @@ from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.who import Row
 from ctg_assets.simulator.who_rows import ghe_rows, gho_rows
-from ctg_assets.who.refreshing import Stage, WhoSource
+from ctg_assets.who.refreshing import RefreshPart, WhoSource
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.who.conftest import Who, ghe, gho
 
@@ -43,7 +43,7 @@ def published(seed: int) -> dict[str, list[Row]]:
 
 
 def _refresh(settings: Settings, messages: Connection) -> None:
-    def tell(code: str, stage: Stage, done: int, total: int | None) -> None:
+    def tell(code: str, stage: RefreshPart, done: int, total: int | None) -> None:
         messages.send((code, stage.value))
 
     WhoSource(settings).refresh(INDICATORS, tell)
