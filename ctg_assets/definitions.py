@@ -33,6 +33,13 @@ from ctg_assets.orchestration.sensors import INTERVAL_SECONDS, build_registry_re
 from ctg_assets.orchestration.snapshot import history, studies
 from ctg_assets.orchestration.staging import build_staging_assets
 from ctg_assets.orchestration.unwanted_marts import drop_marts
+from ctg_assets.orchestration.who import (
+    refresh_who,
+    who_indicators,
+    who_observations,
+    who_refresh,
+    who_tables,
+)
 from ctg_assets.postgres.embedded import schemas_of
 from ctg_assets.settings import Settings, load_settings
 
@@ -58,15 +65,24 @@ def build_definitions(
                 build_staging_assets(),
                 build_ctgov_assets(),
                 build_download_assets(),
+                *(who_indicators, who_observations, who_tables),
                 *marts,
                 *reports,
             ]
         ),
         asset_checks=[pages_are_complete_and_consistent],
         jobs=[
-            *(plan_extraction, extract_pages, build_warehouse, drop_marts, export_aact),
+            *(
+                plan_extraction,
+                extract_pages,
+                build_warehouse,
+                drop_marts,
+                export_aact,
+                refresh_who,
+            ),
             *([write_report] if reports else []),
         ],
+        schedules=[who_refresh],
         sensors=[
             build_registry_refresh(sensor_interval_seconds),
             *build_notifications(configured),

@@ -59,7 +59,9 @@ for text in ("(group:lake or key:studies+) and not group:ctgov_downloads",):
     )
 sensors = [[s.name, s.default_status.value, s.minimum_interval_seconds]
            for s in definitions.sensors]
-json.dump({"assets": assets, "checks": checks, "selected": selected, "sensors": sensors},
+schedules = [[s.name, s.default_status.value] for s in definitions.schedules]
+json.dump({"assets": assets, "checks": checks, "selected": selected, "sensors": sensors,
+           "schedules": schedules},
           sys.stdout)
 """
 
@@ -90,7 +92,7 @@ def test_groups_hold_the_stages(loaded: Any) -> None:
     for name, asset in loaded["assets"].items():
         groups.setdefault(asset["group"], set()).add(name)
     assert groups.keys() == {
-        *("extraction", "lake", "staging", "ctgov", "report"),
+        *("extraction", "lake", "staging", "ctgov", "report", "who"),
         *(*_DOWNLOADS, *_BUILT_BY_DBT),
     }
     assert groups["extraction"] == {"extraction_plan", "page_shards"}
@@ -102,6 +104,10 @@ def test_groups_hold_the_stages(loaded: Any) -> None:
     }
     assert groups["ctgov_downloads"] == {
         f"ctgov_downloads/{name}" for name in ("pipe", "csv", "dump")
+    }
+    assert groups["who"] == {
+        *("who_indicators", "who_observations", "who/indicators", "who/releases"),
+        *("who/observations", "who/global_health_estimates"),
     }
     assert {"marts/dim_study", "marts/fct_study_snapshot_monthly"} <= groups["marts"]
 
@@ -115,6 +121,7 @@ def test_every_asset_is_described(loaded: Any) -> None:
         "ctgov": ["postgres"],
         "ctgov_downloads": ["file"],
         "report": ["html"],
+        "who": ["parquet", "postgres", "toml"],
         **{group: ["dbt", "postgres"] for group in _BUILT_BY_DBT},
     }
     for name, asset in loaded["assets"].items():
@@ -131,7 +138,8 @@ def test_every_asset_is_described(loaded: Any) -> None:
 def test_assets_have_tags_and_versions_of_their_code(loaded: Any) -> None:
     """Domain and layer are tags; what code makes from data has a version, which differs from table to table."""
     for name, asset in loaded["assets"].items():
-        assert asset["tags"]["domain"] == "clinical-trials", name
+        domain = "burden-of-disease" if asset["group"] == "who" else "clinical-trials"
+        assert asset["tags"]["domain"] == domain, name
         assert asset["tags"]["layer"] == asset["group"], name
         of_code = asset["group"] in {"staging", "ctgov", *_BUILT_BY_DBT} or name in {
             "studies",
@@ -162,6 +170,12 @@ def test_lineage_is_unbroken(loaded: Any) -> None:
         if asset["group"] == "marts":
             assert any(parent.startswith("staging_views/") for parent in asset["upstream"]), name
             assert all(parent in loaded["assets"] for parent in asset["upstream"]), name
+    of_who = {
+        name.removeprefix("marts/")
+        for name, asset in loaded["assets"].items()
+        if asset["group"] == "marts" and "who/global_health_estimates" in asset["upstream"]
+    }
+    assert of_who == {"burden_by_country_cause_year", "research_gap", "research_gap_by_cause"}
 
 
 def test_every_stage_has_checks(loaded: Any) -> None:
@@ -176,6 +190,8 @@ def test_every_stage_has_checks(loaded: Any) -> None:
         "ctgov",
         "intermediate",
         "marts",
+        "who_observations",
+        "who",
     }
     described = {
         (check["asset"], check["name"]): check["description"]
@@ -190,6 +206,7 @@ def test_every_stage_has_checks(loaded: Any) -> None:
         ("staging/studies", "one_row_per_study_of_the_snapshot"),
         ("staging/studies", "foreign_keys_hold"),
         ("ctgov/studies", "as_many_rows_as_staging"),
+        ("who_observations", "has_rows"),
     ):
         assert described[check], check
 
@@ -199,7 +216,7 @@ def test_everything_downstream_of_the_snapshot_can_be_selected(loaded: Any) -> N
     selected = "(group:lake or key:studies+) and not group:ctgov_downloads"
     readme = Path(__file__).resolve().parents[1] / "README.md"
     assert f"--select '{selected}'" in readme.read_text(encoding="utf-8")
-    left_out = {"extraction", "ctgov_downloads"}
+    left_out = {"extraction", "ctgov_downloads", "who"}
     assert loaded["selected"][selected] == sorted(
         name for name, asset in loaded["assets"].items() if asset["group"] not in left_out
     )
@@ -208,3 +225,8 @@ def test_everything_downstream_of_the_snapshot_can_be_selected(loaded: Any) -> N
 def test_the_sensor_is_on_by_default(loaded: Any) -> None:
     """Starting Dagster is enough: the sensor runs without anybody switching it on."""
     assert loaded["sensors"] == [["registry_refresh", "RUNNING", 30]]
+
+
+def test_who_is_asked_only_if_somebody_wants_it(loaded: Any) -> None:
+    """The one schedule, of WHO's indicators, is off until it is turned on."""
+    assert loaded["schedules"] == [["who_refresh", "STOPPED"]]

@@ -12,6 +12,8 @@ from ctg_assets.shipped import shipped_marts
 
 _VIEWS = "models/staging/*.sql"
 _REF = re.compile(r"""\bref\(\s*["'](\w+)["']\s*\)""")
+# By what a model's SQL finds schema `who`.
+_WHO = "CTG_WHO_SCHEMA"
 _SQL_COMMENT = re.compile(r"--[^\n]*|\{#.*?#\}", re.DOTALL)
 
 
@@ -34,9 +36,7 @@ def selected_marts(settings: Settings) -> frozenset[str]:
 
 def needed_models(marts: Collection[str]) -> frozenset[str]:
     """These marts and all models that they are made from, directly or not."""
-    parents = {
-        path.stem: {*_refs(path.read_text())} for path in PROJECT_DIR.glob("models/**/*.sql")
-    }
+    parents = _parents()
     needed: set[str] = set()
     todo = {*marts}
     while todo:
@@ -49,6 +49,27 @@ def wanted_views(marts: Collection[str]) -> frozenset[str]:
     """The staging views to be there: every one beside all marts, else those that these marts are made from."""
     views = frozenset(path.stem for path in PROJECT_DIR.glob(_VIEWS))
     return views if all_marts() <= {*marts} else views & needed_models(marts)
+
+
+def marts_of_who(*, directly: bool = False) -> frozenset[str]:
+    """The marts that change with WHO's numbers: those that read them, and unless `directly`, those made from these."""
+    parents = _parents()
+    readers = {
+        path.stem
+        for path in PROJECT_DIR.glob("models/intermediate/**/*.sql")
+        if _WHO in path.read_text()
+    }
+    found = {name for name, above in parents.items() if above & readers}
+    grown: set[str] = set()
+    while not directly and found != grown:
+        grown = found
+        found = grown | {name for name, above in parents.items() if above & grown}
+    return frozenset(found) & all_marts()
+
+
+def _parents() -> dict[str, set[str]]:
+    """What each model refers to, by name."""
+    return {path.stem: {*_refs(path.read_text())} for path in PROJECT_DIR.glob("models/**/*.sql")}
 
 
 def _refs(sql: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from ctg_assets.load.staging import digest
 from ctg_assets.marts.dbt_project import definitions_fingerprint, project_fingerprint
-from ctg_assets.marts.selection import all_marts, wanted_views
+from ctg_assets.marts.selection import all_marts, marts_of_who, wanted_views
 from ctg_assets.postgres.builds import (
     builds,
     keep_builds,
@@ -31,6 +31,8 @@ from ctg_assets.times import format_data_timestamp
 # The one note of all staging views; earlier releases noted all marts as one, too.
 _ALL = "(all)"
 
+_BEFORE = "/before WHO's numbers"
+
 
 def note_built(address: PostgresAddress, marts: Collection[str] | None = None) -> None:
     """Note that these marts, or all, and their staging views were just built from the tables as they are."""
@@ -45,7 +47,10 @@ def note_built(address: PostgresAddress, marts: Collection[str] | None = None) -
             made_by = [(name, definitions, None) for name in sorted(marts)]
             write_builds(connection, schemas.intermediate, made_by)
             if fingerprint is not None:
-                made_from = [(name, fingerprint, None) for name in sorted(marts)]
+                with_who = _with_who(address)
+                made_from = [
+                    (name, fingerprint + with_who.get(name, ""), None) for name in sorted(marts)
+                ]
                 write_builds(connection, schemas.marts, made_from)
 
 
@@ -65,12 +70,27 @@ def outdated_marts(address: PostgresAddress, marts: Collection[str]) -> set[str]
 
 
 def built_marts(address: PostgresAddress) -> dict[str, str]:
-    """The fingerprint of the state that each mart was last built from, by name; not of those never built."""
-    return {
-        build.name: build.fingerprint
-        for build in builds(address, address.schemas.marts)
-        if build.name != _ALL
-    }
+    """The fingerprint of the state that each mart was last built from, by name; not of those never built.
+
+    Of a mart that reads WHO's numbers it is as if these did not exist where it was built from those loaded now; else it is
+    one that nobody wants.
+    """
+    with_who = _with_who(address)
+    held = {}
+    for build in builds(address, address.schemas.marts):
+        ending = with_who.get(build.name, "")
+        is_current = build.fingerprint.endswith(ending)
+        held[build.name] = build.fingerprint.removesuffix(ending) + ("" if is_current else _BEFORE)
+    held.pop(_ALL, None)
+    return held
+
+
+def _with_who(address: PostgresAddress) -> dict[str, str]:
+    """What the fingerprints of marts that read WHO's numbers end with, by mart; nothing where none are loaded."""
+    loaded = last_build(address, address.schemas.who, "global_health_estimates")
+    if loaded is None or not loaded.rows:
+        return {}
+    return dict.fromkeys(marts_of_who(), f"/who:{loaded.fingerprint}")
 
 
 def are_definitions_current(address: PostgresAddress, marts: Iterable[str]) -> bool:

@@ -21,6 +21,8 @@ from ctg_assets.snapshot.compaction import model_fingerprint
 
 _DIGITS = 16
 
+_DOMAINS = {"who": "burden-of-disease"}
+
 # The registry rests at weekends and holidays, and what did not change is rightly not made again. Dagster looks at the
 # time of the last materialization only; how old the data are, `status` and the checks say.
 _FRESH_WITHIN = dg.FreshnessPolicy.time_window(
@@ -35,7 +37,8 @@ def with_attributes(assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefi
     versions = _code_versions()
 
     def complete(spec: dg.AssetSpec) -> dg.AssetSpec:
-        tags = {"domain": "clinical-trials", "layer": spec.group_name or ""}
+        domain = _DOMAINS.get(spec.group_name or "", "clinical-trials")
+        tags = {"domain": domain, "layer": spec.group_name or ""}
         if spec.key in _WATCHED:
             spec = spec.replace_attributes(freshness_policy=_FRESH_WITHIN)
         if spec.key in versions:

@@ -36,7 +36,7 @@ from ctg_assets.marts.dbt_project import (
     project_fingerprint,
     schema_environment,
 )
-from ctg_assets.marts.selection import all_marts, needed_models
+from ctg_assets.marts.selection import all_marts, marts_of_who, needed_models
 from ctg_assets.marts.up_to_date import note_built, outdated_marts
 from ctg_assets.metrics import WRITE_ERRORS, WRITES, Counters
 from ctg_assets.orchestration.column_lineage import ColumnLineage
@@ -63,6 +63,7 @@ _FINGERPRINT_FILE = "manifest.fingerprint"
 _PURPOSES = {"staging": "staging_views", "intermediate": "intermediate", "marts": "marts"}
 _BUILT = ("model", "seed")
 _LOAD_INFO = dg.AssetKey(["staging", "load_info"])
+_ESTIMATES = dg.AssetKey(["who", "global_health_estimates"])
 
 
 def _purpose(node: Mapping[str, Any]) -> str:
@@ -71,6 +72,10 @@ def _purpose(node: Mapping[str, Any]) -> str:
 
 class _Translator(DagsterDbtTranslator):
     """Keys and groups of models and seeds are what their schemas are for; sources name their own asset keys."""
+
+    @cached_property
+    def _marts_of_who(self) -> frozenset[str]:
+        return marts_of_who(directly=True)
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         if dbt_resource_props["resource_type"] in _BUILT:
@@ -86,6 +91,8 @@ class _Translator(DagsterDbtTranslator):
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
+        if manifest["nodes"].get(unique_id, {}).get("name") in self._marts_of_who:
+            return spec.replace_attributes(deps=[*spec.deps, _ESTIMATES])
         if not unique_id.startswith("seed."):
             return spec
         # It is made from nothing, but in the build that follows a load, and is part of what is selected as such.

@@ -10,6 +10,7 @@ from enum import StrEnum
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.server import open_postgres
+from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
 from ctg_assets.storage.data_folder import file_lock, lake_storage
 from ctg_assets.who.access import api_of, open_api
@@ -145,6 +146,20 @@ class WhoSource:
                 if state is not None and release.number == state.release
             ),
             None,
+        )
+
+    def check_loaded(self, indicators: Iterable[Indicator]) -> CheckResult:
+        """Whether these indicators have a release, and none of what was fetched last is held back."""
+        states = {each.code: self.releases.state(each.code) for each in indicators}
+        without = [c for c, state in states.items() if state is None or state.release is None]
+        held_back = [c for c, state in states.items() if state is not None and state.is_held_back]
+        said = [
+            f"{what}: {', '.join(codes)}"
+            for what, codes in (("without a release", without), ("held back", held_back))
+            if codes
+        ]
+        return CheckResult(
+            not said, "; ".join(said) or f"all {len(states)} are loaded", blocking=False
         )
 
     def is_due(self, indicator: Indicator, now: datetime | None = None) -> bool:

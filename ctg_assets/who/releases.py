@@ -37,6 +37,16 @@ _SET_ASIDE_SCHEMA = pa.schema(
 )
 
 
+CHECKS = {
+    "has_rows": ("Rows came: an old code finds none, with status 200.", True),
+    "rows_are_usable": ("No more rows are unusable than CTG_MAX_QUARANTINE_FRACTION allows.", True),
+    "no_row_is_set_aside": ("Each row can be used, and no two have one key.", False),
+    "no_column_is_missing": ("All columns are there that the release before had.", True),
+    "no_column_is_new": ("No column came that we do not know.", False),
+}
+"""The checks of what was fetched: what each looks for, and whether it holds a release back."""
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """A release of an indicator: its number in the order in which releases were found, name, and content.
 
@@ -365,7 +375,6 @@ def _checks(found: _Found, newest: Release | None, most_set_aside: float) -> lis
             not found.set_aside,
             "every row can be used",
             f"{found.set_aside:,} rows were set aside. {reasons}",
-            blocking=False,
         ),
         _check(
             "no_column_is_missing",
@@ -379,16 +388,17 @@ def _checks(found: _Found, newest: Release | None, most_set_aside: float) -> lis
             not appeared,
             "no column came",
             f"columns that we do not know came, and are kept in `extras`: {', '.join(appeared)}",
-            blocking=False,
         ),
     ]
 
 
-def _check(
-    name: str, passed: bool, well: str, otherwise: str, *, blocking: bool = True
-) -> KeptCheck:
-    description = well if passed else otherwise
-    return KeptCheck(name=name, passed=passed, blocking=blocking, description=description)
+def _check(name: str, passed: bool, well: str, otherwise: str) -> KeptCheck:
+    return KeptCheck(
+        name=name,
+        passed=passed,
+        blocking=CHECKS[name][1],
+        description=well if passed else otherwise,
+    )
 
 
 def _folder(code: str) -> str:
