@@ -46,7 +46,9 @@ def serve(
     Exit codes: 0 stopped, 1 cannot listen there, 2 unusable settings.
     """
     from ctg_assets.cli.status import whole_status
+    from ctg_assets.feed.service import sink_statuses
     from ctg_assets.orchestration.watching import DagsterWatch
+    from ctg_assets.refresh.status import extraction_statuses
     from ctg_assets.serve.app import build_app
     from ctg_assets.serve.database import KeptDatabase
     from ctg_assets.serve.server import run
@@ -63,6 +65,8 @@ def serve(
             settings,
             database,
             scheduler=DagsterWatch(settings).read,
+            sinks=lambda: sink_statuses(settings, 0),
+            walks=extraction_statuses,
             status=lambda: whole_status(settings),
         )
         run(build_app(watch), host=host, port=port, ready=tell)

@@ -15,6 +15,7 @@ from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import ChangesSince, LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.row_sources import MadeBy, Rows, row_sources, staging_shapes
 from ctg_assets.metrics import NO_COUNTERS, RECORDS, Counters
+from ctg_assets.model.changes.rules import event_rules
 from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.postgres.builds import (
     BuildRecord,
@@ -25,6 +26,7 @@ from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.ddl import STAGING, definition
 from ctg_assets.postgres.errors import WholeLoadNeededError
 from ctg_assets.prefetch import Prefetch
+from ctg_assets.snapshot.compaction import model_fingerprint
 from ctg_assets.snapshot.store import Ancestor, SnapshotManifest
 from ctg_assets.times import parse_data_timestamp
 
@@ -186,17 +188,21 @@ def _fingerprints(snapshot: Ancestor, model: Mapping[str, str]) -> dict[str, str
     }
 
 
-def code_digests(*, model_fingerprint: str, event_rules: str) -> dict[str, str]:
-    """For each staging table a digest of the code and declarations that decide its rows and how it looks."""
-    return _model_digests(_Rules(model_fingerprint, event_rules))
-
-
 @dataclass(frozen=True)
-class _Rules:
-    """By what code a snapshot made today would be made."""
+class PresentCode:
+    """By what code a snapshot made now would be made, as `MadeBy`."""
 
     model_fingerprint: str
     event_rules: str
+
+    @classmethod
+    def read(cls) -> PresentCode:
+        """That of this process."""
+        return cls(model_fingerprint(), event_rules())
+
+    def tables(self) -> dict[str, str]:
+        """For each staging table a digest of the code and declarations that decide its rows and how it looks."""
+        return _model_digests(self)
 
 
 def _model_digests(manifest: MadeBy) -> dict[str, str]:

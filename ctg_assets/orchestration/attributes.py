@@ -14,10 +14,8 @@ import dagster as dg
 
 from ctg_assets.aact.schema import aact_tables
 from ctg_assets.aact.state import aact_definition
-from ctg_assets.load.staging import code_digests
-from ctg_assets.model.changes.rules import event_rules
+from ctg_assets.load.staging import PresentCode
 from ctg_assets.orchestration.jobs import CTGOV_GROUP, STAGING_PREFIX
-from ctg_assets.snapshot.compaction import model_fingerprint
 
 _DIGITS = 16
 
@@ -49,12 +47,14 @@ def with_attributes(assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefi
 
 
 def _code_versions() -> Mapping[dg.AssetKey, str]:
-    snapshot, rules = model_fingerprint(), event_rules()
-    tables = code_digests(model_fingerprint=snapshot, event_rules=rules)
+    code = PresentCode.read()
     return {
-        dg.AssetKey("study_changes"): _short(rules),
-        dg.AssetKey("studies"): _short(snapshot),
-        **{dg.AssetKey([STAGING_PREFIX, name]): _short(made) for name, made in tables.items()},
+        dg.AssetKey("study_changes"): _short(code.event_rules),
+        dg.AssetKey("studies"): _short(code.model_fingerprint),
+        **{
+            dg.AssetKey([STAGING_PREFIX, name]): _short(made)
+            for name, made in code.tables().items()
+        },
         # A digest of all of AACT's tables together decides whether they are made.
         **dict.fromkeys(
             (dg.AssetKey([CTGOV_GROUP, table.name]) for table in aact_tables()),

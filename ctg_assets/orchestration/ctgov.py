@@ -16,10 +16,10 @@ from ctg_assets.lake import open_lake
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS
 from ctg_assets.orchestration.jobs import CTGOV_GROUP, STAGING_PREFIX
-from ctg_assets.orchestration.metadata import table_preview
+from ctg_assets.orchestration.metadata import column_schema, table_preview
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.run_logs import about
-from ctg_assets.orchestration.staging import column_schema, progress_log
+from ctg_assets.orchestration.staging import progress_log
 from ctg_assets.postgres.builds import builds
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.inspection import table_sizes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import dagster as dg
 
@@ -14,6 +14,60 @@ from ctg_assets.printable import markdown_text
 _PREVIEW_ROWS = 5
 _CELL_CHARACTERS = 60
 _BAR_CHARACTERS = 30
+
+
+class _ShownType(Protocol):
+    @property
+    def value(self) -> Any:
+        """What it is called."""
+
+
+class _ShownColumn(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> _ShownType: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def nullable(self) -> bool: ...
+
+
+class ShownTable(Protocol):
+    """A table as the UI shows it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, without the schema."""
+
+    @property
+    def description(self) -> str:
+        """What a row is."""
+
+    @property
+    def columns(self) -> Sequence[_ShownColumn]:
+        """Its columns, in their order."""
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The columns of its primary key."""
+
+
+def column_schema(shape: ShownTable) -> dg.TableSchema:
+    """The columns of a table, as the UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type.value,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, unique=shape.primary_key == (column.name,)
+                ),
+            )
+            for column in shape.columns
+        ]
+    )
 
 
 def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -1,6 +1,6 @@
 """The staging tables: one asset each, loaded together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -11,10 +11,9 @@ from ctg_assets.lake import open_lake
 from ctg_assets.load.request import LoadProgress, LoadReport
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.load.staging import load_staging, outdated_tables, tables_left_over
-from ctg_assets.model.spec import TableShape
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS
-from ctg_assets.orchestration.metadata import table_preview
+from ctg_assets.orchestration.metadata import ShownTable, column_schema, table_preview
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.run_logs import about
 from ctg_assets.orchestration.snapshot import studies
@@ -36,24 +35,7 @@ _ROWS_CHECK = "one_row_per_study_of_the_snapshot"
 _KEYS_CHECK = "foreign_keys_hold"
 
 
-def column_schema(shape: TableShape) -> dg.TableSchema:
-    """The columns of a table, as the UI shows them."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                column.type.value,
-                description=column.description,
-                constraints=dg.TableColumnConstraints(
-                    nullable=column.nullable, unique=shape.primary_key == (column.name,)
-                ),
-            )
-            for column in shape.columns
-        ]
-    )
-
-
-def _spec(shape: TableShape) -> dg.AssetSpec:
+def _spec(shape: ShownTable) -> dg.AssetSpec:
     return dg.AssetSpec(
         [STAGING, shape.name],
         deps=[studies],
@@ -147,7 +129,7 @@ def build_staging_assets() -> dg.AssetsDefinition:
                 rows = None if report is None else report.rows.get("studies")
                 outcomes = {
                     _ROWS_CHECK: check_study_rows(manifest, rows),
-                    _KEYS_CHECK: check_foreign_keys(_broken_keys(address, shapes)),
+                    _KEYS_CHECK: check_foreign_keys(_broken_keys(address)),
                 }
                 for check in context.selected_asset_check_keys:
                     yield check_result(outcomes[check.name], check.name)
@@ -155,7 +137,7 @@ def build_staging_assets() -> dg.AssetsDefinition:
     return load
 
 
-def _broken_keys(address: PostgresAddress, shapes: Sequence[TableShape]) -> set[str]:
+def _broken_keys(address: PostgresAddress) -> set[str]:
     """The foreign keys declared between tables that are there, but missing or not validated.
 
     After a subset of the tables was loaded into an empty database, others are not there.
@@ -165,7 +147,7 @@ def _broken_keys(address: PostgresAddress, shapes: Sequence[TableShape]) -> set[
     there = {size.table for size in table_sizes(address, schema)}
     declared = {
         foreign_key_name(shape, key)
-        for shape in shapes
+        for shape in staging_shapes()
         for key in shape.foreign_keys
         if {shape.name, key.table} <= there
     }

@@ -8,9 +8,9 @@ import dagster as dg
 from ctg_assets.errors import PermanentError
 from ctg_assets.orchestration.check_results import check_result
 from ctg_assets.orchestration.extraction import OWNERS
+from ctg_assets.orchestration.metadata import column_schema
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.run_logs import about
-from ctg_assets.orchestration.staging import column_schema
 from ctg_assets.postgres.inspection import describe_table
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.results import CheckResult

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from ctg_assets.feed.service import sink_statuses
 from ctg_assets.lake import Lake
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.watching import database_state
-from ctg_assets.refresh.status import extraction_statuses
 from ctg_assets.serve import gauges
 from ctg_assets.serve.gauges import Sample, sample
-from ctg_assets.settings import Settings
 
 
 class SchedulerState(Protocol):
@@ -43,7 +40,79 @@ class SchedulerState(Protocol):
         """How long each step took in the last run in which it succeeded."""
 
 
-def lake_samples(lake: Lake) -> Iterator[Sample]:
+class SinkPosition(Protocol):
+    """How far a sink of the feed is."""
+
+    @property
+    def delivered(self) -> int:
+        """Events that it took."""
+
+    @property
+    def dead_letters(self) -> int:
+        """Events that it did not take."""
+
+    @property
+    def failing_since(self) -> datetime | None:
+        """Since when nothing reaches it."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process delivers to it."""
+
+
+class KnownSink(Protocol):
+    """A sink of the feed, handed in by whoever starts the service."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def behind(self) -> int | None:
+        """Changes that it has not reached; None if nothing was ever delivered."""
+
+    @property
+    def settings(self) -> object | None:
+        """What the file says of it; None for one that it has no more."""
+
+    @property
+    def state(self) -> SinkPosition | None:
+        """How far it is; None likewise."""
+
+
+class KnownPlan(Protocol):
+    """What an extraction asks for."""
+
+    @property
+    def mode(self) -> object:
+        """What it may conclude."""
+
+    @property
+    def planned_pages(self) -> int | None:
+        """How many pages; None where that was not planned."""
+
+
+class KnownWalk(Protocol):
+    """An extraction, handed in by whoever starts the service."""
+
+    @property
+    def plan(self) -> KnownPlan:
+        """What is asked for."""
+
+    @property
+    def pages(self) -> int:
+        """Pages that are there."""
+
+    @property
+    def completion(self) -> object | None:
+        """How it ended; None while it is open."""
+
+    @property
+    def supersession(self) -> object | None:
+        """Why it was given up, if it was."""
+
+
+def lake_samples(lake: Lake, extractions: Iterable[KnownWalk]) -> Iterator[Sample]:
     """What the lake holds, how old it is, and how far the walk is."""
     entries = lake.history.entries()
     walks = [entry for entry in entries if entry.mode != "import"]
@@ -63,13 +132,13 @@ def lake_samples(lake: Lake) -> Iterator[Sample]:
         yield sample(gauges.STUDIES, manifest.studies)
         yield sample(gauges.QUARANTINED, manifest.quarantined)
         yield sample(gauges.UNKNOWN_FIELDS, len(manifest.unknown_fields))
-    yield from _walk_samples(lake)
+    yield from _walk_samples(extractions)
 
 
-def _walk_samples(lake: Lake) -> Iterator[Sample]:
+def _walk_samples(extractions: Iterable[KnownWalk]) -> Iterator[Sample]:
     walks = [
         status
-        for status in extraction_statuses(lake)
+        for status in extractions
         if status.plan.planned_pages is not None and status.supersession is None
     ]
     is_open = [walk for walk in walks if walk.completion is None]
@@ -100,11 +169,9 @@ def _seconds(moment: datetime) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def feed_samples(settings: Settings) -> Iterator[Sample]:
-    """How far each sink of the feed is; none where no feed is set up, or of a sink that the file has no more."""
-    if settings.feed_file is None:
-        return
-    for status in sink_statuses(settings, 0):
+def feed_samples(sinks: Iterable[KnownSink]) -> Iterator[Sample]:
+    """How far each sink of the feed is; nothing of one that the file has no more."""
+    for status in sinks:
         # One that was taken out of the file gets nothing, and would stay behind for ever.
         if status.settings is None:
             continue

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ctg_assets import __version__
 from ctg_assets.counters_file import Series, counters_path, read_counters
-from ctg_assets.lake import existing_lake
+from ctg_assets.lake import Lake, existing_lake
 from ctg_assets.postgres.watching import is_loaded
 from ctg_assets.serve import gauges
 from ctg_assets.serve.database import KeptDatabase
@@ -16,6 +16,8 @@ from ctg_assets.serve.exposition import exposition
 from ctg_assets.serve.gauges import Sample, sample
 from ctg_assets.serve.reading import CachedReading, NotReadError
 from ctg_assets.serve.state import (
+    KnownSink,
+    KnownWalk,
     SchedulerState,
     database_samples,
     disk_samples,
@@ -26,6 +28,8 @@ from ctg_assets.serve.state import (
 from ctg_assets.settings import Settings
 
 ReadScheduler = Callable[[], SchedulerState | None]
+ReadSinks = Callable[[], Iterable[KnownSink]]
+ReadWalks = Callable[[Lake], Iterable[KnownWalk]]
 ReadStatus = Callable[[], dict[str, Any]]
 
 # Who asks for health gets an answer within this time, whatever the database does.
@@ -52,9 +56,11 @@ class Watch:
         database: KeptDatabase,
         *,
         scheduler: ReadScheduler,
+        sinks: ReadSinks,
+        walks: ReadWalks,
         status: ReadStatus,
     ) -> None:
-        """Look at what the settings name; `scheduler` and `status` read what other rooms know."""
+        """Look at what the settings name; `scheduler`, `sinks`, `walks` and `status` read what other rooms know."""
         self._health = CachedReading(
             "the database",
             lambda: is_loaded(database.address()),
@@ -66,11 +72,11 @@ class Watch:
         )
         parts: dict[str, tuple[Callable[[], Iterator[Sample]], float]] = {
             "lake": (
-                lambda: lake_samples(existing_lake(settings)),
+                lambda: _of_the_lake(existing_lake(settings), walks),
                 _FRESH_SECONDS if settings.data_url is None else _STORE_FRESH_SECONDS,
             ),
             "database": (lambda: database_samples(database.address()), _FRESH_SECONDS),
-            "feed": (lambda: _of_the_feed(settings, database), _FRESH_SECONDS),
+            "feed": (lambda: _of_the_feed(settings, database, sinks), _FRESH_SECONDS),
             "dagster": (lambda: scheduler_samples(scheduler()), _COSTLY_FRESH_SECONDS),
             "disk": (lambda: disk_samples(settings.data_dir), _DISK_FRESH_SECONDS),
         }
@@ -140,8 +146,13 @@ class Watch:
         return exposition(series, samples)
 
 
-def _of_the_feed(settings: Settings, database: KeptDatabase) -> Iterator[Sample]:
-    if settings.feed_file is not None:
-        # Else it would start the embedded server, or wait for it.
-        database.address()
-    yield from feed_samples(settings)
+def _of_the_lake(lake: Lake, walks: ReadWalks) -> Iterator[Sample]:
+    yield from lake_samples(lake, walks(lake))
+
+
+def _of_the_feed(settings: Settings, database: KeptDatabase, sinks: ReadSinks) -> Iterator[Sample]:
+    if settings.feed_file is None:
+        return
+    # Else it would start the embedded server, or wait for it.
+    database.address()
+    yield from feed_samples(sinks())

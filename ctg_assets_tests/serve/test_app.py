@@ -17,10 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ctg_assets import __version__
 from ctg_assets.counters_file import counters_of, counters_path
+from ctg_assets.feed.service import sink_statuses
 from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import LoadRequest
 from ctg_assets.metrics import REQUESTS
 from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.refresh.status import extraction_statuses
 from ctg_assets.serve import watch as watch_module
 from ctg_assets.serve.app import build_app
 from ctg_assets.serve.database import KeptDatabase
@@ -44,7 +46,14 @@ def asking(
 ) -> Iterator[httpx.Client]:
     """A client of the service on these settings."""
     with KeptDatabase(settings) as database:
-        watch = Watch(settings, database, scheduler=scheduler, status=status)
+        watch = Watch(
+            settings,
+            database,
+            scheduler=scheduler,
+            sinks=lambda: sink_statuses(settings, 0),
+            walks=extraction_statuses,
+            status=status,
+        )
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = uvicorn.Server(
                 uvicorn.Config(build_app(watch), lifespan="off", ws="none", log_config=None)

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from ctg_assets.feed.service import sink_statuses
 from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import LoadRequest
 from ctg_assets.postgres.connection import PostgresAddress, connect
@@ -90,11 +91,11 @@ def test_a_sink_that_is_not_in_the_file_any_more_is_told_no_more(
     with receiver(lambda _: 503) as down:
         desk.sinks(former=down.url, other=down.url)
         desk.feed("run", "--once")
-        before = told(feed_samples(settings))
+        before = told(feed_samples(sink_statuses(settings, 0)))
         assert before["ctg_feed_failing sink=former"] == 1
         desk.sinks(other=down.url)
     others = {name: value for name, value in before.items() if "sink=other" in name}
-    assert told(feed_samples(settings)) == others
+    assert told(feed_samples(sink_statuses(settings, 0))) == others
 
 
 def test_a_sink_that_nobody_has_begun_to_deliver_to_is_told(
@@ -108,7 +109,7 @@ def test_a_sink_that_nobody_has_begun_to_deliver_to_is_told(
     desk.sinks(desk="http://127.0.0.1:9/", newcomer="http://127.0.0.1:9/")
     said, _, news = desk.file.read_text().rpartition('start = "beginning"')
     desk.file.write_text(said + 'start = "newest"' + news)
-    assert told(feed_samples(settings)) == {
+    assert told(feed_samples(sink_statuses(settings, 0))) == {
         "ctg_feed_lag_changes sink=desk": 3,
         "ctg_feed_delivering sink=desk": 0,
         "ctg_feed_delivering sink=newcomer": 0,
