@@ -164,7 +164,6 @@ def who_tables(
 refresh_who = dg.define_asset_job(
     "refresh_who",
     selection=dg.AssetSelection.assets(who_observations, who_tables),
-    partitions_def=INDICATOR_PARTITIONS,
     description="Fetch an indicator of WHO's, make a release of it if it is new, and load it.",
 )
 

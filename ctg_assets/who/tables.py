@@ -160,7 +160,7 @@ READINGS = {TargetTable.OBSERVATIONS: _OBSERVATIONS, TargetTable.ESTIMATES: _EST
 """What is read of a row for each table."""
 
 OBSERVATIONS = TableShape(
-    name=TargetTable.OBSERVATIONS,
+    name=TargetTable.OBSERVATIONS.value,
     description="Values of WHO's indicators by place, time and dimensions, one row each and release; "
     "who.releases tells the newest. Places are countries, and regions and groups of them.",
     columns=(*_OF_RELEASE, _KEY, *(reading.column for reading in _OBSERVATIONS), *_OF_SOURCE),
@@ -168,7 +168,7 @@ OBSERVATIONS = TableShape(
     ordered_columns=("indicator", "release"),
 )
 ESTIMATES = TableShape(
-    name=TargetTable.ESTIMATES,
+    name=TargetTable.ESTIMATES.value,
     description="WHO's Global Health Estimates by country, year, sex, age group and cause, one row each and "
     "release. Causes are a tree: never add a cause and its parts.",
     columns=(*_OF_RELEASE, *(reading.column for reading in _ESTIMATES), *_OF_SOURCE),
