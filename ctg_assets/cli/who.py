@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +17,7 @@ from ctg_assets.cli.console import age, check_line, err, labelled, out, tell
 from ctg_assets.cli.exit_codes import with_exit_code
 from ctg_assets.errors import ExitCode
 from ctg_assets.printable import printable
-from ctg_assets.settings import load_settings
+from ctg_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ctg_assets.who.indicators import Indicator
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="WHO's indicators and Global Health Estimates, beside the trials (docs/who.md).\n\n"
     "[bold]who refresh[/] fetches every enabled indicator and loads what is new into schema who; "
-    "[bold]who list[/] shows them, [bold]who add[/] adds one. The burden marts are built from them by the next "
-    "[bold]refresh[/].",
+    "[bold]who list[/] shows them, [bold]who add[/] adds one. Nothing else needs them but the burden marts.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -159,14 +160,34 @@ def refresh(
     for outcome in outcomes:
         _print_outcome(outcome)
     became = [outcome.became for outcome in outcomes]
+    if Became.NEW_RELEASE in became:
+        _build_marts(settings)
     if Became.FAILED in became:
         raise typer.Exit(ExitCode.FAILED)
     if Became.HELD_BACK in became:
         raise typer.Exit(ExitCode.BLOCKED_BY_CHECK)
-    if Became.NEW_RELEASE in became:
-        tell("loaded; `ctg-assets refresh` builds the marts that read it")
-    else:
-        tell("nothing is new")
+
+
+@app.command("simulate")
+@with_exit_code
+def simulate() -> None:
+    """Serve a stand-in for both of WHO's APIs, with made-up numbers for all indicators, until Ctrl-C.
+
+    Point CTG_WHO_GHO_URL and CTG_WHO_XMART_URL at the addresses it prints.
+    """
+    from ctg_assets.simulator.serving import running_application
+    from ctg_assets.simulator.who import GHO_PREFIX, XMART_PREFIX, WhoSimulator
+    from ctg_assets.simulator.who_rows import ghe_rows, gho_rows
+    from ctg_assets.who.indicators import DialectName, indicators
+
+    rows = {
+        each.asked_for: ghe_rows() if each.dialect is DialectName.XMART else gho_rows(each.code)
+        for each in indicators(load_settings()).values()
+    }
+    with running_application(WhoSimulator(dict(rows))) as url:
+        out.print(f"export CTG_WHO_GHO_URL={url}{GHO_PREFIX} CTG_WHO_XMART_URL={url}{XMART_PREFIX}")
+        err.print("stop with Ctrl-C", style="dim")
+        signal.pause()
 
 
 @app.command("extract")
@@ -230,6 +251,24 @@ def load(codes: _Codes = None) -> None:
             tell(f"{each.code}: {rows:,} rows of release {release}")
     if not any(each.rows for each in loaded):
         tell("everything is loaded")
+
+
+def _build_marts(settings: Settings) -> None:
+    """Build the marts that read what was loaded, if the registry's tables are there and nothing else comes before."""
+    from ctg_assets.cli.stages import REFRESH_LOCK, run_until_idle
+    from ctg_assets.lake import open_lake
+    from ctg_assets.refresh.planner import Stage, Step, next_build_step
+    from ctg_assets.storage.data_folder import file_lock
+
+    following = partial(next_build_step, settings, open_lake(settings))
+    step = following()
+    if isinstance(step, Step) and step.stage is Stage.MARTS:
+        with file_lock(settings, REFRESH_LOCK):
+            run_until_idle(settings, following, step)
+    elif isinstance(step, Step):
+        tell(
+            "loaded; `ctg-assets refresh` builds the marts that read it, after what else it has to do"
+        )
 
 
 def _switch(code: str, *, enabled: bool) -> None:

@@ -35,10 +35,14 @@ from ctg_assets.refresh import planner
 from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.refresh.undo import undoer
 from ctg_assets.settings import Settings, load_settings
-from ctg_assets.simulator.serving import RunningSimulator, running_simulator
+from ctg_assets.simulator.serving import RunningSimulator, running_application, running_simulator
+from ctg_assets.simulator.who import GHO_PREFIX, WhoSimulator
+from ctg_assets.simulator.who_rows import gho_rows
 from ctg_assets.storage.damage import KINDS_OF_FILES, DamagedFileError, kind_of_file
 from ctg_assets.storage.records import check_record, read_record
 from ctg_assets.storage.sealed_parquet import check_sealed
+from ctg_assets.who.indicators import DialectName, Indicator
+from ctg_assets.who.refreshing import WhoSource
 from ctg_assets_tests.aact.mesh_files import mesh_xml
 from ctg_assets_tests.simulator.in_memory import InMemorySource, study
 from ctg_assets_tests.soak import times
@@ -124,6 +128,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory, simulator: RunningSimulator)
     assert newest is not None
     undoer(lake).undo(newest.sequence, Author("test", "somebody", "somewhere"))
     refresh(settings)
+    with running_application(WhoSimulator({"LIFE": gho_rows("LIFE")})) as url:
+        asking_who = settings.model_copy(update={"who_gho_url": url + GHO_PREFIX})
+        life = Indicator(code="LIFE", name="Life expectancy", dialect=DialectName.GHO)
+        WhoSource(asking_who).extract(life)
+        WhoSource(asking_who).transform(life)
     with client_of(simulator.api_url) as client:
         crawler = Crawler(client, lake.extractions, lake.shards)
         simulator.advance(_source(3, 4, 5, 6, gone=9))
@@ -232,7 +241,7 @@ def _files(lake: Lake) -> dict[str, list[str]]:
     plans = lake.extractions.plans()
     number = {f"extractions/{plan.extraction_id}": plan.number for plan in plans}
     found: dict[str, list[str]] = {}
-    for folder in ("registries", "searches", "mesh", "extractions", "history", "snapshots"):
+    for folder in ("registries", "searches", "mesh", "who", "extractions", "history", "snapshots"):
         for path in sorted(
             lake.storage.files(folder),
             key=lambda path: (number.get("/".join(path.split("/")[:2]), 0), path),
