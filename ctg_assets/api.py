@@ -26,7 +26,8 @@ from ctg_assets.lake import Lake, existing_lake
 from ctg_assets.load.as_of import contents_at, rows_of_contents
 from ctg_assets.load.row_sources import row_sources, staging_shapes, study_shapes, version_rows
 from ctg_assets.model.history_tables import STUDY_CHANGES, STUDY_VERSIONS
-from ctg_assets.settings import ENV_PREFIX, RefreshMode, Settings, load_settings
+from ctg_assets.setting_values import RefreshMode
+from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
 from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
 from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
 from ctg_assets.times import parse_data_timestamp, parse_time, require_possible

@@ -41,6 +41,7 @@ from ctg_assets.orchestration.who import (
     who_tables,
 )
 from ctg_assets.postgres.embedded import schemas_of
+from ctg_assets.setting_values import StepsBy
 from ctg_assets.settings import Settings, load_settings
 
 
@@ -91,9 +92,19 @@ def build_definitions(
             "settings": settings,
             **resources,
         },
-        executor=marked_in_process_executor,
+        executor=_executor(configured),
         loggers=run_loggers(configured),
     )
+
+
+def _executor(settings: Settings) -> dg.ExecutorDefinition:
+    if settings.executor is StepsBy.IN_PROCESS:
+        return marked_in_process_executor
+    from ctg_assets.orchestration.celery_executor import (  # noqa: PLC0415 - needs an extra
+        build_celery_executor,
+    )
+
+    return build_celery_executor(settings)
 
 
 def _marts(settings: Settings) -> tuple[list[dg.AssetsDefinition], dict[str, Any]]:

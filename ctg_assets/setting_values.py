@@ -16,6 +16,22 @@ from ctg_assets.shipped import shipped_marts
 ALL_MARTS, NO_MARTS = "all", "none"
 
 
+class RefreshMode(StrEnum):
+    """What is asked of the registry when its data moved; `auto` takes turns."""
+
+    AUTO = "auto"
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    CENSUS = "census"
+
+
+class StepsBy(StrEnum):
+    """What does the steps of Dagster's runs."""
+
+    IN_PROCESS = "in_process"
+    CELERY = "celery"
+
+
 class LogFormat(StrEnum):
     """What is logged on the console: lines for people, or JSON objects."""
 
@@ -111,6 +127,17 @@ def object_url(value: str) -> str:
         )
         raise ValueError(message)
     return value.rstrip("/")
+
+
+def amqp_url(value: str) -> str:
+    """The address of a RabbitMQ; raises ValueError for what is none."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
+        message = (
+            "a broker is at amqp://user:password@host:5672/vhost, or amqps:// where it is encrypted"
+        )
+        raise ValueError(message)
+    return value
 
 
 def absolute_path(folder: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -28,7 +27,10 @@ from ctg_assets.setting_values import (
     LogFormat,
     LogLevel,
     MailSecurity,
+    RefreshMode,
+    StepsBy,
     absolute_path,
+    amqp_url,
     database_name,
     header_value,
     http_url,
@@ -71,15 +73,6 @@ _SCHEMAS = (
     "who_schema",
     "meta_schema",
 )
-
-
-class RefreshMode(StrEnum):
-    """What is asked of the registry when its data moved; `auto` takes turns."""
-
-    AUTO = "auto"
-    FULL = "full"
-    INCREMENTAL = "incremental"
-    CENSUS = "census"
 
 
 class Settings(BaseSettings):
@@ -244,7 +237,6 @@ class Settings(BaseSettings):
     feed_file: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
         None, description="TOML file that names who is told of changes (docs/feed.md)."
     )
-
     searches_file: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
         None,
         description="TOML file of saved searches, whose studies AACT's tables name (docs/aact.md); unset is "
@@ -265,6 +257,16 @@ class Settings(BaseSettings):
     )
     who_requests_per_minute: int = Field(
         30, ge=1, le=10_000, description="Most requests sent to WHO's APIs in any 60 seconds."
+    )
+    executor: StepsBy = Field(
+        StepsBy.IN_PROCESS,
+        description="What does the steps of runs of Dagster's UI, sensor and commands: in_process, the run's own process, "
+        "or celery, workers on any machine (docs/several_machines.md).",
+    )
+    broker_url: Annotated[str, AfterValidator(amqp_url)] | None = Field(
+        None,
+        repr=False,
+        description="RabbitMQ by which workers learn of steps, as amqp://user:password@host:5672/vhost.",
     )
     log_format: LogFormat = Field(
         LogFormat.TEXT,

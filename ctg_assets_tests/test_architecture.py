@@ -66,6 +66,8 @@ ONLY_IN = {
     "pika": {"feed"},
     "structlog": {"logs"},
     "smtplib": {"feed"},
+    "celery": {"orchestration"},
+    "kombu": {"orchestration"},
 }
 # Drawn in docs/architecture.md. More would mean that rooms are cut in the wrong places.
 MOST_ARROWS = 76

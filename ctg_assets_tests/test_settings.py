@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ctg_assets.setting_values import LogFormat, LogLevel, MailSecurity
-from ctg_assets.settings import ENV_PREFIX, RefreshMode, Settings, SettingsError, load_settings
+from ctg_assets.setting_values import LogFormat, LogLevel, MailSecurity, RefreshMode, StepsBy
+from ctg_assets.settings import ENV_PREFIX, Settings, SettingsError, load_settings
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "api_url": ("http://127.0.0.1:8765/api/v2/", "http://127.0.0.1:8765/api/v2"),
@@ -56,6 +56,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "feed_file": ("/somewhere/sinks.toml", Path("/somewhere/sinks.toml")),
     "searches_file": ("/somewhere/searches.toml", Path("/somewhere/searches.toml")),
     "mesh_file": ("/somewhere/desc.xml.gz", Path("/somewhere/desc.xml.gz")),
+    "executor": ("celery", StepsBy.CELERY),
+    "broker_url": ("amqp://me:secret@mq:5672/ctg", "amqp://me:secret@mq:5672/ctg"),
     "log_format": ("json", LogFormat.JSON),
     "log_level": ("debug", LogLevel.DEBUG),
     "log_dir": ("/somewhere/logs", Path("/somewhere/logs")),

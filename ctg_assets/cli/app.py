@@ -31,6 +31,7 @@ from ctg_assets.cli import (
     simulate,
     status,
     who,
+    worker,
 )
 from ctg_assets.cli.console import err, log_as_set, out
 from ctg_assets.cli.doctor.command import doctor
@@ -62,6 +63,7 @@ app.command("learn-model")(model.learn_model)
 app.command("simulate")(simulate.simulate)
 app.command("dev", context_settings=_PASSING_ON)(dagster_ui.dev)
 app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
 app.command("psql", context_settings=_PASSING_ON)(database.psql)
 app.command("notify")(notify.notify)
 app.command("release")(release.release)

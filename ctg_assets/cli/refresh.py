@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ctg_assets.cli.exit_codes import with_exit_code
-from ctg_assets.settings import RefreshMode, load_settings
+from ctg_assets.setting_values import RefreshMode
+from ctg_assets.settings import load_settings
 
 
 @with_exit_code

@@ -10,6 +10,7 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
+from ctg_assets.orchestration.runs import marked_in_process_executor
 from ctg_assets.orchestration.unwanted_marts import drop_marts
 from ctg_assets.refresh.planner import Stage, Step
 
@@ -55,14 +56,17 @@ build_warehouse = dg.define_asset_job(
     selection=_SNAPSHOT | _STAGING | _CTGOV | _MARTS,
     description="Compact the newest complete extraction, load the tables, make AACT's, build the marts.",
 )
+# What these two write lies on the disk of the machine that does it: that is where the run was started.
 export_aact = dg.define_asset_job(
     "export_aact",
     selection=_DOWNLOADS,
+    executor_def=marked_in_process_executor,
     description="Write AACT's downloads: flat files, CSV and dump.",
 )
 write_report = dg.define_asset_job(
     "write_report",
     selection=_REPORT,
+    executor_def=marked_in_process_executor,
     description="Write the page about what is in the warehouse.",
 )
 

@@ -44,17 +44,24 @@ def process_tags() -> dict[str, str]:
     return {_PROCESS_TAG: f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"}
 
 
+def mark_run(plan_context: PlanOrchestrationContext) -> None:
+    """Say that a run is executed by this process, and bury the dead of this host.
+
+    Whoever starts a run (UI, sensor, Dagster's commands) cannot know the process.
+    """
+    instance = plan_context.instance
+    instance.add_run_tags(plan_context.run_id, process_tags())
+    for run_id in fail_orphaned_runs(instance):
+        plan_context.log.warning(f"run {run_id} was reported failed: its process is gone")
+
+
 class _MarkingExecutor(InProcessExecutor):
     """Dagster's in-process executor, which first says where it runs, and buries the dead of this host."""
 
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[DagsterEvent]:
-        """Execute a run; whoever starts it (UI, sensor, Dagster's commands) cannot know the process."""
-        instance = plan_context.instance
-        instance.add_run_tags(plan_context.run_id, process_tags())
-        for run_id in fail_orphaned_runs(instance):
-            plan_context.log.warning(f"run {run_id} was reported failed: its process is gone")
+        mark_run(plan_context)
         yield from super().execute(plan_context, execution_plan)
 
 

@@ -21,7 +21,8 @@ from itertools import pairwise
 from ctg_assets.extract.extractions import ExtractionMode, planned_pages
 from ctg_assets.extract.sizing import IDS_PER_REQUEST
 from ctg_assets.history.entries import HistoryEntry
-from ctg_assets.settings import RefreshMode, Settings
+from ctg_assets.setting_values import RefreshMode
+from ctg_assets.settings import Settings
 from ctg_assets.times import REGISTRY_BEGAN, parse_data_timestamp
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,6 +37,9 @@ _log = logging.getLogger(__name__)
 LEASE_TIME = timedelta(seconds=60)
 """How long a holder may be silent before another takes its lease; renewed four times in that time."""
 
+_patience: ContextVar[timedelta] = ContextVar("patience", default=timedelta())
+_SECONDS_BETWEEN_LOOKS = 1.0
+
 _FOLDER = "locks"
 _OTHER_THREAD = "another thread of this process"
 _OTHER_PROCESS = "another process"
@@ -44,6 +48,16 @@ _TRIES = 5
 
 # The store's clock shows whole seconds.
 _CLOCK_STEP = timedelta(seconds=1)
+
+
+@contextlib.contextmanager
+def patience_with_leases(patience: timedelta) -> Iterator[None]:
+    """Within the block, this thread waits so long for a lease of another process, which may be dead."""
+    before = _patience.set(patience)
+    try:
+        yield
+    finally:
+        _patience.reset(before)
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,8 +132,7 @@ class Lease:
         if self._depth and not self.is_ours:
             raise self._busy(_OTHER_THREAD)
         if not self._depth:
-            with self._step:
-                self._take()
+            self._take_patiently()
         self._depth += 1
         try:
             yield
@@ -155,6 +168,19 @@ class Lease:
 
     def _carry_out(self, publication: Publication) -> None:
         self._client.put(publication.key, publication.content, publication.expected)
+
+    def _take_patiently(self) -> None:
+        give_up_at = _clock() + _patience.get().total_seconds()
+        while True:
+            try:
+                with self._step:
+                    self._take()
+            except BusyError:
+                if self._owner is not None or _clock() >= give_up_at:
+                    raise
+            else:
+                return
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _take(self) -> None:
         """Take the lease, and finish what its last holder was publishing."""

@@ -29,7 +29,7 @@ from ctg_assets.postgres.connection import connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.registry.client import RegistryClient
 from ctg_assets.registry_access import open_registry
-from ctg_assets.settings import RefreshMode
+from ctg_assets.setting_values import RefreshMode
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource

@@ -31,8 +31,7 @@ _DEBIANS = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 LARGEST_MESSAGE = 100_000
 """In bytes; the broker closes the channel over larger ones."""
 
-_CONFIGURATION = f"""
-max_message_size = {LARGEST_MESSAGE}
+_CONFIGURATION = """
 log.console = true
 log.file = false
 """
@@ -58,13 +57,14 @@ def _program() -> str:
 class Broker:
     """A RabbitMQ node and its data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, largest_message: int | None = LARGEST_MESSAGE) -> None:
         """Lay out the node's folder; nothing runs yet."""
         self._folder = folder
         self._program = _program()
         self.port, self._mapper_port, distribution_port = unused_ports(3)
+        limit = "" if largest_message is None else f"max_message_size = {largest_message}\n"
         (folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\n{_CONFIGURATION}"
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\n{limit}{_CONFIGURATION}"
         )
         (folder / "enabled_plugins").write_text("[].\n")
         self._environment = {
@@ -159,10 +159,10 @@ class Broker:
 
 
 @contextlib.contextmanager
-def running_broker() -> Iterator[Broker]:
-    """A broker that runs while the block does."""
+def running_broker(largest_message: int | None = LARGEST_MESSAGE) -> Iterator[Broker]:
+    """A broker that runs while the block does, with RabbitMQ's own limit on messages if None is given."""
     with tempfile.TemporaryDirectory(prefix="ctg-rabbitmq-") as name:
-        broker = Broker(Path(name))
+        broker = Broker(Path(name), largest_message)
         try:
             broker.start()
             yield broker

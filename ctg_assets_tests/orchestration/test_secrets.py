@@ -76,7 +76,11 @@ def canary(name: str) -> str:
 def planted(address: PostgresAddress) -> dict[str, str]:
     """Every setting that is declared secret, with a canary in it; a new one is among them by itself."""
     secrets = {name: canary(name) for name in Settings.model_fields if is_secret(name)}
-    return {**secrets, "postgres_url": replace(address, password=canary("postgres_url")).url}
+    return {
+        **secrets,
+        "postgres_url": replace(address, password=canary("postgres_url")).url,
+        "broker_url": f"amqp://me:{canary('broker_url')}@127.0.0.1:1//",
+    }
 
 
 @dataclass

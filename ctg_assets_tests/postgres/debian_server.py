@@ -22,6 +22,8 @@ _OLDEST_MAJOR = 15
 # Debian's package makes this user; Postgres refuses to run as root.
 _ROOT_STAND_IN = "postgres"
 
+LOOPBACK = "127.0.0.1"
+
 
 def programs() -> Path:
     """The folder of the newest server's programs; skips the test where there is none."""
@@ -64,15 +66,15 @@ def run(program: str, *arguments: str) -> None:
 class DebianServer:
     """A server that can be killed and started again."""
 
-    def __init__(self, folder: Path, port: int | None) -> None:
-        """Make a cluster in an empty folder, and start it; for `port` see `running_server`."""
+    def __init__(self, folder: Path, port: int | None, host: str) -> None:
+        """Make a cluster in an empty folder, and start it; for `port` and `host` see `running_server`."""
         self._folder = folder
         self._cluster = folder / "data"
         self._listen = (
-            f"-p {port} -c listen_addresses=127.0.0.1" if port else "-c listen_addresses=''"
+            f"-p {port} -c listen_addresses={host}" if port else "-c listen_addresses=''"
         )
         self.address = PostgresAddress(
-            "127.0.0.1" if port else str(folder), port or 5432, "owner", "postgres"
+            host if port else str(folder), port or 5432, "owner", "postgres"
         )
         run(
             "initdb",
@@ -86,6 +88,9 @@ class DebianServer:
             "UTF8",
             "--no-sync",
         )
+        if host != LOOPBACK:
+            access = "local all all trust\nhost all all samenet trust\n"
+            (self._cluster / "pg_hba.conf").write_text(access)
         self.start()
 
     def start(self) -> None:
@@ -107,8 +112,11 @@ class DebianServer:
 
 
 @contextlib.contextmanager
-def running_server(port: int | None = None) -> Iterator[DebianServer]:
-    """A server; it listens on this port of 127.0.0.1, or else on a socket in its folder alone."""
+def running_server(port: int | None = None, host: str = LOOPBACK) -> Iterator[DebianServer]:
+    """A server; it listens on this port of an address, else on a socket in its folder alone.
+
+    On an address other than loopback everybody in its network may come in.
+    """
     programs()
     identity = _identity()
     # Short, for the socket's path may have 107 bytes.
@@ -116,7 +124,7 @@ def running_server(port: int | None = None) -> Iterator[DebianServer]:
     try:
         if identity:
             os.chown(folder, identity["user"], identity["group"])
-        server = DebianServer(folder, port)
+        server = DebianServer(folder, port, host)
         try:
             yield server
         finally:

@@ -14,7 +14,8 @@ from ctg_assets.refresh.desired_state import WarehouseState
 from ctg_assets.refresh.extraction_plan import plan_extraction
 from ctg_assets.refresh.planner import Idle, Stage, Step, next_known_step
 from ctg_assets.registry.client import RegistryClient
-from ctg_assets.settings import RefreshMode, Settings
+from ctg_assets.setting_values import RefreshMode
+from ctg_assets.settings import Settings
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.times import parse_data_timestamp

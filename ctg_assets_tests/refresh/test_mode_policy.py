@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from ctg_assets.extract.extractions import ExtractionMode
 from ctg_assets.history.entries import HistoryEntry
 from ctg_assets.refresh.mode_policy import Choice, choose, choose_again
-from ctg_assets.settings import RefreshMode, Settings, load_settings
+from ctg_assets.setting_values import RefreshMode
+from ctg_assets.settings import Settings, load_settings
 from ctg_assets.times import parse_data_timestamp
 
 FULL, SCOPED, INCREMENTAL, CENSUS, PICKED, IMPORT = ExtractionMode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,7 +20,14 @@ from ctg_assets.storage.backend import (
     PermanentStorageError,
     TransientStorageError,
 )
-from ctg_assets.storage.leases import Lease, Process, Publication, broken_condition, this_process
+from ctg_assets.storage.leases import (
+    Lease,
+    Process,
+    Publication,
+    broken_condition,
+    patience_with_leases,
+    this_process,
+)
 from ctg_assets.storage.locks import BusyError
 from ctg_assets.storage.object_client import ObjectClient, StoredObject, Version
 from ctg_assets_tests.support.object_store import memory_client
@@ -112,6 +120,32 @@ def test_who_is_silent_for_too_long_loses_it(client: ObjectClient) -> None:
     assert client.keys("history") == ["history/1/entry.json"]
     with OnMachine(client, "c").held():
         pass
+
+
+def test_who_is_patient_waits_for_the_dead(
+    client: ObjectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He gets the lease when it is anybody's, within the time that he has; a living one's he does not get."""
+    looks = 0
+
+    def pause(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        late.later = HOUR + timedelta(seconds=2 * looks)
+
+    monkeypatch.setattr("ctg_assets.storage.leases.time.sleep", pause)
+    late = OnMachine(client, "b", later=HOUR)
+    with OnMachine(client, "a").held(), patience_with_leases(HOUR), late.held():
+        assert looks == 1
+    hours = itertools.count(0.0, 3600.0)
+    with OnMachine(client, "a").held():
+        monkeypatch.setattr(leases, "_clock", lambda: next(hours))
+        with (
+            patience_with_leases(HOUR * 3),
+            pytest.raises(BusyError),
+            OnMachine(client, "c").held(),
+        ):
+            pass
 
 
 def test_giving_back_what_was_lost_leaves_the_other_in_peace(client: ObjectClient) -> None:

@@ -25,7 +25,8 @@ from ctg_assets.model.identity import identify
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.schemas import Schemas
 from ctg_assets.refresh.planner import Stage
-from ctg_assets.settings import RefreshMode, Settings, load_settings
+from ctg_assets.setting_values import RefreshMode
+from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.churn import Churn, first_timestamp
 from ctg_assets.simulator.churn_acts import ChurnRates
 from ctg_assets.simulator.churn_log import ActKind

@@ -20,7 +20,12 @@ from ctg_assets.cli.doctor.machine import (
     look_at_packages,
     look_at_ui_port,
 )
-from ctg_assets.cli.doctor.services import look_at_mail, look_at_postgres, look_at_registry
+from ctg_assets.cli.doctor.services import (
+    look_at_mail,
+    look_at_postgres,
+    look_at_registry,
+    look_at_workers,
+)
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.settings import Settings, SettingsError, load_settings
 
@@ -38,6 +43,7 @@ _LOCAL: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "searches file": look_at_searches_file,
     "MeSH file": look_at_mesh_file,
     "Postgres": look_at_postgres,
+    "workers": look_at_workers,
 }
 _REMOTE: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "mail": look_at_mail,

@@ -12,7 +12,7 @@ from ctg_assets.feed.mail import mailbox
 from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.postgres.ownership import open_notes, require_no_strangers
 from ctg_assets.postgres.server import open_postgres
-from ctg_assets.setting_values import MailSecurity
+from ctg_assets.setting_values import MailSecurity, StepsBy
 from ctg_assets.settings import Settings
 from ctg_assets.times import CLOCK_TOLERANCE, parse_data_timestamp
 
@@ -92,6 +92,24 @@ def look_at_mail(settings: Settings) -> Iterator[Finding]:
         yield warning("mail", text)
     else:
         yield ok("mail", f"{where} answers; `ctg-assets notify --test` sends a mail")
+
+
+def look_at_workers(settings: Settings) -> Iterator[Finding]:
+    """Whether the broker lets us in, and a worker answers, if steps are theirs."""
+    if settings.executor is not StepsBy.CELERY:
+        return
+    from ctg_assets.orchestration.celery_steps import BrokerUnavailableError, connected_workers
+
+    try:
+        workers = connected_workers(settings)
+    except BrokerUnavailableError as error:
+        yield warning("workers", str(error))
+        return
+    if workers:
+        yield ok("workers", f"{', '.join(workers)} answer through the broker")
+    else:
+        text = "none answers through the broker: steps of runs wait until there is one (`ctg-assets worker`)"
+        yield warning("workers", text)
 
 
 def look_at_registry(settings: Settings) -> Iterator[Finding]:
