@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import psycopg
+
 from ctg_assets.postgres.connection import PostgresAddress, connect, postgres_errors
 
 _NAME = "ctg_assets step"
@@ -28,7 +30,12 @@ def step_lock(address: PostgresAddress, step: str) -> Iterator[bool]:
             row = connection.execute(
                 "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))", [_NAME, step]
             ).fetchone()
-        yield row is not None and bool(row[0])
+        try:
+            yield row is not None and bool(row[0])
+        finally:
+            # It would end with the session, but a moment after we have closed that.
+            with contextlib.suppress(psycopg.Error):
+                connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 def is_step_locked(address: PostgresAddress, step: str) -> bool:

@@ -70,9 +70,7 @@ class DebianServer:
         """Make a cluster in an empty folder, and start it; for `port` and `host` see `running_server`."""
         self._folder = folder
         self._cluster = folder / "data"
-        self._listen = (
-            f"-p {port} -c listen_addresses={host}" if port else "-c listen_addresses=''"
-        )
+        self._listen = f"-p {port} -c listen_addresses={host}" if port else "-c listen_addresses=''"
         self.address = PostgresAddress(
             host if port else str(folder), port or 5432, "owner", "postgres"
         )
