@@ -25,6 +25,7 @@ LONGEST = (
     "orchestration/test_killed_commands.py",
     "orchestration/test_refresh.py",
     "whole_way/test_churn.py",
+    "whole_way/test_workers.py",
     "marts/test_foreign_objects.py",
     "orchestration/test_daemon.py",
     "test_wheel.py",

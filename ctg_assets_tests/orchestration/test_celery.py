@@ -22,8 +22,10 @@ from kombu.exceptions import OperationalError
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
+from ctg_assets.cli.doctor.findings import Verdict
+from ctg_assets.cli.doctor.services import look_at_workers
 from ctg_assets.definitions import build_definitions
-from ctg_assets.orchestration import celery_executor
+from ctg_assets.orchestration import celery_executor, celery_steps
 from ctg_assets.orchestration.celery_steps import celery_app, do_step, has_ended, step_name
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.step_locks import is_step_locked, step_lock
@@ -236,3 +238,22 @@ def test_a_worker_without_the_runs_storage_says_so(
     do_step(serialize_value(bench.args))
     assert "all machines need the same one (DAGSTER_POSTGRES_URL)" in caplog.text
     assert done == []
+
+
+def test_the_doctor_asks_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where steps are theirs; a broker that is not there, and workers that are not, are said."""
+    assert list(look_at_workers(load_settings())) == []
+    settings = load_settings(executor="celery", broker_url=BROKER)
+    [found] = look_at_workers(settings)
+    assert found.verdict is Verdict.WARNING
+    assert "broker at amqp://guest:**@127.0.0.1:1// does not let us in" in found.text
+    names: list[str] = []
+    monkeypatch.setattr(celery_steps, "connected_workers", lambda _: names)
+    [found] = look_at_workers(settings)
+    assert (found.verdict, "steps of runs wait until there is one" in found.text) == (
+        Verdict.WARNING,
+        True,
+    )
+    names.append("7@one")
+    [found] = look_at_workers(settings)
+    assert (found.verdict, found.text) == (Verdict.OK, "7@one answer through the broker")
