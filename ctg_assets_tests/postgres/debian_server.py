@@ -100,8 +100,9 @@ class DebianServer:
     def kill(self) -> None:
         """`kill -9` all its processes."""
         kill_server(self._cluster)
-        # Where nobody waits for orphans the process stays, dead, and would pass for one that runs.
+        # A dead process that stays, or another with its number, would pass for the server that these name.
         (self._cluster / "postmaster.pid").unlink()
+        (self._folder / f".s.PGSQL.{self.address.port}.lock").unlink()
 
     def stop(self) -> None:
         """End it, if it runs."""

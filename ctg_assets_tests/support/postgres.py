@@ -76,13 +76,19 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def kill_server(cluster: Path) -> None:
-    """`kill -9` the server that runs in a folder, with all its processes."""
+    """`kill -9` the server that runs in a folder, with all its processes, which are gone then."""
     postmaster = read_postmaster(cluster)
     assert postmaster is not None
     server = psutil.Process(postmaster.pid)
-    for doomed in (server, *server.children()):
+    everyone = [server, *server.children()]
+    for doomed in everyone:
         with contextlib.suppress(psutil.NoSuchProcess):
             doomed.kill()
+    # Where nobody waits for orphans they stay, dead.
+    _, left = psutil.wait_procs(everyone, timeout=2)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            assert process.status() == psutil.STATUS_ZOMBIE
 
 
 def settings_for(folder: Path, postgres_url: str | None = None) -> Settings:
