@@ -22,9 +22,11 @@ from ctg_assets.orchestration.jobs import (
     export_aact,
     extract_pages,
     plan_extraction,
+    release_files,
     write_report,
 )
 from ctg_assets.orchestration.notifications import build_notifications
+from ctg_assets.orchestration.release import build_release_assets
 from ctg_assets.orchestration.report import build_report_assets
 from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.run_logs import run_loggers
@@ -55,7 +57,14 @@ def build_definitions(
     settings = SettingsResource(overrides=overrides)
     configured = settings.load()
     marts, resources = _marts(configured)
-    reports = build_report_assets(selected_marts(configured))
+    warehouse: list[dg.AssetsDefinition] = []
+    who: list[Any] = []
+    reports: list[dg.AssetsDefinition] = []
+    if configured.has_warehouse:
+        warehouse = [build_staging_assets(), build_ctgov_assets(), build_download_assets()]
+        who = [who_indicators, who_observations, who_tables]
+        reports = build_report_assets(selected_marts(configured))
+    releases = build_release_assets(configured, selected_marts(configured))
     return dg.Definitions(
         assets=with_attributes(
             [
@@ -63,27 +72,21 @@ def build_definitions(
                 page_shards,
                 history,
                 studies,
-                build_staging_assets(),
-                build_ctgov_assets(),
-                build_download_assets(),
-                *(who_indicators, who_observations, who_tables),
+                *warehouse,
+                *who,
                 *marts,
                 *reports,
+                *releases,
             ]
         ),
         asset_checks=[pages_are_complete_and_consistent],
         jobs=[
-            *(
-                plan_extraction,
-                extract_pages,
-                build_warehouse,
-                drop_marts,
-                export_aact,
-                refresh_who,
-            ),
+            *(plan_extraction, extract_pages, build_warehouse, drop_marts),
+            *([export_aact, refresh_who] if warehouse else []),
             *([write_report] if reports else []),
+            *([release_files] if releases else []),
         ],
-        schedules=[who_refresh],
+        schedules=[who_refresh] if warehouse else [],
         sensors=[
             build_registry_refresh(sensor_interval_seconds),
             *build_notifications(configured),
@@ -110,7 +113,7 @@ def _executor(settings: Settings) -> dg.ExecutorDefinition:
 def _marts(settings: Settings) -> tuple[list[dg.AssetsDefinition], dict[str, Any]]:
     """The marts and the dbt that builds them; without any, dbt is not even imported, which takes seconds."""
     wanted = selected_marts(settings)
-    if not wanted:
+    if not (wanted and settings.has_warehouse):
         return [], {}
     from ctg_assets.orchestration import marts  # noqa: PLC0415 - see above
 

@@ -56,6 +56,13 @@ class MailSecurity(StrEnum):
     NONE = "none"
 
 
+class Warehouse(StrEnum):
+    """Where tables are kept beside the lake."""
+
+    POSTGRES = "postgres"
+    NONE = "none"
+
+
 def marts_named(value: str) -> str:
     """The names, sorted and each once; only names that are no `all` or `none` cost a look at the project.
 

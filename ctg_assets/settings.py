@@ -29,6 +29,7 @@ from ctg_assets.setting_values import (
     MailSecurity,
     RefreshMode,
     StepsBy,
+    Warehouse,
     absolute_path,
     amqp_url,
     database_name,
@@ -102,6 +103,10 @@ class Settings(BaseSettings):
         None,
         description="Where the lake lies in an object store, as s3://bucket/prefix (also gs:// and az://), for several "
         "machines (docs/object_storage.md); unset is in the data folder.",
+    )
+    warehouse: Warehouse = Field(
+        Warehouse.POSTGRES,
+        description="postgres, or none: a refresh ends with the lake, and releases hold the lake's tables only.",
     )
     # The warehouse says what is wrong with a URL: it alone knows what its drivers can use.
     postgres_url: str | None = Field(
@@ -314,6 +319,11 @@ class Settings(BaseSettings):
     def chains_asked_for(self) -> int | None:
         """The number of chains that is set; None where it is to be measured."""
         return None if self.token_chains == AUTO else int(self.token_chains)
+
+    @property
+    def has_warehouse(self) -> bool:
+        """Whether there is a database beside the lake."""
+        return self.warehouse is Warehouse.POSTGRES
 
     @field_validator(*_SCHEMAS)
     @classmethod

@@ -11,13 +11,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ctg_assets.setting_values import LogFormat, LogLevel, MailSecurity, RefreshMode, StepsBy
+from ctg_assets.setting_values import (
+    LogFormat,
+    LogLevel,
+    MailSecurity,
+    RefreshMode,
+    StepsBy,
+    Warehouse,
+)
 from ctg_assets.settings import ENV_PREFIX, Settings, SettingsError, load_settings
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "api_url": ("http://127.0.0.1:8765/api/v2/", "http://127.0.0.1:8765/api/v2"),
     "data_dir": ("/somewhere/ctg data", Path("/somewhere/ctg data")),
     "data_url": ("s3://bucket/lake/", "s3://bucket/lake"),
+    "warehouse": ("none", Warehouse.NONE),
     "postgres_url": ("postgresql://me@db/ctg", "postgresql://me@db/ctg"),
     "database": ("aact", "aact"),
     "reader_role": ("analysts", "analysts"),

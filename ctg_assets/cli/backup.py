@@ -56,7 +56,7 @@ def backup(
     # One backup at a time; the lake itself is not locked.
     with copy.lock(Work.SNAPSHOT):
         notes = None
-        if not lake_only:
+        if settings.has_warehouse and not lake_only:
             with open_postgres(settings) as address:
                 notes = feed_notes(address)
         _tell("copied", copy_lake(existing_lake(settings).storage, copy))
@@ -105,7 +105,7 @@ def restore(
     lake = open_lake(settings)
     with lake.storage.lock(Work.EXTRACTION), lake.storage.lock(Work.SNAPSHOT):
         _tell("brought back", copy_lake(copy, lake.storage))
-        if not lake_only:
+        if settings.has_warehouse and not lake_only:
             with open_postgres(settings) as address:
                 brought = bring_back(address, notes, HistoryEvents(lake.history).newest())
             if brought:

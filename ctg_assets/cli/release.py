@@ -24,6 +24,10 @@ def release(
         str,
         typer.Argument(help="A folder, or a URL such as s3://bucket/releases.", metavar="DIR|URL"),
     ],
+    lake_only: Annotated[
+        bool,
+        typer.Option("--lake-only", help="Without marts and AACT's tables: no database is needed."),
+    ] = False,
 ) -> None:
     """Write the tables as Parquet files, with a manifest, for DuckDB, Polars, pandas, Spark, ClickHouse.
 
@@ -38,7 +42,12 @@ def release(
     from ctg_assets.release.places import release_to
 
     with err.status("looking at the release before") as live:
-        report = release_to(load_settings(), place, lambda doing: live.update(printable(doing)))
+        report = release_to(
+            load_settings(),
+            place,
+            lambda doing: live.update(printable(doing)),
+            lake_only=lake_only,
+        )
     made = report.manifest
     if not report.is_new:
         out.print("nothing has changed since the newest release")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def run_until_idle(
     # In the midst of a run it would be that run's failure, and after an hour's walk.
     require_usable_files(settings)
     # Held to the end: the embedded server starts once, and a server that is down is reported at once.
-    with open_postgres(settings):
+    with open_postgres(settings) if settings.has_warehouse else nullcontext():
         next_step = partial(_following_after_mending, settings, following)
         upcoming = first or next_step()
         rest = (
@@ -145,6 +145,11 @@ def _stages(settings: Settings) -> Iterator[tuple[Any, Any, RefreshDisplay | Ref
 
 
 def _print_outcome(settings: Settings) -> None:
+    if not settings.has_warehouse:
+        tell(
+            f"studies and their history are in {open_lake(settings).location}; there is no database"
+        )
+        return
     database = warehouse_status(settings)
     if database.problem is not None:
         err.print(database.problem, style="red")

@@ -219,6 +219,8 @@ def extraction_facts(status: ExtractionStatus) -> list[tuple[str, str]]:
 
 def warehouse_facts(status: WarehouseStatus) -> list[tuple[str, str]]:
     """What the database holds."""
+    if not status.is_wanted:
+        return [("database", "none wanted (CTG_WAREHOUSE)")]
     if status.problem is not None:
         return [("database", status.problem)]
     found = [("database", status.address or "")]

@@ -19,6 +19,7 @@ MARTS_PREFIX = "marts"
 CTGOV_GROUP = "ctgov"
 DOWNLOADS_GROUP = "ctgov_downloads"
 REPORT_GROUP = "report"
+RELEASE_GROUP = "release"
 
 _STAGING = dg.AssetSelection.key_prefixes(STAGING_PREFIX)
 _LOAD_INFO = dg.AssetSelection.assets(dg.AssetKey([STAGING_PREFIX, "load_info"]))
@@ -27,8 +28,10 @@ _SNAPSHOT = dg.AssetSelection.assets("study_versions", "study_changes", "studies
 _DOWNLOADS = dg.AssetSelection.groups(DOWNLOADS_GROUP)
 # A page to look at, which no refresh should wait for or fail by.
 _REPORT = dg.AssetSelection.groups(REPORT_GROUP)
+# Files for others, likewise.
+_RELEASE = dg.AssetSelection.groups(RELEASE_GROUP)
 _CTGOV = dg.AssetSelection.groups(CTGOV_GROUP)
-_MARTS = _STAGING.downstream(include_self=False) - _CTGOV - _DOWNLOADS - _REPORT
+_MARTS = _STAGING.downstream(include_self=False) - _CTGOV - _DOWNLOADS - _REPORT - _RELEASE
 
 # What each stage materializes; checks on these assets run with them.
 STAGE_SELECTIONS: Mapping[Stage, dg.AssetSelection] = {
@@ -68,6 +71,12 @@ write_report = dg.define_asset_job(
     selection=_REPORT,
     executor_def=marked_in_process_executor,
     description="Write the page about what is in the warehouse.",
+)
+
+release_files = dg.define_asset_job(
+    "release_files",
+    selection=_RELEASE,
+    description="Write the tables as files for other engines.",
 )
 
 STAGE_JOBS: Mapping[Stage, dg.JobDefinition | UnresolvedAssetJobDefinition] = {

@@ -25,6 +25,10 @@ class ServerSetupError(PermanentWarehouseError):
     """The server cannot be used as configured: address, credentials, data folder or version."""
 
 
+class NoWarehouseError(ServerSetupError):
+    """The settings want no database."""
+
+
 class WholeLoadNeededError(PermanentWarehouseError):
     """The tables cannot be changed in place; nothing was touched. Loading them as a whole helps."""
 

@@ -21,6 +21,7 @@ from ctg_assets.postgres.connection import (
 )
 from ctg_assets.postgres.embedded import ServerLease, leased, schemas_of
 from ctg_assets.postgres.errors import (
+    NoWarehouseError,
     ServerSetupError,
     ServerUnavailableError,
     WarehouseError,
@@ -51,9 +52,12 @@ def open_postgres(settings: Settings) -> Iterator[PostgresAddress]:
     `<data_dir>/postgres` is started or joined; it stops when the last process using it leaves this
     block or dies (a server left behind by `kill -9` stops with the next process that leaves). Any
     number of threads and processes may be inside at once; a forked child counts as a user until it
-    exits. Raises ServerSetupError when a person has to change something, else
-    ServerUnavailableError.
+    exits. Raises NoWarehouseError when the settings want none, ServerSetupError when a person has to change
+    something, else ServerUnavailableError.
     """
+    if not settings.has_warehouse:
+        message = "there is no database, since CTG_WAREHOUSE=none; unset it to have one in the data folder"
+        raise NoWarehouseError(message)
     if settings.postgres_url is not None:
         yield replace(
             _external(settings.postgres_url),

@@ -43,6 +43,8 @@ def desired_state(settings: Settings, manifest: SnapshotManifest) -> WarehouseSt
 
     Raises SearchFileError and MeshFileError for files of the settings that cannot be used.
     """
+    if not settings.has_warehouse:
+        return WarehouseState()
     tables = wanted_tables(manifest)
     ctgov = None
     if settings.aact:
@@ -62,6 +64,8 @@ def actual_state(settings: Settings) -> WarehouseState:
 
     Raises WarehouseError when the database cannot be reached.
     """
+    if not settings.has_warehouse:
+        return WarehouseState()
     with open_postgres(settings) as address:
         info = load_info(address)
         tables = staging_builds(address)

@@ -44,7 +44,7 @@ class WarehouseStatus:
 
     Staging tables come in the order of their declarations, any others after them. AACT's rows are not
     counted again, but told as the last build noted them; None where its tables are not wanted. So are those of
-    the marts; `marts_left_over` are there and not brought up to date any more.
+    the marts; it is not `is_wanted` where CTG_WAREHOUSE says so. `marts_left_over` are there and not brought up to date any more.
     """
 
     address: str | None = None
@@ -54,6 +54,7 @@ class WarehouseStatus:
     marts_rows: dict[str, int] | None = None
     marts_left_over: tuple[str, ...] = ()
     problem: str | None = None
+    is_wanted: bool = True
 
 
 def extraction_statuses(lake: Lake) -> list[ExtractionStatus]:
@@ -120,6 +121,8 @@ def studies_with_unknown_fields(lake: Lake, manifest: SnapshotManifest) -> dict[
 
 def warehouse_status(settings: Settings) -> WarehouseStatus:
     """What the database holds; never fails, a database that cannot be read is a finding."""
+    if not settings.has_warehouse:
+        return WarehouseStatus(is_wanted=False)
     try:
         with open_postgres(settings) as address:
             wanted = selected_marts(settings)
@@ -145,6 +148,8 @@ def warehouse_and_next_step(
 
     Never fails for the database: if it cannot be read, its status says so, and there is no next step.
     """
+    if not settings.has_warehouse:
+        return warehouse_status(settings), next_known_step(settings, lake)
     try:
         # Held, so that the embedded server starts once.
         with open_postgres(settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -53,7 +54,9 @@ def take_back(
             return undoer(lake).undo(sequence, author, progress)
         # Raises what the undo would, before any row is gone.
         undoer(lake).preview(sequence)
-        with open_postgres(settings) as address, emptied(address):
+        with contextlib.ExitStack() as stack:
+            if settings.has_warehouse:
+                stack.enter_context(emptied(stack.enter_context(open_postgres(settings))))
             return undoer(lake).undo(sequence, author, progress)
 
 

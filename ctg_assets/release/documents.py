@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from ctg_assets.release.manifest import ReleaseManifest, release_path
+from ctg_assets.release.manifest import DUCKDB_FILE, MANIFEST_FILE, ReleaseManifest, release_path
 from ctg_assets.release.table_files import ReleasedShape
 
 _HEADER = ("schema", "table", "column", "type", "nullable", "key", "refers_to", "description")
@@ -54,7 +54,7 @@ with this folder checks all of it, offline.
 
 ## Five ways to read it
 
-All of them in this folder, with `paths` as the files of each table:
+All of them in this folder; for the last four, `paths` are the files of each table:
 
 ```python
 import json
@@ -62,11 +62,10 @@ manifest = json.load(open("{manifest}"))
 paths = {{f"{{t['schema']}}.{{t['name']}}": [f["path"] for f in t["files"]] for t in manifest["tables"]}}
 ```
 
-**DuckDB**
+**DuckDB** has all tables as views, with comments, in `ctg.duckdb` (from another folder: `SET file_search_path = '…'` first):
 
-```python
-import duckdb
-duckdb.read_parquet(paths["staging.studies"]).aggregate("overall_status, count(*)").show()
+```sh
+duckdb -readonly {duckdb} "SELECT overall_status, count(*) FROM staging.studies GROUP BY ALL"
 ```
 
 **Polars**
@@ -108,5 +107,6 @@ def readme(release: ReleaseManifest) -> bytes:
         files=sum(len(table.files) for table in release.tables),
         data=release.data_timestamp,
         census=release.census.verdict,
-        manifest=release_path(release.name, "manifest.json"),
+        manifest=release_path(release.name, MANIFEST_FILE),
+        duckdb=release_path(release.name, DUCKDB_FILE),
     ).encode()

@@ -16,9 +16,11 @@ from ctg_assets import __version__
 from ctg_assets.lake import Lake
 from ctg_assets.release.census import take_census
 from ctg_assets.release.documents import dictionary_csv, readme
+from ctg_assets.release.duckdb_file import duckdb_file
 from ctg_assets.release.leaves import MOST_WEIGHT, LeafSize
 from ctg_assets.release.manifest import (
     DICTIONARY_FILE,
+    DUCKDB_FILE,
     FORMAT,
     LATEST_FILE,
     LEAVES_FILE,
@@ -43,6 +45,7 @@ from ctg_assets.release.manifest import (
 from ctg_assets.release.signing import public_pem
 from ctg_assets.release.staging_tables import Made, ReleaseBefore, make_staging_tables
 from ctg_assets.release.table_files import TableWriter
+from ctg_assets.release.warehouse_tables import ReleasedWarehouse, make_warehouse_tables
 from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets.storage.damage import DamagedFileError
 from ctg_assets.storage.files import Storage, Work
@@ -53,7 +56,7 @@ from ctg_assets.storage.records import read_record, record_bytes, write_record
 class ReleaseRequest:
     """What is to be released, and where to.
 
-    `scratch` is a local folder of this release's own. `keep` counts the releases that stay, this one included;
+    `scratch` is a local folder of this release's own. The lake's tables are released, and those of a `warehouse`. `keep` counts the releases that stay, this one included;
     `key` signs it, if there is one; `most_weight` bounds files (`leaves.py`). `show` is told what is being done.
     """
 
@@ -61,6 +64,7 @@ class ReleaseRequest:
     target: Storage
     scratch: Path
     keep: int
+    warehouse: ReleasedWarehouse | None = None
     key: Ed25519PrivateKey | None = None
     most_weight: int = MOST_WEIGHT
     show: Callable[[str], None] = lambda _: None
@@ -155,9 +159,13 @@ class _Work:
             self._target, self._request.scratch, self.there, self._request.most_weight
         )
         before = self._before()
-        return make_staging_tables(
-            self._request.lake, self._manifest, writer, before, self._request.show
-        )
+        show = self._request.show
+        made = make_staging_tables(self._request.lake, self._manifest, writer, before, show)
+        if self._request.warehouse is not None:
+            made.extend(
+                make_warehouse_tables(self._request.warehouse, self._manifest, writer, before, show)
+            )
+        return made
 
     def _before(self) -> ReleaseBefore:
         if self.previous is None:
@@ -197,6 +205,7 @@ class _Work:
         leaves = TableLeaves(tables={name: dict(sizes) for name, sizes in made.leaves.items()})
         documents = {
             DICTIONARY_FILE: dictionary_csv(made.shapes),
+            DUCKDB_FILE: duckdb_file(zip(made.shapes, made.tables, strict=True)),
             README_FILE: readme(release),
             LEAVES_FILE: record_bytes(leaves),
         }

@@ -5,7 +5,7 @@ README.md                         how to read it
 latest.json                       names the newest release; written after its manifest
 releases/<name>/manifest.json     a release: without it there is none
                 manifest.json.sig its signature, if a key was set (manifest.pub: by which key)
-                README.md, data_dictionary.csv
+                ctg.duckdb, README.md, data_dictionary.csv
                 leaves.json       rows by range of ids, for the release after it
 tables/<schema>/<table>/          Parquet files, named by the range of ids they hold and by their content
 ```
@@ -34,6 +34,7 @@ README_FILE = "README.md"
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "manifest.json.sig"
 PUBLIC_KEY_FILE = "manifest.pub"
+DUCKDB_FILE = "ctg.duckdb"
 LEAVES_FILE = "leaves.json"
 DICTIONARY_FILE = "data_dictionary.csv"
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from ctg_assets.errors import TransientError
 from ctg_assets.lake import existing_lake
+from ctg_assets.postgres.server import open_postgres
+from ctg_assets.refresh.desired_state import actual_state, desired_state
 from ctg_assets.release.making import ReleaseReport, ReleaseRequest, make_release
 from ctg_assets.release.signing import read_private_key
+from ctg_assets.release.warehouse_tables import ReleasedWarehouse, WarehouseContent
 from ctg_assets.settings import Settings
+from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets.storage.data_folder import SCRATCH, data_folder, file_lock
 from ctg_assets.storage.files import Storage
 
 # The lock of the data folder, and the name of the folder for what is under way.
 _WORK = "release"
+
+
+class NotLoadedError(TransientError):
+    """The database does not hold what is to be released yet."""
 
 
 def open_place(place: str, scratch: Path) -> Storage:
@@ -26,21 +37,45 @@ def open_place(place: str, scratch: Path) -> Storage:
     return Storage.local(Path(place).expanduser().absolute())
 
 
-def release_to(settings: Settings, place: str, show: Callable[[str], None]) -> ReleaseReport:
+def release_to(
+    settings: Settings, place: str, show: Callable[[str], None], *, lake_only: bool = False
+) -> ReleaseReport:
     """Release what is in the data folder to a place, one release at a time; `show` is told what is being done.
 
-    Raises SigningKeyError for a key that cannot be used, and what `make_release` raises.
+    With `lake_only`, or where the settings want none, no database is needed. Raises SigningKeyError for a key
+    that cannot be used, NotLoadedError when the database does not hold the newest snapshot, and what
+    `make_release` raises.
     """
     key = None if settings.release_key is None else read_private_key(settings.release_key)
-    with file_lock(settings, _WORK):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(file_lock(settings, _WORK))
         scratch = data_folder(settings, SCRATCH)
+        warehouse = None
+        if settings.has_warehouse and not lake_only:
+            show("opening the database")
+            address = stack.enter_context(open_postgres(settings))
+            warehouse = ReleasedWarehouse(address, partial(_content, settings))
         return make_release(
             ReleaseRequest(
                 lake=existing_lake(settings),
                 target=open_place(place, scratch),
                 scratch=scratch / _WORK,
                 keep=settings.keep_releases,
+                warehouse=warehouse,
                 key=key,
                 show=show,
             )
         )
+
+
+def _content(settings: Settings, manifest: SnapshotManifest) -> WarehouseContent:
+    """What the tables in the database are made from, if that is this snapshot and nothing else."""
+    wanted, held = desired_state(settings, manifest), actual_state(settings)
+    if held != wanted:
+        message = (
+            f"the database does not hold everything of snapshot {manifest.snapshot_id}, of data version "
+            f"{manifest.data_timestamp}, yet; run `ctg-assets refresh`, or release with --lake-only, without marts and "
+            "AACT's tables"
+        )
+        raise NotLoadedError(message)
+    return WarehouseContent(wanted.marts, wanted.ctgov_fingerprint)

@@ -5,7 +5,7 @@ How rows are divided into files depends on how many there are of each leaf.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,22 +27,27 @@ class _Piece(NamedTuple):
 class Spool:
     """Some rows of one table by leaf; those of a leaf come out in the order of the key."""
 
-    def __init__(self, folder: Path, schema: pa.Schema, sorted_by: Sequence[str]) -> None:
-        """Keep rows of a schema in files of a folder, which is made."""
+    def __init__(
+        self, folder: Path, schema: pa.Schema, sorted_by: Sequence[str], *, is_sorted: bool = False
+    ) -> None:
+        """Keep rows of a schema in files of a folder, which is made; `is_sorted` says that all come in order."""
         folder.mkdir(parents=True)
         self._folder = folder
         self._schema = schema
         self._sorted_by = list(sorted_by)
+        self._is_sorted = is_sorted
         self._pieces: dict[int, list[_Piece]] = {}
         self._segments = 0
         self._read: tuple[Path, pa.Table] | None = None
         self.sizes: dict[int, LeafSize] = {}
 
     def add(self, rows: pa.Table) -> None:
-        """Take rows in any order; each leaf's may come in several turns."""
+        """Take rows; each leaf's may come in several turns."""
         if not rows.num_rows:
             return
-        rows = sort_rows(rows.select(self._schema.names).cast(self._schema), self._sorted_by)
+        rows = rows.select(self._schema.names).cast(self._schema)
+        if not self._is_sorted:
+            rows = sort_rows(rows, self._sorted_by)
         segment = self._folder / f"{self._segments}.arrow"
         self._segments += 1
         with pa.ipc.new_file(str(segment), self._schema, options=_COMPRESSION) as writer:
@@ -54,12 +59,15 @@ class Spool:
             self.sizes[leaf] = LeafSize(before.rows + size.rows, before.weight + size.weight)
             self._pieces.setdefault(leaf, []).append(_Piece(segment, start, size.rows))
 
-    def rows(self, leaf: int) -> pa.Table:
-        """The rows of a leaf."""
+    def rows(self, leaf: int) -> Iterator[pa.Table]:
+        """The rows of a leaf, which is held in memory unless it came in order or at once."""
         pieces = self._pieces.get(leaf, [])
-        tables = [self._segment(piece.segment).slice(piece.start, piece.rows) for piece in pieces]
-        joined = pa.concat_tables([self._schema.empty_table(), *tables])
-        return joined if len(tables) <= 1 else sort_rows(joined, self._sorted_by)
+        tables = (self._segment(piece.segment).slice(piece.start, piece.rows) for piece in pieces)
+        if self._is_sorted or len(pieces) == 1:
+            yield from tables
+        else:
+            joined = pa.concat_tables([self._schema.empty_table(), *tables])
+            yield sort_rows(joined, self._sorted_by)
 
     def _segment(self, path: Path) -> pa.Table:
         if self._read is None or self._read[0] != path:

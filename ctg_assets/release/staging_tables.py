@@ -53,6 +53,12 @@ class Made:
         self.shapes.append(shape)
         self.leaves[table.qualified] = leaves
 
+    def extend(self, other: Made) -> None:
+        """Take others."""
+        self.tables += other.tables
+        self.shapes += other.shapes
+        self.leaves |= other.leaves
+
 
 @dataclass(frozen=True)
 class _Plan:

@@ -250,10 +250,11 @@ def _in_order(
             while new and new[0] < numbers[-1]:
                 end = int(np.searchsorted(numbers, new[0]))
                 yield rows.slice(done, end - done)
-                yield spool.rows(new.popleft())
+                yield from spool.rows(new.popleft())
                 done = end
             yield rows.slice(done)
-    yield from map(spool.rows, new)
+    for leaf in new:
+        yield from spool.rows(leaf)
 
 
 def publish_file(storage: Storage, local: Path, relative: str, there: set[str]) -> None:

@@ -39,7 +39,8 @@ class KeptDatabase:
         self._problem = "the database is being opened"
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._settings.has_warehouse:
+            self._thread.start()
         return self
 
     def __exit__(
@@ -49,7 +50,7 @@ class KeptDatabase:
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        if self._settings.postgres_url is None:
+        if self._settings.has_warehouse and self._settings.postgres_url is None:
             self._thread.join(_END_SECONDS)
 
     def address(self) -> PostgresAddress:

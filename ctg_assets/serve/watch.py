@@ -63,7 +63,11 @@ class Watch:
         """Look at what the settings name; `scheduler`, `sinks`, `walks` and `status` read what other rooms know."""
         self._health = CachedReading(
             "the database",
-            lambda: is_loaded(database.address()),
+            lambda: (
+                is_loaded(database.address())
+                if settings.has_warehouse
+                else existing_lake(settings).snapshots.latest() is not None
+            ),
             fresh_seconds=1.0,
         )
         self._status = CachedReading("the status", status, fresh_seconds=_FRESH_SECONDS)
@@ -80,6 +84,8 @@ class Watch:
             "dagster": (lambda: scheduler_samples(scheduler()), _COSTLY_FRESH_SECONDS),
             "disk": (lambda: disk_samples(settings.data_dir), _DISK_FRESH_SECONDS),
         }
+        if not settings.has_warehouse:
+            del parts["database"]
         self._parts = {
             part: CachedReading(
                 f"the part {part} of the metrics",

@@ -17,6 +17,7 @@ STATE = "state"
 SCRATCH = "scratch"
 EXPORTS = "exports"
 REPORT = "report"
+RELEASES = "releases"
 
 
 class DataFolderError(CtgAssetsError):

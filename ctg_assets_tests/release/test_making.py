@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.model.flatten import flatten
 from ctg_assets.release.manifest import NoReleaseError, newest_release, release_names
 from ctg_assets.release.verification import verify_release
@@ -82,6 +83,32 @@ def test_duckdb_polars_and_pandas_read_the_same(walked: ReleasedLake) -> None:
         assert pa.Table.from_pandas(frame, rows.schema, preserve_index=False).equals(
             rows.replace_schema_metadata(None)
         ), table.name
+
+
+def test_the_duckdb_file_has_all_tables(
+    walked: ReleasedLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened in the folder of releases, or with that as search path, each view has the rows, and what it means."""
+    folder = walked.folder / "second"
+    manifest = _released(Storage.local(folder))
+    path = folder / f"releases/{manifest.name}/ctg.duckdb"
+    monkeypatch.chdir(folder)
+    with duckdb.connect(path, read_only=True) as connection:
+        expected = walked.rows()
+        for table in manifest.tables:
+            found = connection.table(f"staging.{table.name}").to_arrow_table()
+            assert found.num_rows == table.rows
+            assert found.column_names == expected[table.name].column_names
+        told = dict(
+            connection.execute(
+                "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'study_versions'"
+            ).fetchall()
+        )
+        [shape] = [shape for shape in staging_shapes() if shape.name == "study_versions"]
+        assert told == {column.name: column.description for column in shape.columns}
+        monkeypatch.chdir("/")
+        connection.execute(f"SET file_search_path = '{folder}'")
+        assert connection.execute("SELECT count(*) FROM staging.studies").fetchone() == (39,)
 
 
 def test_nothing_is_written_where_nothing_changed(walked: ReleasedLake, second: Storage) -> None:

@@ -25,6 +25,9 @@ _TOLERATED_PER_MINUTE = Settings.model_fields["requests_per_minute"].default
 
 def look_at_postgres(settings: Settings) -> Iterator[Finding]:
     """Whether it answers, lets us make schemas, has sessions left, and our names are free or ours."""
+    if not settings.has_warehouse:
+        yield ok("Postgres", "none wanted (CTG_WAREHOUSE)")
+        return
     with (
         open_postgres(settings) as address,
         connect(address) as connection,
