@@ -14,14 +14,24 @@ from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.marts.dbt_project import PROJECT_DIR
 from ctg_assets.marts.documentation import marts_page, read_marts
 from ctg_assets.model.documentation.dbt import STAGING_DOCS, dbt_files
-from ctg_assets.model.documentation.dictionary import data_dictionary
+from ctg_assets.model.documentation.dictionary import data_dictionary, tables_page
 from ctg_assets.model.documentation.relationships import entity_relationships
 from ctg_assets.model.spec import TableShape
 from ctg_assets.model.tables import Table, staging_tables
 from ctg_assets.postgres.builds import LOAD_INFO
+from ctg_assets.who.tables import SHAPES
 
 DBT_STAGING = PROJECT_DIR / "models" / "staging"
 """The folder of dbt's staging layer; everything in it is derived."""
+
+_WHO = """\
+# Tables of WHO's numbers
+
+<!-- Written by `make generate` from ctg_assets/who/tables.py; change it there. -->
+
+The tables of schema `who`. How they are filled, and what their numbers are, is in [who.md](who.md). Sources are
+columns of WHO's answers: the first that holds something counts.
+"""
 
 DOCS = PROJECT_DIR.parent / "docs"
 
@@ -35,6 +45,7 @@ def derived_files(tables: Sequence[Table] | None = None) -> dict[Path, str]:
         **{DBT_STAGING / name: text for name, text in staging.items()},
         DOCS / "marts.md": marts_page(read_marts(staging[STAGING_DOCS]), DOCS),
         DOCS / "data_dictionary.md": data_dictionary(tables, others),
+        DOCS / "who_tables.md": tables_page(_WHO, SHAPES),
         DOCS / "entity_relationships.md": entity_relationships(tables),
         DOCS / "aact_dictionary.csv": dictionary_csv(),
         DOCS / "aact_deviations.md": deviations_page(),

@@ -22,8 +22,8 @@ from ctg_assets.history.entry_files import HISTORY_FOLDER, entry_folder
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.storage.files import Storage, StorageError
 
-# What each data version left behind; nothing depends on the order of these.
-_SMALL_FOLDERS = ("registries", "searches", "mesh")
+# What each data version left behind, and WHO's releases, each with its record last; nothing else depends on them.
+_OTHER_FOLDERS = ("registries", "searches", "mesh", "who")
 
 
 class OtherHistoryError(StorageError):
@@ -68,7 +68,7 @@ class _Copy:
         for undo in undos:
             for kind in ("parquet", "json"):
                 self._copy_file(f"{HISTORY_FOLDER}/undone/{undo.undo_id}.{kind}")
-        for folder in _SMALL_FOLDERS:
+        for folder in _OTHER_FOLDERS:
             self._copy_folder(folder)
         wanted = self._copy_extractions({entry.extraction_id for entry in entries})
         self._remove_needless(wanted)

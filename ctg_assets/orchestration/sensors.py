@@ -29,6 +29,7 @@ from ctg_assets.refresh.backoff import Attempts
 from ctg_assets.refresh.desired_state import WarehouseState, actual_state
 from ctg_assets.refresh.planner import Idle, Stage, Step, next_step
 from ctg_assets.settings import Settings
+from ctg_assets.who.refreshing import loaded_mark
 
 ATTEMPT_TAG = "ctg/attempt"
 REASON_TAG = "ctg/why"
@@ -124,12 +125,12 @@ class _Memory:
 
     def actual(self, wanted: WarehouseState) -> WarehouseState:
         """What the database holds; it is looked at only if it was not last seen holding the wanted."""
-        # An undo empties tables, or loads them with what they held before.
-        undos = len(self.lake.history.undos())
-        if self.cursor.warehouse == f"{wanted.digest}/{undos}":
+        # An undo empties tables, or loads them with what they held before; marts that read WHO's numbers change with these.
+        others = f"{len(self.lake.history.undos())}/{loaded_mark(self.settings)}"
+        if self.cursor.warehouse == f"{wanted.digest}/{others}":
             return wanted
         seen = actual_state(self.settings)
-        self.cursor = msgspec.structs.replace(self.cursor, warehouse=f"{seen.digest}/{undos}")
+        self.cursor = msgspec.structs.replace(self.cursor, warehouse=f"{seen.digest}/{others}")
         return seen
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
-from ctg_assets.storage.data_folder import file_lock, lake_storage
+from ctg_assets.storage.data_folder import STATE, data_folder, file_lock, lake_storage
 from ctg_assets.who.access import api_of, open_api
 from ctg_assets.who.errors import NothingFetchedError
 from ctg_assets.who.indicators import Indicator
@@ -55,6 +57,18 @@ class IndicatorOutcome:
 
 def _silent(code: str, stage: RefreshPart, done: int, total: int | None) -> None:
     """Nobody listens."""
+
+
+def loaded_mark(settings: Settings) -> int:
+    """A number that changes when this data folder's commands or runs loaded something; for who must not ask the database."""
+    try:
+        return _mark_file(settings).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _mark_file(settings: Settings) -> Path:
+    return data_folder(settings, STATE) / "who-loaded"
 
 
 class WhoSource:
@@ -120,10 +134,13 @@ class WhoSource:
         def tell(code: str, done: int, total: int) -> None:
             progress(code, RefreshPart.LOAD, done, total)
 
-        if address is not None:
-            return load_indicators(address, self.releases, indicators, tell)
-        with open_postgres(self.settings) as opened:
-            return load_indicators(opened, self.releases, indicators, tell)
+        with contextlib.ExitStack() as stack:
+            if address is None:
+                address = stack.enter_context(open_postgres(self.settings))
+            loaded = load_indicators(address, self.releases, indicators, tell)
+        if any(each.rows for each in loaded):
+            _mark_file(self.settings).touch()
+        return loaded
 
     def refresh(
         self, indicators: Sequence[Indicator], progress: Progress = _silent

@@ -19,7 +19,14 @@ from ctg_assets.history.store import HistoryStore
 from ctg_assets.history.undo import Undoer
 from ctg_assets.integrity.copying import OtherHistoryError, copy_lake
 from ctg_assets.integrity.verification import verify
+from ctg_assets.settings import load_settings
+from ctg_assets.simulator.serving import running_application
+from ctg_assets.simulator.who import GHO_PREFIX, WhoSimulator
+from ctg_assets.simulator.who_rows import gho_rows
 from ctg_assets.storage.files import Storage
+from ctg_assets.who.indicators import DialectName, Indicator
+from ctg_assets.who.refreshing import WhoSource
+from ctg_assets.who.releases import ReleaseStore
 from ctg_assets_tests.history.histories import Chronicler
 from ctg_assets_tests.history.undone import AUTHOR
 from ctg_assets_tests.soak import IS_LONG, times
@@ -138,6 +145,22 @@ def test_a_lake_moves_to_an_object_store_and_back(made: Path, tmp_path: Path) ->
     assert told(bucket) == told(disk) == told(Storage.local(made))
     again = copy_lake(Storage.local(made), bucket)
     assert (again.files, again.kept) == (0, copied.files)
+
+
+def test_releases_of_who_are_copied(tmp_path: Path) -> None:
+    """What WHO had cannot be fetched again: releases and their raw rows are in the copy, as they were."""
+    settings = load_settings(data_dir=tmp_path, who_requests_per_minute=10_000)
+    life = Indicator(code="LIFE", name="Life expectancy", dialect=DialectName.GHO)
+    with running_application(WhoSimulator({"LIFE": gho_rows("LIFE")})) as url:
+        source = WhoSource(settings.model_copy(update={"who_gho_url": url + GHO_PREFIX}))
+        source.extract(life)
+        source.transform(life)
+    lake, copy = Storage.local(tmp_path / "lake"), Storage.local(tmp_path / "copy")
+    assert copy_lake(lake, copy).files == len(lake.files("who")) == 7
+    assert problems(copy) == []
+    [release] = ReleaseStore(copy).releases("LIFE")
+    assert sum(rows.num_rows for rows in ReleaseStore(copy).batches(release)) == 528
+    assert copy_lake(lake, copy).files == 0
 
 
 @pytest.mark.soak

@@ -389,6 +389,16 @@ def test_the_report_shows_where_burden_has_few_trials(compared: PostgresAddress)
     assert [row["cause"] for row in asked["burden_causes"].rows] == [title for *_, title in least]
 
 
+def test_printed_queries_on_whos_tables_run(compared: PostgresAddress) -> None:
+    """The queries that the page on WHO's numbers prints fit its tables and the marts."""
+    page = PAGE.with_name("who.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    queries = [query for query in block.split(";") if query.strip()]
+    assert len(queries) == 2
+    for query in queries:
+        values(compared, query)
+
+
 def test_printed_queries_find_something(
     recorded: PostgresAddress, compared: PostgresAddress
 ) -> None:

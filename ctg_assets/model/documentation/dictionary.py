@@ -73,6 +73,11 @@ def data_dictionary(tables: Sequence[Table], others: Sequence[TableShape] = ()) 
     return "\n".join(parts)
 
 
+def tables_page(introduction: str, shapes: Sequence[TableShape]) -> str:
+    """A dictionary of some tables by themselves, after this text."""
+    return "\n".join([introduction, *("\n".join(_table(shape, {})) for shape in shapes)])
+
+
 def _left_out() -> str:
     lines = ["## What is not here", ""]
     for kind, reasons in (
