@@ -45,6 +45,11 @@ def needed_models(marts: Collection[str]) -> frozenset[str]:
     return frozenset(needed)
 
 
+def models_to_build(outdated: Collection[str]) -> frozenset[str]:
+    """What has to be built for these marts, when all others are as they should be."""
+    return needed_models(outdated) - (all_marts() - {*outdated})
+
+
 def wanted_views(marts: Collection[str]) -> frozenset[str]:
     """The staging views to be there: every one beside all marts, else those that these marts are made from."""
     views = frozenset(path.stem for path in PROJECT_DIR.glob(_VIEWS))

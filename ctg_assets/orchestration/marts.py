@@ -36,7 +36,7 @@ from ctg_assets.marts.dbt_project import (
     project_fingerprint,
     schema_environment,
 )
-from ctg_assets.marts.selection import all_marts, marts_of_who, needed_models
+from ctg_assets.marts.selection import all_marts, marts_of_who, models_to_build, needed_models
 from ctg_assets.marts.up_to_date import note_built, outdated_marts
 from ctg_assets.metrics import WRITE_ERRORS, WRITES, Counters
 from ctg_assets.orchestration.column_lineage import ColumnLineage
@@ -190,7 +190,7 @@ def build_marts_assets(project: DbtProject, wanted: Collection[str]) -> dg.Asset
                         yield event
             # Not `is_subset`: tests on sources are checks of the staging assets, and may be left out.
             left_out = {key.path[-1] for key in {*marts.keys} - context.selected_asset_keys}
-            if not left_out & needed_models(outdated_marts(address, wanted)):
+            if not left_out & models_to_build(outdated_marts(address, wanted)):
                 note_built(address, wanted)
 
     return marts

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -317,3 +322,30 @@ def test_steps_by_hand(who: Who, run: Callable[..., Result], rows_of: Ask) -> No
     failed = run("refresh", code)
     assert failed.exit_code == 1
     assert "answered with HTML" in failed.output
+
+
+@pytest.mark.process
+def test_the_stand_in_for_people(tmp_path: Path) -> None:
+    """`who simulate` serves all indicators of the files at the addresses that it prints, until Ctrl-C."""
+    program = str(Path(sys.executable).with_name("ctg-assets"))
+    environment = {**os.environ, "CTG_DATA_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [program, "who", "simulate"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline().removeprefix("export ").split()
+            urls = dict(each.split("=", 1) for each in said)
+            settings = load_settings(
+                data_dir=tmp_path,
+                who_requests_per_minute=10_000,
+                who_gho_url=urls["CTG_WHO_GHO_URL"],
+                who_xmart_url=urls["CTG_WHO_XMART_URL"],
+            )
+            source = WhoSource(settings)
+            for indicator in named(settings, ["GHE", "NCD_GLUC_04"]):
+                assert source.extract(indicator).rows > 500
+                assert not source.transform(indicator).is_held_back
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
