@@ -80,7 +80,7 @@ class Indicator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     enabled: bool = True
     schedule: Schedule = Schedule.WEEKLY
     target: TargetTable = TargetTable.OBSERVATIONS
-    release: Annotated[str, msgspec.Meta(min_length=1)] = "{updated}"
+    release: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "{updated}"
     columns: dict[str, str] = {}
     fill: dict[str, str] = {}
     source: str = "World Health Organization, Global Health Observatory"

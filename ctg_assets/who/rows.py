@@ -20,6 +20,9 @@ from ctg_assets.who.tables import left_out_of, readings_of
 
 _DIGEST_BYTES = 16
 
+# Codes are shorter by far; Postgres' indexes take no texts of any length.
+_LONGEST_KEY = 200
+
 # What releases have called the same.
 _SAME = {
     "sex": {"BTSX": "TOTAL", "MLE": "MALE", "FMLE": "FEMALE"},
@@ -109,6 +112,9 @@ class RowReader:
             self._normalise(by_name)
             values = list(by_name.values())
         for reading in self._readings:
+            if reading.is_key and len(str(by_name[reading.column.name])) > _LONGEST_KEY:
+                message = f"{reading.column.name} is longer than {_LONGEST_KEY} characters"
+                raise UnusableRowError(message)
             if reading.needed and by_name[reading.column.name] is None:
                 message = f"it has no {reading.column.name} ({' or '.join(reading.sources)})"
                 raise UnusableRowError(message)

@@ -242,3 +242,28 @@ def test_a_cause_that_nobody_knows(who: Who) -> None:
         "1: it has no code of its cause, and no cause is called 'Melancholy'"
         in (said["no_row_is_set_aside"])
     )
+
+
+def test_odd_values_stop_nothing(who: Who, address: PostgresAddress, rows_of: Ask) -> None:
+    """A key without end, a number that is none and a row that is no object are set aside; NUL and numbers as text are read."""
+    rows: list[Any] = gho_rows("LIFE", years=range(2000, 2022))
+    rows[0] |= {"SpatialDim": "X" * 10_000}
+    rows[1] |= {"NumericValue": "many"}
+    rows[2] |= {"TimeDimensionBegin": "soon"}
+    rows[3] |= {"Comments": "a\0b", "NumericValue": "1.50", "Date": None}
+    rows[4] = "no row"
+    who.simulator.entities["LIFE"] = rows
+    said = fetch(who.source, gho("LIFE"))["no_row_is_set_aside"]
+    assert said.startswith("4 rows were set aside.")
+    for reason in (
+        "spatial_code is longer than 200 characters",
+        "numeric_value is 'many'",
+        "period_begin is 'soon'",
+        "it is no JSON object",
+    ):
+        assert reason in said
+    who.source.load([gho("LIFE")], address=address)
+    assert rows_of(
+        "SELECT comments, numeric_value, updated_at FROM who.observations WHERE comments IS NOT NULL"
+    ) == [("a\ufffdb", 1.5, None)]
+    assert rows_of("SELECT count(*) FROM who.observations") == [(len(rows) - 4,)]
