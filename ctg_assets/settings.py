@@ -260,6 +260,11 @@ class Settings(BaseSettings):
         "https://xmart-api-public.who.int",
         description="Base URL of WHO's xMart, which has the Global Health Estimates.",
     )
+    who_indicators_file: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
+        None,
+        description="TOML file of WHO's indicators that adds to the shipped ones (docs/who.md); unset is "
+        "who/indicators.toml of the data folder.",
+    )
     who_requests_per_minute: int = Field(
         30, ge=1, le=10_000, description="Most requests sent to WHO's APIs in any 60 seconds."
     )

@@ -41,6 +41,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "who_schema": ("ct_who", "ct_who"),
     "who_gho_url": ("https://gho.example/api", "https://gho.example/api"),
     "who_xmart_url": ("https://xmart.example", "https://xmart.example"),
+    "who_indicators_file": ("/somewhere/who.toml", Path("/somewhere/who.toml")),
     "who_requests_per_minute": ("9", 9),
     "meta_schema": ("ct_meta", "ct_meta"),
     "requests_per_minute": ("49", 49),

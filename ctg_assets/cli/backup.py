@@ -103,7 +103,11 @@ def restore(
     if source.exists(_FEED):
         notes = read_record(source, _FEED, KeptFeed)
     lake = open_lake(settings)
-    with lake.storage.lock(Work.EXTRACTION), lake.storage.lock(Work.SNAPSHOT):
+    with (
+        lake.storage.lock(Work.EXTRACTION),
+        lake.storage.lock(Work.SNAPSHOT),
+        lake.storage.lock(Work.WHO),
+    ):
         _tell("brought back", copy_lake(copy, lake.storage))
         if settings.has_warehouse and not lake_only:
             with open_postgres(settings) as address:

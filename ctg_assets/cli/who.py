@@ -98,7 +98,8 @@ def add_indicator(
 
     For instance: ctg-assets who add MDG_0000000026 --name "Maternal mortality ratio (per 100,000 live births)"
 
-    It is written into who/indicators.toml of the data folder, where more can be said (docs/who.md).
+    It is written into who/indicators.toml of the data folder (CTG_WHO_INDICATORS_FILE), where more can be said
+    (docs/who.md).
     """
     import msgspec
 

@@ -34,7 +34,7 @@ _LOADED_CHECK = "enabled_indicators_are_loaded"
 def who_indicators(
     context: dg.AssetExecutionContext, settings: SettingsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Which of WHO's indicators there are: the shipped ones, and what `who/indicators.toml` of the data folder says.
+    """Which of WHO's indicators there are: the shipped ones, and what CTG_WHO_INDICATORS_FILE says.
 
     Materializing it registers a partition of `who_observations` for each, and forgets those that are no more.
     """

@@ -14,6 +14,7 @@ class Work(enum.StrEnum):
 
     EXTRACTION = "extraction"
     SNAPSHOT = "snapshot"
+    WHO = "who"
     RELEASE = "release"
 
 

@@ -1,6 +1,6 @@
 """Which of WHO's indicators there are, how each is asked for, and where its rows go: configuration, no code.
 
-The shipped `indicators.toml` has those that we know. A file of the same form in the data folder adds to it,
+The shipped `indicators.toml` has those that we know. A file of the same form, people's own, adds to it
 and overrides it key by key.
 """
 
@@ -16,13 +16,11 @@ import msgspec
 import tomlkit
 
 from ctg_assets.settings import Settings
-from ctg_assets.storage.data_folder import data_folder
 from ctg_assets.who.errors import IndicatorFileError, UnknownIndicatorError
 
 SHIPPED_FILE = Path(__file__).with_name("indicators.toml")
 
-FOLDER = "who"
-"""The folder of the data folder with what people say of indicators."""
+_FOLDER = "who"
 
 # Codes name folders of the lake and partitions of Dagster.
 _CODE = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
@@ -93,8 +91,8 @@ class Indicator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def users_file(settings: Settings) -> Path:
-    """The file of a data folder that adds to the shipped one; it need not be there."""
-    return settings.data_dir / FOLDER / "indicators.toml"
+    """The file that adds to the shipped one; it need not be there."""
+    return settings.who_indicators_file or settings.data_dir / _FOLDER / "indicators.toml"
 
 
 def indicators(settings: Settings) -> dict[str, Indicator]:
@@ -124,7 +122,7 @@ def named(settings: Settings, codes: list[str] | None = None) -> list[Indicator]
 
 
 def add(settings: Settings, indicator: Indicator) -> Path:
-    """Write an indicator that was not there into the data folder's file; returns the file.
+    """Write an indicator that was not there into people's own file; returns the file.
 
     Raises IndicatorFileError when there is one of its code, or it cannot be asked for.
     """
@@ -144,7 +142,7 @@ def add(settings: Settings, indicator: Indicator) -> Path:
 
 
 def switch(settings: Settings, code: str, *, enabled: bool) -> Path:
-    """Say in the data folder's file whether an indicator is refreshed; returns the file.
+    """Say in people's own file whether an indicator is refreshed; returns the file.
 
     Raises UnknownIndicatorError and IndicatorFileError.
     """
@@ -215,9 +213,9 @@ def _check(indicator: Indicator, file: Path) -> None:
 
 def _write(settings: Settings, code: str, said: Mapping[str, Any]) -> Path:
     """Set keys of an indicator; what else people have written there stays, comments as well."""
-    data_folder(settings, FOLDER)
     file = users_file(settings)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         document = tomlkit.parse(file.read_text(encoding="utf-8") if file.exists() else "")
         tables = document.setdefault("indicators", tomlkit.table(is_super_table=True))
         table = tables.setdefault(code, tomlkit.table())

@@ -14,7 +14,8 @@ from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.results import CheckResult
 from ctg_assets.settings import Settings
-from ctg_assets.storage.data_folder import STATE, data_folder, file_lock, lake_storage
+from ctg_assets.storage.data_folder import STATE, data_folder, lake_storage
+from ctg_assets.storage.files import Work
 from ctg_assets.who.access import api_of, open_api
 from ctg_assets.who.errors import NothingFetchedError
 from ctg_assets.who.indicators import Indicator
@@ -77,17 +78,17 @@ class WhoSource:
     def __init__(self, settings: Settings) -> None:
         """Keep walks and releases in the lake; nothing is opened yet. Raises StorageError."""
         self.settings = settings
-        storage = lake_storage(settings)
-        self.walks = WalkStore(storage)
-        self.releases = ReleaseStore(storage)
+        self._storage = lake_storage(settings)
+        self.walks = WalkStore(self._storage)
+        self.releases = ReleaseStore(self._storage)
 
     def extract(self, indicator: Indicator, progress: Progress = _silent) -> WalkEnd:
         """Fetch an indicator, from where an earlier fetch was ended; returns how the walk ended.
 
         A walk that is complete and was not transformed yet is not fetched again. Raises RegistryError,
-        StorageError, and BusyError when another process is at the same indicator.
+        StorageError, and BusyError when another process is at WHO's data.
         """
-        with file_lock(self.settings, f"who-{indicator.code}"):
+        with self._storage.lock(Work.WHO):
             end = self._waiting(indicator)
             if end is not None:
                 return end
@@ -105,7 +106,7 @@ class WhoSource:
 
         With `accept`, also where a check holds it back. Raises NothingFetchedError, StorageError, BusyError.
         """
-        with file_lock(self.settings, f"who-{indicator.code}"):
+        with self._storage.lock(Work.WHO):
             end = self.walks.newest_complete(indicator.code)
             if end is None:
                 message = (
@@ -147,9 +148,11 @@ class WhoSource:
     ) -> list[IndicatorOutcome]:
         """Extract, transform and load each of these; one that fails keeps no other from it.
 
-        Raises what loading raises: then nothing more was loaded, and all that was fetched is kept.
+        Raises BusyError when another process is at WHO's data, and what loading raises: then nothing more was
+        loaded, and all that was fetched is kept.
         """
-        outcomes = [self._fetch(indicator, progress) for indicator in indicators]
+        with self._storage.lock(Work.WHO):
+            outcomes = [self._fetch(indicator, progress) for indicator in indicators]
         self.load(indicators, progress)
         return outcomes
 

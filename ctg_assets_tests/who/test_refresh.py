@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from ctg_assets.postgres.errors import ForeignObjectError, LoadRejectedError
 from ctg_assets.settings import load_settings
 from ctg_assets.simulator.who import Row, WhoFault
 from ctg_assets.simulator.who_rows import ghe_rows, gho_rows
+from ctg_assets.storage.data_folder import lake_storage
+from ctg_assets.storage.files import Work
+from ctg_assets.storage.locks import BusyError
 from ctg_assets.who.errors import IndicatorFileError, UnknownIndicatorError
 from ctg_assets.who.indicators import Indicator, Schedule, indicators, named, switch, users_file
 from ctg_assets.who.refreshing import Became, WhoSource
@@ -165,6 +169,27 @@ def test_a_schema_of_somebody_else_is_left_alone(
     source = WhoSource(who.settings(postgres_url=address.url, who_schema="who_data"))
     assert [outcome.became for outcome in source.refresh([gho("LIFE")])] == [Became.UNCHANGED]
     assert rows_of("SELECT count(*) FROM who_data.observations") == [(528,)]
+
+
+def test_one_process_at_a_time(who: Who) -> None:
+    """While another is at WHO's part of the lake, nothing is asked; who waits knows why."""
+    who.simulator.entities["LIFE"] = gho_rows("LIFE")
+    with (
+        lake_storage(who.settings()).lock(Work.WHO),
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(BusyError, match="another process is at work"),
+    ):
+        other.submit(who.source.refresh, [gho("LIFE")]).result()
+    assert who.simulator.requests == []
+
+
+def test_indicators_of_a_file_that_a_setting_names(who: Who, tmp_path: Path) -> None:
+    """Machines that share a lake share a file of indicators by the setting."""
+    file = tmp_path / "etc" / "indicators.toml"
+    settings = who.settings(who_indicators_file=file)
+    assert switch(settings, "GHE", enabled=False) == file
+    assert not indicators(settings)["GHE"].enabled
+    assert indicators(who.settings())["GHE"].enabled
 
 
 def test_the_shipped_indicators(who: Who) -> None:
