@@ -40,12 +40,17 @@ def daemon(place: Workplace) -> Iterator[None]:
         try:
             yield
         finally:
-            everyone = list(_working_in(place.folder))
-            process.send_signal(signal.SIGINT)
-            _, alive = psutil.wait_procs(everyone, timeout=20)
-            for left in alive:
-                left.kill()
-            process.wait()
+            end_daemon(process, place.folder)
+
+
+def end_daemon(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """End a daemon that works in a folder, with its code server and runs."""
+    everyone = list(_working_in(folder))
+    process.send_signal(signal.SIGINT)
+    _, alive = psutil.wait_procs(everyone, timeout=20)
+    for left in alive:
+        left.kill()
+    process.wait()
 
 
 def _working_in(folder: Path) -> Iterator[psutil.Process]:

@@ -12,9 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from ctg_assets.postgres.cluster import read_postmaster
 from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets_tests.orchestration.workplace import wait_until
 from ctg_assets_tests.support.postgres import kill_server
 
 _PROGRAMS = Path("/usr/lib/postgresql")
@@ -99,7 +102,13 @@ class DebianServer:
 
     def kill(self) -> None:
         """`kill -9` all its processes."""
+        postmaster = read_postmaster(self._cluster)
+        assert postmaster is not None
+        server = psutil.Process(postmaster.pid)
+        everyone = [server, *server.children()]
         kill_server(self._cluster)
+        # One that is dying holds what the next one needs.
+        wait_until("all are dead", lambda: all(map(_is_dead, everyone)))
         # A dead process that stays, or another with its number, would pass for the server that these name.
         (self._cluster / "postmaster.pid").unlink()
         (self._folder / f".s.PGSQL.{self.address.port}.lock").unlink()
@@ -108,6 +117,13 @@ class DebianServer:
         """End it, if it runs."""
         if (self._cluster / "postmaster.pid").exists():
             run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._cluster))
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ A soak kills thirty times, over workers, broker, storage and Postgres, which tak
 from __future__ import annotations
 
 import random
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ctg_assets.refresh.planner import Stage, Step
+from ctg_assets.refresh.planner import Idle, Stage, Step
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets_tests.feed.helpers import receiver
 from ctg_assets_tests.orchestration.workplace import wait_until
@@ -221,3 +222,39 @@ def test_machines_and_services_die(
         ]
         assert most_in_a_window(arrived) <= _LIMIT
         assert len(killed) == times(2, 30)
+
+
+@pytest.mark.skipif(not IS_LONG, reason="a minute more: in soaks from a fifth on")
+def test_who_starts_runs_does_not_matter(
+    simulator: RunningSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped stops its step on the machine that does it; then the sensor, in a daemon, has all done."""
+    given = {**_GIVEN, "requests_per_minute": "10000", "marts": "none", "aact": "false"}
+    with (
+        shared_services(simulator) as (network, services),
+        working_site(tmp_path, network, services, **given) as site,
+    ):
+        for name, value in services.s3.environment().items():
+            monkeypatch.setenv(name, value)
+        simulator.set_faults("page=2@studies:timeout")
+        plan = site.next_step()
+        assert isinstance(plan, Step)
+        site.start_run(plan).wait()
+        step = site.next_step()
+        assert isinstance(step, Step)
+        assert step.stage is Stage.PAGES
+        run = site.start_run(step)
+        wait_until("a machine walks", lambda: site.at_work() and _pages_asked(simulator) == 2)
+        run.send_signal(signal.SIGINT)
+        wait_until("nobody does the step", lambda: site.at_work() is None, seconds=20)
+        assert run.wait() != 0
+        with site.daemon():
+            wait_until(
+                "the sensor has all done",
+                lambda: isinstance(site.next_step(), Idle),
+                seconds=300,
+                pause=1,
+            )
+        site.refresh_alone()
+        assert comes_to(site.lake) == comes_to(site.lake_alone)
+        assert rows_of_all_tables(site.tables) == rows_of_all_tables(site.tables_alone)

@@ -27,6 +27,7 @@ from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets_tests.feed.broker import Broker, running_broker, unused_ports
 from ctg_assets_tests.feed.helpers import SECRET, SECRET_ENV
 from ctg_assets_tests.orchestration.parsed_project import give_parsed_project
+from ctg_assets_tests.orchestration.test_daemon import end_daemon
 from ctg_assets_tests.orchestration.workplace import INSTALLED, PROJECT, wait_until
 from ctg_assets_tests.postgres.debian_server import LOOPBACK, DebianServer, running_server
 from ctg_assets_tests.support.forked_commands import forked_commands
@@ -128,6 +129,8 @@ class Site:
             variable("data_dir"): str(home / "data"),
             "DAGSTER_HOME": str(home),
             "HOME": str(home),
+            # What the dead leave there goes with the test.
+            **({} if forked else {"TMPDIR": str(home)}),
             "PATH": os.pathsep.join([*forked, str(INSTALLED), os.environ["PATH"]]),
         }
 
@@ -174,19 +177,33 @@ class Site:
 
     def _run(self, step: Step, meanwhile: Callable[[Step], None]) -> None:
         self.runs += 1
-        tags = {}
-        if step.stage is Stage.PAGES and step.extraction is not None:
-            tags = range_tags(step.extraction, step.first_page, step.last_page)
-        with self._start(
-            CONTROL,
-            *("dagster", "job", "execute", "-m", "ctg_assets.definitions"),
-            *("-j", STAGE_JOBS[step.stage].name, "--tags", json.dumps(tags)),
-        ) as run:
+        with self.start_run(step) as run:
             try:
                 meanwhile(step)
                 run.wait(_RUN_SECONDS)
             finally:
                 run.kill()
+
+    def start_run(self, step: Step) -> subprocess.Popen[bytes]:
+        """Start a run for a step by Dagster's command."""
+        tags = {}
+        if step.stage is Stage.PAGES and step.extraction is not None:
+            tags = range_tags(step.extraction, step.first_page, step.last_page)
+        return self._start(
+            CONTROL,
+            *("dagster", "job", "execute", "-m", "ctg_assets.definitions"),
+            *("-j", STAGE_JOBS[step.stage].name, "--tags", json.dumps(tags)),
+        )
+
+    @contextmanager
+    def daemon(self) -> Iterator[None]:
+        """Dagster's daemon, with the sensor, on the machine that starts runs."""
+        location = "ctg_assets_tests.orchestration.quick_location"
+        process = self._start(CONTROL, "dagster-daemon", "run", "-m", location)
+        try:
+            yield
+        finally:
+            end_daemon(process, self._folder / CONTROL)
 
     def refresh_alone(self) -> None:
         """Have the other machine do the same, undisturbed."""
