@@ -57,8 +57,8 @@ with this folder checks all of it, offline.
 All of them in this folder; for the last four, `paths` are the files of each table:
 
 ```python
-import json
-manifest = json.load(open("{manifest}"))
+import json, pathlib
+manifest = json.loads(pathlib.Path("{manifest}").read_text())
 paths = {{f"{{t['schema']}}.{{t['name']}}": [f["path"] for f in t["files"]] for t in manifest["tables"]}}
 ```
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ctg_assets.lake import Lake
 from ctg_assets.load.row_sources import RowSource, row_sources, staging_shapes
@@ -19,8 +20,9 @@ from ctg_assets.prefetch import Prefetch
 from ctg_assets.release.leaves import LEAF_NUMBERS, LeafSize
 from ctg_assets.release.manifest import ReleasedTable, ReleaseManifest
 from ctg_assets.release.spool import Spool
-from ctg_assets.release.table_files import ReleasedShape, TableWriter, shape_of
+from ctg_assets.release.table_files import ReleasedRows, ReleasedShape, TableWriter, shape_of
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.storage.files import Storage
 
 STAGING = "staging"
 
@@ -62,7 +64,10 @@ class Made:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What of a table is to be made: the rows of leaves that are not `kept` from `previous`."""
+    """What of a table is to be made: the rows of leaves that are not `kept` from `previous`.
+
+    A table that rows are only added to gets those with numbers from `first_new` on.
+    """
 
     shape: ReleasedShape
     made_from: str
@@ -70,6 +75,7 @@ class _Plan:
     kept: Mapping[int, LeafSize] = field(default_factory=dict)
     is_whole: bool = True
     is_as_before: bool = False
+    first_new: int | None = None
 
 
 def released_shapes() -> dict[str, ReleasedShape]:
@@ -92,8 +98,8 @@ def make_staging_tables(
     previous release that is not as it was.
     """
     touched = _touched(lake, manifest, before.manifest)
-    plans = _plans(manifest, writer, before, touched)
-    reading = _Reading(lake, manifest, touched, show)
+    plans = _plans(lake, manifest, writer, before, touched)
+    reading = _Reading(lake, manifest, writer.storage, before.manifest, touched, show)
     made = Made()
     for source in row_sources():
         own = [shape.name for shape in source.shapes]
@@ -123,6 +129,7 @@ def _touched(
 
 
 def _plans(
+    lake: Lake,
     manifest: SnapshotManifest,
     writer: TableWriter,
     before: ReleaseBefore,
@@ -132,7 +139,12 @@ def _plans(
     previous = before.manifest
     then = None if previous is None else tables_at(manifest, previous.snapshot_id)
     held = {} if previous is None else {table.qualified: table for table in previous.tables}
-    appended = {name for source in row_sources() for name in source.appended_to}
+    first_new: dict[str, int] = {}
+    appended: set[str] = set()
+    for source in row_sources():
+        appended.update(source.appended_to)
+        if touched is not None and previous is not None:
+            first_new |= source.appended(lake, manifest.lineage[previous.snapshot_id])
     plans = {}
     for name, shape in released_shapes().items():
         old, sizes = held.get(shape.qualified), before.leaves.get(shape.qualified)
@@ -140,12 +152,13 @@ def _plans(
         if old is not None and sizes is not None and _is_there(old, writer):
             if old.made_from == wanted[name]:
                 plan = _Plan(shape, wanted[name], old, sizes, is_whole=False, is_as_before=True)
-            elif (
-                touched is not None
-                and name not in appended
-                and then is not None
-                and then[name] == old.made_from
-            ):
+            elif touched is None or then is None or then[name] != old.made_from:
+                pass  # made by other code, or of a snapshot that this one does not build on
+            elif name in first_new:
+                first = first_new[name]
+                kept = {leaf: size for leaf, size in sizes.items() if leaf < first // LEAF_NUMBERS}
+                plan = _Plan(shape, wanted[name], old, kept, is_whole=False, first_new=first)
+            elif name not in appended:
                 kept = {leaf: size for leaf, size in sizes.items() if leaf not in touched}
                 plan = _Plan(shape, wanted[name], old, kept, is_whole=False)
         plans[name] = plan
@@ -185,20 +198,44 @@ class _Reading:
 
     lake: Lake
     manifest: SnapshotManifest
+    released: Storage
+    before: ReleaseManifest | None
     touched: Collection[int] | None
     show: Callable[[str], None]
 
     def fill(self, spools: _Spools, source: RowSource, plans: Sequence[_Plan]) -> None:
         """Bring the rows that are to be made of tables of one source."""
         todo = [plan for plan in plans if not plan.is_as_before]
-        appended = [plan.shape.name for plan in todo if plan.shape.name in source.appended_to]
-        if appended:
-            self.show("reading changes")
-            for batch in source.batches(self.lake, self.manifest, appended):
-                spools.add(batch)
-        rest = [plan for plan in todo if plan.shape.name not in appended]
+        self._append(
+            spools, source, [plan for plan in todo if plan.shape.name in source.appended_to]
+        )
+        rest = [plan for plan in todo if plan.shape.name not in source.appended_to]
         self._fill(spools, source, [plan for plan in rest if plan.is_whole], None)
         self._fill(spools, source, [plan for plan in rest if not plan.is_whole], self.touched)
+
+    def _append(self, spools: _Spools, source: RowSource, plans: Sequence[_Plan]) -> None:
+        """Bring all rows of tables that are only added to, or the new ones and those of the leaf they begin in."""
+        if plans:
+            self.show("reading changes")
+        whole = [plan.shape.name for plan in plans if plan.is_whole]
+        if whole:
+            for batch in source.batches(self.lake, self.manifest, whole):
+                spools.add(batch)
+        added = {plan.shape.name: plan for plan in plans if not plan.is_whole}
+        if added and self.before is not None:
+            for plan in added.values():
+                for rows in self._before_first(plan):
+                    spools.add({plan.shape.name: rows})
+            for changed in source.changes(self.lake, self.manifest, self.before.snapshot_id):
+                spools.add({name: rows for name, rows in changed.new.items() if name in added})
+
+    def _before_first(self, plan: _Plan) -> Iterator[pa.Table]:
+        """Of the leaf in which the new rows of a table begin, those that stay."""
+        first = plan.first_new
+        if first is not None and plan.previous is not None:
+            released = ReleasedRows(self.released, plan.previous)
+            for rows, _ in released.rows([first // LEAF_NUMBERS]):
+                yield rows.filter(pc.less(rows[plan.shape.sorted_by[0]], first))
 
     def _fill(
         self,

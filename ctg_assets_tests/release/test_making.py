@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,19 @@ import pytest
 
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.model.flatten import flatten
+from ctg_assets.refresh.undo import undoer
 from ctg_assets.release.manifest import NoReleaseError, newest_release, release_names
 from ctg_assets.release.verification import verify_release
-from ctg_assets.storage.files import Storage
+from ctg_assets.storage.files import Storage, Work
+from ctg_assets.storage.locks import BusyError
+from ctg_assets_tests.history.undone import AUTHOR
 from ctg_assets_tests.release.released import (
     ReleasedLake,
     few_studies,
     file_paths,
     local_rows,
 )
-from ctg_assets_tests.soak import times
+from ctg_assets_tests.soak import only_in_soaks, times
 from ctg_assets_tests.support.forked_commands import forked_commands
 from ctg_assets_tests.support.object_store import object_storage
 
@@ -137,7 +142,7 @@ def test_a_release_of_changes_is_that_of_everything(
 def test_only_the_rows_of_changed_ranges_are_made(
     walked: ReleasedLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The snapshot is asked for the studies near those that changed, and no others."""
+    """The snapshot is asked for the studies near those that changed, the history for what came later, and no more."""
     shutil.copytree(walked.folder / "first", tmp_path / "releases")
     asked: list[int] = []
 
@@ -145,9 +150,73 @@ def test_only_the_rows_of_changed_ranges_are_made(
         asked.append(studies.num_rows)
         return flatten(studies, names)
 
+    def refused(*_: object) -> Any:
+        pytest.fail("all changes of the history were read")
+
     monkeypatch.setattr("ctg_assets.load.row_sources.flatten", counted)
+    monkeypatch.setattr("ctg_assets.load.row_sources.HistoryOfStudies.batches", refused)
     walked.release(Storage.local(tmp_path / "releases"))
     assert sum(asked) == 2
+
+
+@pytest.mark.soak
+@only_in_soaks
+def test_a_release_after_an_undo_is_that_of_everything(
+    walked: ReleasedLake, tmp_path: Path
+) -> None:
+    """What an import had changed and an undo has taken back is in no file; what came after it is."""
+    lake = ReleasedLake(tmp_path)
+    shutil.copytree(walked.folder / "data", tmp_path / "data", dirs_exist_ok=True)
+    place = Storage.local(tmp_path / "releases")
+    lake.walk(3, few_studies(n3="Another Title", n7="", n24="New", n5="Mistaken"))
+    lake.release(place)
+    taken_back = lake.lake.history.entries()[-1].sequence
+    undoer(lake.lake).undo(taken_back, AUTHOR)
+    lake.walk(4, few_studies(n3="Another Title", n7="", n24="New", n9="Later"))
+    after = lake.release(place).manifest
+    whole = lake.release(Storage.local(tmp_path / "whole")).manifest
+    assert file_paths(after) == file_paths(whole)
+    rows = local_rows(tmp_path / "releases", after)
+    assert "Mistaken" not in rows["studies"]["brief_title"].to_pylist()
+    assert "Later" in rows["studies"]["brief_title"].to_pylist()
+    assert verify_release(place).findings == []
+
+
+def test_one_at_a_time(walked: ReleasedLake, second: Storage) -> None:
+    """While somebody releases to a place, nobody else does."""
+    holding, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with second.lock(Work.RELEASE):
+            holding.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holding.wait(60)
+    try:
+        with pytest.raises(BusyError):
+            walked.release(second)
+    finally:
+        done.set()
+        thread.join()
+    assert not walked.release(second).is_new
+
+
+@pytest.mark.parametrize("engine", ["polars", "pandas"])
+def test_what_the_readme_says_works(
+    engine: str, walked: ReleasedLake, second: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of the release's README run as they stand, in the folder of releases."""
+    monkeypatch.chdir(second.root)
+    text = Path("README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (chosen,) = (block for block in blocks if f"import {engine} as" in block)
+    known: dict[str, Any] = {}
+    exec(blocks[0] + chosen.rstrip().rpartition("\n")[0], known)
+    found = eval(chosen.rstrip().rpartition("\n")[2], known)
+    assert len(found) == (10 if engine == "polars" else 39)
+    assert known["paths"]["staging.studies"][0].startswith("tables/staging/studies/")
 
 
 def test_older_releases_go_with_their_files(walked: ReleasedLake, second: Storage) -> None:
@@ -176,6 +245,8 @@ def test_a_release_in_an_object_store(walked: ReleasedLake, tmp_path: Path) -> N
     assert verify_release(store).findings == []
 
 
+@pytest.mark.soak
+@only_in_soaks
 def test_a_damaged_file_of_the_release_before_is_made_again(
     walked: ReleasedLake, tmp_path: Path
 ) -> None:
