@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -138,8 +138,11 @@ def _require_onwards(requests: ApiRequests, link: str, before: Collection[str]) 
 def _ask(
     requests: ApiRequests, indicator: Indicator, path: str, parameters: dict[str, str]
 ) -> _Envelope:
+    # Spelled as WHO's own pages do: `$` as it is, and no `+` for a blank.
+    query = urlencode(parameters, safe="$", quote_via=quote)
+    asked = f"{path}?{query}" if query else path
     try:
-        return requests.get(path, parameters, _reader(path, requests.api.url, requests.api.setting))
+        return requests.get(asked, {}, _reader(path, requests.api.url, requests.api.setting))
     except BadRequestError as error:
         message = (
             f"indicator {indicator.code} was refused: {error}. Correct its entity, filter or order_by "

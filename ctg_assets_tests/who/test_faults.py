@@ -218,6 +218,19 @@ def test_a_filter_that_is_wrong(who: Who) -> None:
         who.source.extract(gho("LIFE", filter="Nation eq 'FRA'"))
 
 
+def test_questions_are_spelled_as_who_does(who: Who) -> None:
+    """Names of options keep their `$`, and blanks and quotes of a filter are percent-encoded."""
+    who.simulator.entities |= ROWS
+    who.source.extract(ghe(filter="DIM_SEX_CODE eq 'TOTAL'", page_size=1000))
+    [asked] = who.simulator.requests
+    path, _, query = asked.partition("?")
+    assert path == "/xmart/DEX_CMS/GHE_FULL"
+    assert query.split("&") == [
+        *("$top=1000", "$skip=0", "$orderby=Sys_PK", "$count=true"),
+        "$filter=DIM_SEX_CODE%20eq%20%27TOTAL%27",
+    ]
+
+
 def test_data_that_move_between_two_pages(who: Who) -> None:
     """A count that changes on the way ends the walk; the next begins anew and has all rows once."""
     rows = ghe_rows()
