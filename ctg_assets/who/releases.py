@@ -106,10 +106,6 @@ class ReleaseStore:
         self._storage = storage
         self._walks = WalkStore(storage)
 
-    def codes(self) -> list[str]:
-        """The indicators of which anything is there."""
-        return self._storage.names("who")
-
     def releases(self, code: str) -> list[Release]:
         """All releases of an indicator, in the order of their numbers."""
         found = []

@@ -86,15 +86,6 @@ class RowReader:
             if not name.startswith("@odata.")
         }
 
-    @property
-    def unfilled(self) -> list[str]:
-        """Columns of ours that none of the columns seen fills."""
-        return [
-            reading.column.name
-            for reading in self._readings
-            if self.columns.isdisjoint(reading.sources)
-        ]
-
     def read(self, raw: bytes) -> TypedRow:
         """One row; raises UnusableRowError."""
         try:

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from ctg_assets.integrity.verification import verify
 from ctg_assets.registry.errors import TransientRegistryError
 from ctg_assets.simulator.who import WhoFault
 from ctg_assets.simulator.who_rows import ghe_rows, gho_rows
 from ctg_assets.storage.damage import DamagedFileError
 from ctg_assets.who import walks
+from ctg_assets.who.access import open_api
 from ctg_assets.who.errors import NothingFetchedError
-from ctg_assets.who.indicators import Indicator
+from ctg_assets.who.indicators import DialectName, Indicator
 from ctg_assets.who.refreshing import RefreshPart
+from ctg_assets.who.releases import ReleaseStore
+from ctg_assets.who.walks import WalkStore
+from ctg_assets_tests.support.object_store import object_storage
 from ctg_assets_tests.who.conftest import Who, ghe, gho
 
 PAGES = 6
@@ -109,3 +114,23 @@ def test_nothing_is_transformed_before_it_is_fetched(
     interrupt(ghe())
     with pytest.raises(NothingFetchedError, match="ctg-assets who extract GHE"):
         who.source.transform(ghe())
+
+
+def test_an_object_store_holds_the_same(who: Who, tmp_path: Path) -> None:
+    """Walks and releases in a bucket are those of a disk: fetched, compacted, kept, and the next release beside the first."""
+    storage = object_storage(tmp_path / "scratch")
+    in_bucket, releases = WalkStore(storage), ReleaseStore(storage)
+    for seed in (1, 1, 2):
+        who.simulator.entities["LIFE"] = gho_rows("LIFE", seed=seed)
+        with open_api(who.settings(), DialectName.GHO) as requests:
+            end = in_bucket.fetch(requests, gho("LIFE"), lambda *_: None)
+        state = releases.compact(gho("LIFE"), end, most_set_aside=0)
+        assert not state.is_held_back
+    assert [(each.number, each.name) for each in releases.releases("LIFE")] == [
+        (1, "2024-08-02"),
+        (2, "2024-08-02.02"),
+    ]
+    for release in releases.releases("LIFE"):
+        assert sum(rows.num_rows for rows in releases.batches(release)) == 528
+        assert release.walk in in_bucket.numbers("LIFE")
+    assert verify(storage).findings == []
