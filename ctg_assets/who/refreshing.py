@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from ctg_assets.errors import CtgAssetsError
+from ctg_assets.errors import CtgAssetsError, TransientError
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.results import CheckResult
@@ -18,7 +18,7 @@ from ctg_assets.storage.data_folder import STATE, data_folder, lake_storage
 from ctg_assets.storage.files import Work
 from ctg_assets.who.access import api_of, open_api
 from ctg_assets.who.errors import NothingFetchedError
-from ctg_assets.who.indicators import Indicator
+from ctg_assets.who.indicators import DialectName, Indicator
 from ctg_assets.who.loading import LoadedIndicator, load_indicators
 from ctg_assets.who.releases import IndicatorState, Release, ReleaseStore
 from ctg_assets.who.walks import WalkEnd, WalkStore, request_digest
@@ -82,17 +82,21 @@ class WhoSource:
         self.walks = WalkStore(self._storage)
         self.releases = ReleaseStore(self._storage)
 
-    def extract(self, indicator: Indicator, progress: Progress = _silent) -> WalkEnd:
+    def extract(
+        self, indicator: Indicator, progress: Progress = _silent, *, patient: bool = True
+    ) -> WalkEnd:
         """Fetch an indicator, from where an earlier fetch was ended; returns how the walk ended.
 
-        A walk that is complete and was not transformed yet is not fetched again. Raises RegistryError,
+        Unless `patient`, nothing is tried again. A walk that is complete and was not transformed yet is not fetched again. Raises RegistryError,
         StorageError, and BusyError when another process is at WHO's data.
         """
         with self._storage.lock(Work.WHO):
             end = self._waiting(indicator)
             if end is not None:
                 return end
-            with open_api(self.settings, indicator.dialect) as requests:
+            patience = {} if patient else {"retry_seconds": 0.0}
+            settings = self.settings.model_copy(update=patience)
+            with open_api(settings, indicator.dialect) as requests:
                 return self.walks.fetch(
                     requests,
                     indicator,
@@ -152,7 +156,14 @@ class WhoSource:
         loaded, and all that was fetched is kept.
         """
         with self._storage.lock(Work.WHO):
-            outcomes = [self._fetch(indicator, progress) for indicator in indicators]
+            outcomes: list[IndicatorOutcome] = []
+            # Where one was waited for in vain, waiting as long for each of the others would take hours.
+            down: set[DialectName] = set()
+            for indicator in indicators:
+                patient = indicator.dialect not in down
+                outcomes.append(self._fetch(indicator, progress, patient=patient))
+                if isinstance(outcomes[-1].problem, TransientError):
+                    down.add(indicator.dialect)
         self.load(indicators, progress)
         return outcomes
 
@@ -191,11 +202,13 @@ class WhoSource:
             >= timedelta(days=indicator.schedule.days)
         )
 
-    def _fetch(self, indicator: Indicator, progress: Progress) -> IndicatorOutcome:
+    def _fetch(
+        self, indicator: Indicator, progress: Progress, *, patient: bool
+    ) -> IndicatorOutcome:
         code = indicator.code
         try:
             before = {release.number for release in self.releases.releases(code)}
-            self.extract(indicator, progress)
+            self.extract(indicator, progress, patient=patient)
             state = self.transform(indicator, progress)
         except CtgAssetsError as error:
             return IndicatorOutcome(code, Became.FAILED, problem=error)

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -143,6 +144,19 @@ def test_one_that_fails_keeps_no_other_from_it(
     became = refreshed(who, address, gho("A"), gho("B"), gho("C"))
     assert became == [Became.NEW_RELEASE, Became.FAILED, Became.NEW_RELEASE]
     assert [row[0] for row in rows_of(RELEASES)] == ["A", "C"]
+
+
+def test_an_api_that_is_down_is_waited_for_once(who: Who, address: PostgresAddress) -> None:
+    """After one indicator was tried for as long as the settings say, others of the same API are tried once. It waits a second."""
+    codes = ("A", "B", "C")
+    who.simulator.entities |= {code: gho_rows(code) for code in codes}
+    who.simulator.faults |= dict.fromkeys(codes, WhoFault.OVERLOADED)
+    settings = who.settings(postgres_url=address.url, retry_seconds=1.2)
+    outcomes = WhoSource(settings).refresh([gho(code) for code in codes])
+    assert [outcome.became for outcome in outcomes] == [Became.FAILED] * 3
+    asked = Counter(request.partition("?")[0][-1] for request in who.simulator.requests)
+    assert asked["A"] > 1
+    assert (asked["B"], asked["C"]) == (1, 1)
 
 
 def test_two_indicators_with_the_same_estimates(
