@@ -140,7 +140,11 @@ def test_a_file_of_an_earlier_release_is_read(storage: Storage) -> None:
 
 
 def test_nobody_goes_round_the_seal() -> None:
-    """In the rooms that use the lake, nobody else reads or writes Parquet, or opens its files."""
+    """In the rooms that use the lake, nobody else reads or writes Parquet, or opens its files.
+
+    Files of a release leave the lake; the sums of their bytes are in its manifest. What it is made from it reads
+    by the stores, as all do.
+    """
     root = Path(ctg_assets.__file__).parent
     forbidden = {
         "write_table": "pq", "read_table": "pq", "read_metadata": "pq", "read_schema": "pq",
@@ -151,7 +155,7 @@ def test_nobody_goes_round_the_seal() -> None:
     seen = []
     own = ("storage/sealed_parquet.py", "storage/files.py")
     for file in sorted(root.rglob("*.py")):
-        if file.relative_to(root).as_posix() in own or "simulator" in file.parts:
+        if file.relative_to(root).as_posix() in own or {"simulator", "release"} & {*file.parts}:
             continue
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
