@@ -119,12 +119,12 @@ def test_the_schedule_asks_for_what_is_due(
         switch(settings, code, enabled=code in {"GHE", CODE})
 
     def asked_for() -> list[str | None]:
-        context = dg.build_schedule_context(
+        with dg.build_schedule_context(
             instance=instance,
             resources=resources,
             scheduled_execution_time=datetime(2026, 11, 27, 4, 40, tzinfo=UTC),
-        )
-        requests = who_refresh(context)
+        ) as context:
+            requests = who_refresh(context)
         return [each.partition_key for each in requests] if isinstance(requests, list) else []
 
     assert sorted(map(str, asked_for())) == ["GHE", CODE]
