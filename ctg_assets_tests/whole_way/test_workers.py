@@ -1,6 +1,7 @@
 """Steps of runs on two machines, which share a broker, an object store and Postgres; anything of it dies.
 
-A soak kills thirty times, over workers, broker, storage and Postgres, which takes a quarter of an hour.
+In CI the machine at work and the broker die once (55 s of computing). A soak kills thirty times, over workers, broker, storage
+and Postgres, which takes a quarter of an hour.
 """
 
 from __future__ import annotations
