@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from ctg_assets.refresh.planner import Idle, Stage, Step
-from ctg_assets.simulator.serving import RunningSimulator
+from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets_tests.feed.helpers import receiver
 from ctg_assets_tests.orchestration.workplace import wait_until
 from ctg_assets_tests.soak import IS_LONG, only_in_soaks, times
@@ -54,6 +54,13 @@ _KILLS_A_VERSION = 5
 _MINUTE = 60
 # Seconds, at most: between two kills, of an outage of the storage, and that a machine is cut off before it dies.
 _PAUSE, _OUTAGE, _SILENCE = 8.0, 6.0, 3.0
+
+
+@pytest.fixture
+def simulator() -> Iterator[RunningSimulator]:
+    """A registry whose log is of this test alone."""
+    with running_simulator(source(0)) as running:
+        yield running
 
 
 class _Killer:
@@ -213,7 +220,6 @@ def test_machines_and_services_die(
     ):
         for name, value in services.s3.environment().items():
             monkeypatch.setenv(name, value)
-        simulator.advance(source(0))
         killed = _refresh_and_kill_who_walks(site, services)
         alone = _refresh_alone(site, simulator)
         version, outages = 0, list[tuple[float, float]]()
