@@ -19,9 +19,16 @@ from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.feed.broker import unused_ports
 from ctg_assets_tests.orchestration.workplace import INSTALLED, Workplace, wait_until, workplace
-from ctg_assets_tests.soak import only_in_soaks, times
+from ctg_assets_tests.soak import IS_LONG, times
 
-pytestmark = [pytest.mark.process, pytest.mark.postgres, pytest.mark.soak, only_in_soaks]
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.postgres,
+    pytest.mark.soak,
+    pytest.mark.skipif(
+        not IS_LONG, reason="half a minute of two servers: in soaks from a fifth on"
+    ),
+]
 
 STUDIES = 25
 _SECONDS = 60.0
