@@ -174,6 +174,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     # Else commands would call themselves by the name of this module.
     sys.modules["__main__"].__package__ = None
+    # Consoles made at import would keep it, whatever width a command is given.
+    os.environ.pop("COLUMNS", None)
     # Not imported by whoever starts us.
     programs = import_module("ctg_assets_tests.support.programs").all_programs(folder)
     gc.collect()
