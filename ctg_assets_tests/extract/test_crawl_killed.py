@@ -28,7 +28,8 @@ _PAGE_SIZE = 3
 _STUDIES = 300
 # The last one is empty: the page before it is full.
 _PAGES = _STUDIES // _PAGE_SIZE + 1
-_KILLS = times(10, 30)
+# Of fewer, none may leave a page in flight.
+_KILLS = max(10, times(10, 30))
 
 # A page takes a few milliseconds from its request to its rename.
 _LONGEST_DELAY_SECONDS = 0.012
