@@ -161,8 +161,8 @@ def refresh(
     for outcome in outcomes:
         _print_outcome(outcome)
     became = [outcome.became for outcome in outcomes]
-    if Became.NEW_RELEASE in became:
-        _build_marts(settings)
+    # Also where nothing is new: whoever was killed before them has left the marts behind.
+    _build_marts(settings, is_new=Became.NEW_RELEASE in became)
     if Became.FAILED in became:
         raise typer.Exit(ExitCode.FAILED)
     if Became.HELD_BACK in became:
@@ -254,8 +254,11 @@ def load(codes: _Codes = None) -> None:
         tell("everything is loaded")
 
 
-def _build_marts(settings: Settings) -> None:
-    """Build the marts that read what was loaded, if the registry's tables are there and nothing else comes before."""
+def _build_marts(settings: Settings, *, is_new: bool) -> None:
+    """Build the marts that are behind, if the registry's tables are there and nothing else comes before.
+
+    If something else does, and what was loaded `is_new`, that is told.
+    """
     from ctg_assets.cli.stages import REFRESH_LOCK, run_until_idle
     from ctg_assets.lake import open_lake
     from ctg_assets.refresh.planner import Stage, Step, next_build_step
@@ -266,7 +269,7 @@ def _build_marts(settings: Settings) -> None:
     if isinstance(step, Step) and step.stage is Stage.MARTS:
         with file_lock(settings, REFRESH_LOCK):
             run_until_idle(settings, following, step)
-    elif isinstance(step, Step):
+    elif isinstance(step, Step) and is_new:
         tell(
             "loaded; `ctg-assets refresh` builds the marts that read it, after what else it has to do"
         )

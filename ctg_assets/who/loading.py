@@ -162,7 +162,13 @@ def _copy(connection: Connection, shape: TableShape, rows: pa.Table, indicator: 
 def _write_releases(
     connection: Connection, indicator: Indicator, there: list[Release], newest: int
 ) -> bool:
-    written = 0
+    # A lake that is no more has left releases, too: they stay, and none of them is the newest.
+    table = sql.Identifier(connection.schemas.who, RELEASES.name)
+    statement = sql.SQL(
+        "UPDATE {} SET is_newest = false WHERE indicator = %s AND is_newest AND release <> ALL (%s)"
+    ).format(table)
+    names = [release.name for release in there]
+    written = connection.execute(statement, [indicator.code, names]).rowcount
     for release in there:
         row = {
             "indicator": indicator.code,

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typer.testing import CliRunner, Result
 from ctg_assets.cli.app import app
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.errors import ForeignObjectError, LoadRejectedError
+from ctg_assets.refresh.planner import Stage, Step
 from ctg_assets.settings import load_settings
 from ctg_assets.simulator.who import Row, WhoFault
 from ctg_assets.simulator.who_rows import ghe_rows, gho_rows
@@ -114,6 +116,17 @@ def test_a_release_that_comes_back_is_the_newest_again(
     ]
     assert rows_of("SELECT count(*) FROM who.observations") == [(1056,)]
     assert rows_of("SELECT newest_release FROM who.indicators") == [("2024-08-02",)]
+
+
+def test_releases_of_a_lake_that_is_lost_stay_and_are_not_the_newest(
+    who: Who, address: PostgresAddress, rows_of: Ask, tmp_path: Path
+) -> None:
+    """Another data folder loads into the same tables: what was there stays, and one release is the newest."""
+    who.simulator.entities["DEX_CMS/GHE_FULL"] = ghe_rows()
+    refreshed(who, address, ghe())
+    who.simulator.entities["DEX_CMS/GHE_FULL"] = ghe_rows(years=range(2019, 2024), seed=2)
+    refreshed(replace(who, folder=tmp_path / "another"), address, ghe())
+    assert rows_of(RELEASES) == [("GHE", "GHE2021", 576, False), ("GHE", "GHE2023", 960, True)]
 
 
 def test_keys_are_the_same_everywhere(who: Who, address: PostgresAddress, rows_of: Ask) -> None:
@@ -361,6 +374,23 @@ def test_steps_by_hand(who: Who, run: Callable[..., Result], rows_of: Ask) -> No
     failed = run("refresh", code)
     assert failed.exit_code == 1
     assert "answered with HTML" in failed.output
+
+
+def test_marts_that_a_killed_refresh_left_behind_are_built(
+    who: Who, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refresh that finds nothing new builds marts that are behind all the same."""
+    code = "WHOSIS_000001"
+    who.simulator.entities[code] = gho_rows(code)
+    assert run("refresh", code).exit_code == 0
+    behind, built = Step(Stage.MARTS, "marts are behind"), list[Step]()
+    monkeypatch.setattr("ctg_assets.refresh.planner.next_build_step", lambda *_: behind)
+    monkeypatch.setattr(
+        "ctg_assets.cli.stages.run_until_idle", lambda _, __, step: built.append(step)
+    )
+    again = run("refresh", code)
+    assert (again.exit_code, "unchanged" in again.output) == (0, True)
+    assert built == [behind]
 
 
 @pytest.mark.process
