@@ -18,7 +18,7 @@ READY_BENCH := $(VENV)/.ready-bench
 READY_DEPLOY := $(VENV)/.ready-deploy
 LOCK_TOOLS := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-header --no-annotate --no-emit-index-url
-LOCK := $(LOCK_TOOLS) --extra celery --extra objects --extra release --extra report
+LOCK := $(LOCK_TOOLS) --extra celery --extra clickhouse --extra objects --extra release --extra report
 
 # The order is that of the tests, which begin with the files that take longest.
 PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -91,10 +91,10 @@ bench-full: $(READY_BENCH) ## The same with as many studies as the registry has
 	@$(BIN)/python -m benchmarks --sizes 6000 60000 600000
 
 lock: $(READY_DEV) ## Pin the newest allowed versions in requirements*.txt
-	@$(LOCK) --upgrade pyproject.toml --group build --group dev --output-file requirements-dev.txt
+	@$(LOCK) --upgrade pyproject.toml --extra clickhouse-embedded --group build --group dev --output-file requirements-dev.txt
 	@$(LOCK) pyproject.toml --group build --constraint requirements-dev.txt \
 		--output-file requirements.txt
-	@$(LOCK) pyproject.toml --group build --group bench --constraint requirements-dev.txt \
+	@$(LOCK) pyproject.toml --extra clickhouse-embedded --group build --group bench --constraint requirements-dev.txt \
 		--output-file requirements-bench.txt
 	@$(LOCK) pyproject.toml --extra kubernetes --group build --constraint requirements-dev.txt \
 		--output-file requirements-image.txt

@@ -40,7 +40,7 @@ ROOMS = (
         "registry_access",
         "who",
     ),
-    *("extract", "history", "snapshot", "lake", "load", "aact", "marts", "feed", "integrity"),
+    *("extract", "history", "snapshot", "lake", "load", "clickhouse", "aact", "marts", "feed", "integrity"),
     *(
         "refresh",
         "release",
@@ -59,8 +59,9 @@ ROOMS = (
 ONLY_IN = {
     "dagster": {"orchestration", "definitions"},
     "httpx": {"registry", "feed"},
-    "psycopg": {"postgres", "load", "aact", "marts", "feed", "release", "report", "who"},
+    "psycopg": {"postgres", "load", "clickhouse", "aact", "marts", "feed", "release", "report", "who"},
     "altair": {"report"},
+    "clickhouse_connect": {"load"},
     "cryptography": {"release"},
     "duckdb": {"release"},
     "adbc_driver_postgresql": {"release"},

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ctg_assets.feed.service import SinkStatus
 
 app = typer.Typer(
-    help="Tell others of changes: webhooks and queues of RabbitMQ, named in CTG_FEED_FILE.",
+    help="Tell others of changes: webhooks, queues of RabbitMQ and ClickHouse, named in CTG_FEED_FILE.",
     no_args_is_help=True,
 )
 
@@ -156,9 +156,11 @@ def sinks_table(statuses: Sequence[SinkStatus]) -> Table:
 def sink_lines(status: SinkStatus) -> Iterator[Text]:
     """Troubles and dead letters of a sink, one a line."""
     state = status.state
+    name = printable(status.name)
+    if status.problem is not None:
+        yield Text(f"{name}: {printable(status.problem)}")
     if state is None:
         return
-    name = printable(status.name)
     if not state.is_held:
         yield Text(f"{name}: no process delivers to it; `ctg-assets feed run` does")
     if state.last_error is not None and state.last_error_at is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from ctg_assets.clickhouse import ClickHouseAddress, ClickHouseAddressError
 from ctg_assets.feed.errors import SinkFileError
 from ctg_assets.redaction import keep_secret
 
@@ -154,8 +155,43 @@ class AmqpSettings(_SinkSettings):
         return self
 
 
-SinkSettings = WebhookSettings | AmqpSettings
-_TYPES: Mapping[str, type[_SinkSettings]] = {"webhook": WebhookSettings, "amqp": AmqpSettings}
+def _clickhouse(value: str) -> str:
+    try:
+        ClickHouseAddress.parse(value)
+    except ClickHouseAddressError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+class ClickHouseSettings(_SinkSettings):
+    """A sink that keeps the flat tables in a ClickHouse: all studies, so it has no filters."""
+
+    type: Literal["clickhouse"]
+    url: Annotated[str, AfterValidator(_clickhouse)] = Field(
+        description="clickhouse://user@host:port/database, or chdb:///folder, without a password"
+    )
+    secret_env: str | None = Field(
+        default=None, min_length=1, description="the environment variable that holds the password"
+    )
+    batch_size: int = Field(
+        default=2000, ge=1, le=5000, description="studies whose rows are brought in one go"
+    )
+
+    @model_validator(mode="after")
+    def _all_studies(self) -> ClickHouseSettings:
+        if self.filters != FilterSettings():
+            message = "tables of some studies would be wrong as soon as one of them is another; remove filters"
+            raise ValueError(message)
+        return self
+
+
+SinkSettings = WebhookSettings | AmqpSettings | ClickHouseSettings
+_TYPES: Mapping[str, type[_SinkSettings]] = {
+    "webhook": WebhookSettings,
+    "amqp": AmqpSettings,
+    "clickhouse": ClickHouseSettings,
+}
+_Told = Annotated[WebhookSettings | AmqpSettings, Discriminator("type")]
 
 
 _Sinks = Annotated[tuple[Annotated[SinkSettings, Discriminator("type")], ...], Field(strict=False)]
@@ -163,7 +199,7 @@ _Sinks = Annotated[tuple[Annotated[SinkSettings, Discriminator("type")], ...], F
 
 class _File(_Model):
     sink: _Sinks = ()
-    notify: _Sinks = ()
+    notify: Annotated[tuple[_Told, ...], Field(strict=False)] = ()
 
 
 # What the tables of the file are for.
@@ -181,7 +217,7 @@ def read_sinks(path: Path, known_events: Collection[str]) -> list[SinkSettings]:
     return sinks
 
 
-def read_notified(path: Path) -> list[SinkSettings]:
+def read_notified(path: Path) -> list[WebhookSettings | AmqpSettings]:
     """Who is told of failures, in the file's order; raises SinkFileError as `read_sinks` does."""
     notified = list(_read(path).notify)
     if problems := _beyond_one_field(notified, ()):
@@ -242,7 +278,8 @@ def _problem(content: Mapping[str, Any], item: Any) -> str:
     name = named.get("name") if isinstance(named, dict) else None
     said = f"sink {name!r}" if isinstance(name, str) else f"sink number {number + 1}"
     if item["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-        types = [f'type = "{kind}"' for kind in _TYPES]
+        kinds = [kind for kind in _TYPES if where == "sink" or kind != "clickhouse"]
+        types = [f'type = "{kind}"' for kind in kinds]
         return f"{said}: type: write {' or '.join(types)}"
     kind, *path = rest or [""]
     model = _TYPES.get(str(kind), _SinkSettings)
@@ -259,7 +296,7 @@ def _problem(content: Mapping[str, Any], item: Any) -> str:
     return f"{said}: {shown}: {complaint}{found}{expected}"
 
 
-def _beyond_one_field(sinks: list[SinkSettings], known_events: Collection[str]) -> list[str]:
+def _beyond_one_field(sinks: Sequence[SinkSettings], known_events: Collection[str]) -> list[str]:
     """What is wrong though each entry by itself is right."""
     problems = []
     names = [sink.name for sink in sinks]

@@ -18,7 +18,7 @@ from ctg_assets.feed.config import SinkSettings
 from ctg_assets.feed.errors import EventsRefusedError, EventsUnreadableError, SinkUnavailableError
 from ctg_assets.feed.events import EventSource, Message
 from ctg_assets.feed.filters import Filter
-from ctg_assets.feed.positions import Refusal, SinkProgress
+from ctg_assets.feed.positions import Refusal
 
 # Events looked at in one go, where few of them pass the filters. Each go opens the files of the history,
 # which takes half a second when they hold 600,000 studies.
@@ -36,6 +36,30 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Close what is open; a later delivery opens it again."""
+
+
+class Progress(Protocol):
+    """What is remembered of a sink, while this process is the one that delivers to it."""
+
+    def position(self) -> int | None:
+        """The highest number up to which everything is settled; None for a new sink."""
+
+    def begin(self, change_seq: int) -> None:
+        """Give a new sink its first position."""
+
+    def advance(
+        self, before: int, after: int, accepted: Sequence[str], refused: Sequence[Refusal]
+    ) -> bool:
+        """Move the position on, over events taken (by id) and others that are put aside; False if it was moved."""
+
+    def settle(self, accepted: Sequence[str], refused: Sequence[Refusal]) -> None:
+        """Note how dead letters fared that were sent again."""
+
+    def replays(self, limit: int) -> list[Message]:
+        """Dead letters that are to be sent again, in the order of their numbers."""
+
+    def failed(self, reason: str) -> None:
+        """Note that delivery is held up."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,7 @@ class Delivery:
         # Events put aside since the sink last took one.
         self._in_a_row = 0
 
-    def catch_up(self, progress: SinkProgress) -> None:
+    def catch_up(self, progress: Progress) -> None:
         """Deliver everything there is.
 
         Raises SinkUnavailableError when the sink has to be waited for, EventsUnreadableError when the events
@@ -99,7 +123,7 @@ class Delivery:
             self._deliver_replays(progress)
             more = self._deliver_news(progress)
 
-    def _deliver_news(self, progress: SinkProgress) -> bool:
+    def _deliver_news(self, progress: Progress) -> bool:
         """Deliver the next events; returns False when there are none."""
         position = progress.position() or 0
         size = self._settings.batch_size
@@ -120,7 +144,7 @@ class Delivery:
         return True
 
     def _deliver_batch(
-        self, progress: SinkProgress, position: int, messages: Sequence[Message]
+        self, progress: Progress, position: int, messages: Sequence[Message]
     ) -> int | None:
         """Deliver a batch; returns the new position, None if somebody else moved it."""
         outcomes: list[_Outcome] = []
@@ -147,7 +171,7 @@ class Delivery:
             raise problem
         return position
 
-    def _deliver_replays(self, progress: SinkProgress) -> None:
+    def _deliver_replays(self, progress: Progress) -> None:
         """Send the dead letters that a person asked for; those refused again are dead letters again."""
         while not self._stopped() and (
             messages := progress.replays(limit=self._settings.batch_size)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ctg_assets.feed.config import SinkSettings, read_notified
+from ctg_assets.feed.config import AmqpSettings, WebhookSettings, read_notified
 from ctg_assets.feed.errors import DeliveryError, NotificationError
 from ctg_assets.feed.mail import Mailbox, mailbox
 from ctg_assets.feed.runner import make_sink
@@ -89,7 +89,7 @@ class MailChannel:
 class SinkChannel:
     """A webhook or a queue."""
 
-    settings: SinkSettings
+    settings: WebhookSettings | AmqpSettings
     environment: Mapping[str, str]
 
     @property

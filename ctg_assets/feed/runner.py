@@ -5,17 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from ctg_assets.feed.amqp import AmqpSink
-from ctg_assets.feed.config import SinkSettings, WebhookSettings, secret_of
-from ctg_assets.feed.delivery import Delivery, Pauses, Sink
+from ctg_assets.feed.clickhouse import ClickHouseSink
+from ctg_assets.feed.config import (
+    AmqpSettings,
+    ClickHouseSettings,
+    SinkSettings,
+    WebhookSettings,
+    secret_of,
+)
+from ctg_assets.feed.delivery import Delivery, Pauses, Progress, Sink
 from ctg_assets.feed.errors import EventsUnreadableError, SinkBusyError, SinkUnavailableError
 from ctg_assets.feed.events import EventSource
-from ctg_assets.feed.positions import SinkProgress, open_progress
+from ctg_assets.feed.positions import open_progress
 from ctg_assets.feed.webhook import Webhook
+from ctg_assets.lake import Lake
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.errors import WarehouseError
 
@@ -30,7 +39,9 @@ class Outcome:
     problem: Exception | None = None
 
 
-def make_sink(settings: SinkSettings, environment: Mapping[str, str]) -> AmqpSink | Webhook:
+def make_sink(
+    settings: WebhookSettings | AmqpSettings, environment: Mapping[str, str]
+) -> AmqpSink | Webhook:
     """A sink ready for use; raises SinkFileError when its secret is not."""
     secret = secret_of(settings, environment)
     if not isinstance(settings, WebhookSettings):
@@ -38,9 +49,18 @@ def make_sink(settings: SinkSettings, environment: Mapping[str, str]) -> AmqpSin
     return Webhook(settings, secret or "")
 
 
+def make_any_sink(
+    settings: SinkSettings, environment: Mapping[str, str], lake: Lake
+) -> AmqpSink | Webhook | ClickHouseSink:
+    """As `make_sink`, also for one that takes rows of the lake."""
+    if isinstance(settings, ClickHouseSettings):
+        return ClickHouseSink(settings, secret_of(settings, environment), lake)
+    return make_sink(settings, environment)
+
+
 def run_feed(
     sinks: Sequence[tuple[SinkSettings, Sink]],
-    address: PostgresAddress,
+    address: PostgresAddress | None,
     source: EventSource,
     *,
     once: bool,
@@ -49,7 +69,8 @@ def run_feed(
 ) -> list[Outcome]:
     """Deliver to all sinks until `stop` is set, or (`once`) until each has what there is or is down.
 
-    No sink waits for another; `source` has to bear being asked by several threads.
+    No sink waits for another; `source` has to bear being asked by several threads. Without the `address` of a
+    database there is progress only of sinks that keep their own.
     """
     # stamina keeps hooks for the process as a whole; its own one logs neither cause nor remedy.
     set_on_retry_hooks((_log_retry,))
@@ -88,7 +109,7 @@ class _Run:
         self,
         settings: SinkSettings,
         sink: Sink,
-        address: PostgresAddress,
+        address: PostgresAddress | None,
         source: EventSource,
         *,
         once: bool,
@@ -103,6 +124,8 @@ class _Run:
         self._stop = stop
         self._pauses = pauses
         self._pause = pauses.first
+        if isinstance(sink, ClickHouseSink):
+            source = sink.bounded(source)
         self._delivery = Delivery(settings, sink, source, pauses=pauses, stopped=stop.is_set)
 
     def run(self) -> None:
@@ -110,9 +133,9 @@ class _Run:
         done = False
         while not done:
             try:
-                with open_progress(self._address, self.sink_name) as progress:
+                with self._open_progress() as progress:
                     done = self._deliver(progress)
-            except (SinkBusyError, WarehouseError) as error:
+            except (SinkBusyError, SinkUnavailableError, WarehouseError) as error:
                 done = self._failed(error)
             except Exception as error:  # noqa: BLE001
                 # A defect of ours must not end the feed of others, nor this one's for good.
@@ -121,7 +144,15 @@ class _Run:
             finally:
                 self._sink.close()
 
-    def _deliver(self, progress: SinkProgress) -> bool:
+    def _open_progress(self) -> AbstractContextManager[Progress]:
+        if isinstance(self._sink, ClickHouseSink):
+            return self._sink.open_progress()
+        if self._address is None:
+            message = f"sink {self.sink_name!r} needs the database, which the settings have none of"
+            raise WarehouseError(message)
+        return open_progress(self._address, self.sink_name)
+
+    def _deliver(self, progress: Progress) -> bool:
         """Deliver as long as the progress can be written."""
         done = False
         while not done:

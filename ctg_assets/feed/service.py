@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ctg_assets.feed.config import SinkSettings, read_sinks
+from ctg_assets.clickhouse import ClickHouseAddress, ClickHouseUnavailableError
+from ctg_assets.feed.clickhouse_progress import (
+    ClickHouseNotes,
+    clickhouse_notes,
+    clickhouse_state,
+)
+from ctg_assets.feed.config import ClickHouseSettings, SinkSettings, read_sinks, secret_of
 from ctg_assets.feed.errors import SinkFileError
 from ctg_assets.feed.history_events import EVENT_NAMES, HistoryEvents
 from ctg_assets.feed.positions import (
@@ -19,8 +26,9 @@ from ctg_assets.feed.positions import (
     move_back,
     sink_states,
 )
-from ctg_assets.feed.runner import Outcome, make_sink, run_feed
+from ctg_assets.feed.runner import Outcome, make_any_sink, run_feed
 from ctg_assets.lake import open_lake
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import Settings
 
@@ -29,7 +37,7 @@ from ctg_assets.settings import Settings
 class SinkStatus:
     """One sink: what the file says of it, how far it is, and the first of what it did not take.
 
-    `settings` is None for a sink that the file does not name any more, `state` for one that was never
+    `problem` says why nothing can be told of it. `settings` is None for a sink that the file does not name any more, `state` for one that was never
     delivered to. `behind` counts the changes, wanted or not, that it has not reached; None where nothing says from
     which it will begin.
     """
@@ -39,6 +47,7 @@ class SinkStatus:
     state: SinkState | None
     behind: int | None
     dead_letters: Sequence[DeadLetter]
+    problem: str | None = None
 
 
 def configured_sinks(settings: Settings, names: Collection[str] = ()) -> list[SinkSettings]:
@@ -69,30 +78,64 @@ def deliver(
 ) -> list[Outcome]:
     """Deliver to all sinks, or those named, until `stop` is set, or `once`.
 
-    Raises SinkFileError before anything is sent, and WarehouseError when there is no database.
+    Raises SinkFileError before anything is sent, and WarehouseError when a sink needs the database and there is none.
     """
-    sinks = [(sink, make_sink(sink, os.environ)) for sink in configured_sinks(settings, names)]
-    source = HistoryEvents(open_lake(settings).history)
-    with open_postgres(settings) as address:
-        return run_feed(sinks, address, source, once=once, stop=stop)
+    lake = open_lake(settings)
+    chosen = configured_sinks(settings, names)
+    sinks = [(sink, make_any_sink(sink, os.environ, lake)) for sink in chosen]
+    with _database(settings, chosen) as address:
+        return run_feed(sinks, address, HistoryEvents(lake.history), once=once, stop=stop)
+
+
+@contextmanager
+def _database(
+    settings: Settings, sinks: Sequence[SinkSettings]
+) -> Iterator[PostgresAddress | None]:
+    """The database, if the notes of any of some sinks are in it."""
+    if all(isinstance(sink, ClickHouseSettings) for sink in sinks):
+        yield None
+    else:
+        with open_postgres(settings) as address:
+            yield address
 
 
 def sink_statuses(settings: Settings, most_letters: int) -> list[SinkStatus]:
     """All sinks that the file names or that were ever delivered to."""
     configured = {sink.name: sink for sink in configured_sinks(settings)}
     newest = HistoryEvents(open_lake(settings).history).newest()
-    with open_postgres(settings) as address:
-        states = {state.sink: state for state in sink_states(address)}
-        return [
-            SinkStatus(
-                name=name,
-                settings=configured.get(name),
-                state=states.get(name),
-                behind=_behind(newest, configured.get(name), states.get(name)),
-                dead_letters=dead_letters(address, name, most_letters),
-            )
-            for name in dict.fromkeys([*configured, *states])
-        ]
+    states: dict[str, SinkState] = {}
+    letters: dict[str, Sequence[DeadLetter]] = {}
+    with _database(settings, [*configured.values()]) as address:
+        if address is not None:
+            states |= {state.sink: state for state in sink_states(address)}
+            letters |= {name: dead_letters(address, name, most_letters) for name in states}
+    problems: dict[str, str] = {}
+    for name, sink in configured.items():
+        if isinstance(sink, ClickHouseSettings):
+            try:
+                state, letters[name] = _state_in_clickhouse(sink, most_letters)
+            except ClickHouseUnavailableError as error:
+                problems[name] = str(error)
+            else:
+                states |= {} if state is None else {name: state}
+    return [
+        SinkStatus(
+            name=name,
+            settings=configured.get(name),
+            state=states.get(name),
+            behind=_behind(newest, configured.get(name), states.get(name)),
+            dead_letters=letters.get(name, ()),
+            problem=problems.get(name),
+        )
+        for name in dict.fromkeys([*configured, *states])
+    ]
+
+
+def _state_in_clickhouse(
+    sink: ClickHouseSettings, most_letters: int
+) -> tuple[SinkState | None, Sequence[DeadLetter]]:
+    address, password = ClickHouseAddress.parse(sink.url), secret_of(sink, os.environ)
+    return clickhouse_state(address, password, sink.name, most_letters)
 
 
 def _behind(newest: int, settings: SinkSettings | None, state: SinkState | None) -> int | None:
@@ -103,20 +146,35 @@ def _behind(newest: int, settings: SinkSettings | None, state: SinkState | None)
 
 def replay_from(settings: Settings, name: str, from_seq: int) -> int:
     """Have a sink sent everything from a number on; returns how far it was."""
-    configured_sinks(settings, [name])
-    with open_postgres(settings) as address:
-        return move_back(address, name, from_seq)
+    with _notes(settings, name) as found:
+        if isinstance(found, ClickHouseNotes):
+            return found.move_back(from_seq)
+        return move_back(found, name, from_seq)
 
 
 def replay_dead_letters(settings: Settings, name: str) -> int:
     """Have a sink sent its dead letters again; returns how many."""
-    configured_sinks(settings, [name])
-    with open_postgres(settings) as address:
-        return ask_for_dead_letters(address, name)
+    with _notes(settings, name) as found:
+        if isinstance(found, ClickHouseNotes):
+            return found.ask_for_dead_letters()
+        return ask_for_dead_letters(found, name)
 
 
 def give_up_dead_letters(settings: Settings, name: str) -> int:
     """Forget a sink's dead letters, which it will not be sent again; returns how many."""
-    configured_sinks(settings, [name])
-    with open_postgres(settings) as address:
-        return discard_dead_letters(address, name)
+    with _notes(settings, name) as found:
+        if isinstance(found, ClickHouseNotes):
+            return found.discard_dead_letters()
+        return discard_dead_letters(found, name)
+
+
+@contextmanager
+def _notes(settings: Settings, name: str) -> Iterator[PostgresAddress | ClickHouseNotes]:
+    """Where the notes of a sink are."""
+    [sink] = configured_sinks(settings, [name])
+    with ExitStack() as stack:
+        if isinstance(sink, ClickHouseSettings):
+            address, password = ClickHouseAddress.parse(sink.url), secret_of(sink, os.environ)
+            yield stack.enter_context(clickhouse_notes(address, password, name))
+        else:
+            yield stack.enter_context(open_postgres(settings))

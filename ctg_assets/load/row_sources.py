@@ -263,7 +263,7 @@ class HistoryOfStudies:
         if STUDY_VERSIONS.name in names:
             for rows in version_rows(lake.history.periods()):
                 yield {STUDY_VERSIONS.name: rows}
-        yield from _added_rows(lake, _entries(lake, manifest, 0), names)
+        yield from added_rows(lake, _entries(lake, manifest, 0), names)
 
     def batches_within(
         self, lake: Lake, manifest: SnapshotManifest, names: Collection[str], groups: Groups
@@ -282,7 +282,7 @@ class HistoryOfStudies:
         periods = lake.history.periods().filter(pl.col("nct_id").is_in(touched.implode()))
         for rows in version_rows(periods):
             yield RowBatch({STUDY_VERSIONS.name: rows})
-        yield from map(RowBatch, _added_rows(lake, entries, _FILES))
+        yield from map(RowBatch, added_rows(lake, entries, _FILES))
 
     def appended(self, lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
         """The first number of a change that came later."""
@@ -403,7 +403,8 @@ def _keys_of_past(contents: pl.DataFrame) -> dict[str, pa.Table]:
     }
 
 
-def _added_rows(lake: Lake, entries: Sequence[HistoryEntry], names: Collection[str]) -> Rows:
+def added_rows(lake: Lake, entries: Sequence[HistoryEntry], names: Collection[str]) -> Rows:
+    """What entries of the history say, of those of the tables named that rows are only added to."""
     for shape in HISTORY_TABLES:
         if shape.name in names and shape.name in _FILES:
             for entry in entries:

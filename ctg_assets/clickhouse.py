@@ -1,0 +1,61 @@
+"""The flat tables in ClickHouse, as the feed knows them: those that write them take turns."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from ctg_assets.lake import Lake
+from ctg_assets.load.clickhouse.following import ChangedStudy, FollowedTables, reflected
+from ctg_assets.load.clickhouse.notes import Letter, Notes, ReaderPosition, rows_database
+from ctg_assets.load.clickhouse.server import (
+    ClickHouse,
+    ClickHouseAddress,
+    ClickHouseAddressError,
+    ClickHouseUnavailableError,
+    RowsRefusedError,
+    require_clickhouse,
+)
+from ctg_assets.storage.locks import BusyError, hold
+
+__all__ = [
+    "BusyError",
+    "ChangedStudy",
+    "ClickHouse",
+    "ClickHouseAddress",
+    "ClickHouseAddressError",
+    "ClickHouseUnavailableError",
+    "FollowedTables",
+    "Letter",
+    "Notes",
+    "ReaderPosition",
+    "RowsRefusedError",
+    "followed_tables",
+    "reflected",
+    "require_clickhouse",
+    "rows_database",
+]
+
+
+@contextlib.contextmanager
+def followed_tables(
+    address: ClickHouseAddress,
+    lake: Lake,
+    *,
+    password: str | None = None,
+    timeout: float = 30.0,
+    show: Callable[[str], None] = lambda _: None,
+) -> Iterator[FollowedTables]:
+    """The flat tables of a database, for bringing them changes of the lake until the block ends.
+
+    `timeout` is in seconds; `show` is told what takes long. Raises BusyError when another process of this data folder
+    brings them already, ClickHouseUnavailableError.
+    """
+    # ClickHouse has no locks of its own.
+    lake.scratch.mkdir(parents=True, exist_ok=True)
+    with hold(lake.scratch / address.lock_name, f"the tables at {address}"):
+        server = ClickHouse(address, password, timeout)
+        try:
+            yield FollowedTables(server, lake, show)
+        finally:
+            server.close()

@@ -1,0 +1,194 @@
+"""ClickHouse as a sink of the feed: the tables are those of a load, whatever happened on the way (15 s of CPU)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctg_assets.clickhouse import BusyError, followed_tables
+from ctg_assets.feed.service import (
+    give_up_dead_letters,
+    replay_dead_letters,
+    replay_from,
+    sink_statuses,
+)
+from ctg_assets.lake import Lake
+from ctg_assets.load.clickhouse import following
+from ctg_assets.load.row_sources import FlattenedStudies, MadeBy, RowSource, row_sources
+from ctg_assets.refresh.undo import undoer
+from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets_tests.clickhouse.following import Engine, FollowedLake, engine_process
+from ctg_assets_tests.history.undone import AUTHOR
+from ctg_assets_tests.release.released import few_studies
+
+pytestmark = pytest.mark.process
+
+LATER = {"n3": "Another Title", "n7": "", "n24": "New"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """A process with the embedded engine."""
+    with engine_process() as run:
+        yield run
+
+
+def test_tables_follow_changes(engine: Engine, tmp_path: Path) -> None:
+    """First load, changes and deletions, the same again, an undo: each time what a load of everything has.
+
+    While the history is ahead of the snapshots the position stays; and one at a time writes.
+    """
+    engine(_follow, tmp_path)
+
+
+def _follow(folder: Path) -> None:
+    lake = FollowedLake(folder)
+    assert "no snapshot" in str(lake.deliver().problem)
+    lake.walk(1, few_studies(n24="", n9="U+0000 is \0 here"))
+    lake.delivered()
+    assert _state(lake) == (39, 0, 0)
+    lake.walk(2, few_studies(**LATER))
+    lake.delivered()
+    # Changed, gone, new, and the one with U+0000 another: with rows that nobody sees any more.
+    assert _state(lake) == (43, 4, 0)
+    [counts] = lake.ask(
+        "SELECT (SELECT count() FROM ctg_rows.studies) AS raw, count() AS n, uniqExact(nct_id) AS ids"
+        " FROM ctg.studies"
+    )
+    assert (counts["n"], counts["ids"]) == (39, 39)
+    assert counts["raw"] > 39
+    # Everything once more, in several batches.
+    assert replay_from(lake.feed, "columns", 1) == 43
+    lake.delivered()
+    assert _state(lake) == (43, 47, 0)
+    lake.walk(3, few_studies(**LATER, n5="Mistaken"))
+    lake.delivered()
+    undoer(lake.lake).undo(lake.lake.history.entries()[-1].sequence, AUTHOR)
+    lake.delivered()
+    assert _state(lake) == (45, 49, 0)
+    lake.walk(4, few_studies(**LATER, n9="Later"))
+    lake.delivered()
+    assert _state(lake)[0] == 46
+    lake.walk(5, few_studies())
+    newest = lake.lake.snapshots.latest()
+    assert newest is not None
+    lake.lake.storage.delete_file(f"snapshots/{newest.snapshot_id}/manifest.json")
+    assert lake.deliver().problem is None
+    [status] = sink_statuses(lake.feed, 0)
+    assert status.state is not None
+    assert status.behind is not None
+    assert status.state.change_seq == 46 < 46 + status.behind
+
+    def elsewhere() -> None:
+        with followed_tables(lake.address, lake.lake):
+            pass
+
+    with (
+        followed_tables(lake.address, lake.lake),
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(BusyError, match="another process"),
+    ):
+        pool.submit(elsewhere).result()
+
+
+def _state(lake: FollowedLake) -> tuple[int, int, int]:
+    """Position, events delivered and dead letters, as `feed status` has them while the engine is not open."""
+    [status] = sink_statuses(lake.feed, 10)
+    assert status.state is not None
+    assert status.behind == 0
+    return status.state.change_seq, status.state.delivered, status.state.dead_letters
+
+
+def test_the_model_changes(engine: Engine, tmp_path: Path) -> None:
+    """A table and a column that are new are there with their rows; a table that is no more is gone."""
+    engine(_evolve, tmp_path)
+
+
+class _OlderStudies(FlattenedStudies):
+    """The flattened tables of a model that had no keywords, and of conditions no name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes = [shape for shape in self.shapes if shape.name != "keywords"]
+        self.shapes = tuple(
+            replace(shape, columns=tuple(each for each in shape.columns if each.name != "name"))
+            if shape.name == "conditions"
+            else replace(shape, name="old_designs")
+            if shape.name == "designs"
+            else shape
+            for shape in shapes
+        )
+
+    def depends_on(self, manifest: MadeBy) -> Mapping[str, str]:
+        found = super().depends_on(manifest)
+        return {**found, "old_designs": found["designs"]}
+
+    def batches(self, lake: Lake, manifest: SnapshotManifest, names: Any) -> Any:
+        asked = [{"old_designs": "designs"}.get(name, name) for name in names]
+        for batch in super().batches(lake, manifest, asked):
+            told = dict(batch)
+            told["old_designs"] = told.pop("designs")
+            told["conditions"] = told["conditions"].drop_columns("name")
+            yield told
+
+
+def _evolve(folder: Path) -> None:
+    lake = FollowedLake(folder)
+    lake.walk(1, few_studies())
+    sources: tuple[RowSource, ...] = (_OlderStudies(), *row_sources()[1:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(following, "row_sources", lambda: sources)
+        shapes = tuple(shape for source in sources for shape in source.shapes)
+        patch.setattr(following, "staging_shapes", lambda: shapes)
+        assert lake.deliver().problem is None
+    names = {
+        row["name"] for row in lake.ask("SELECT name FROM system.tables WHERE database = 'ctg'")
+    }
+    assert "old_designs" in names
+    assert "keywords" not in names
+    [before] = lake.ask(
+        "SELECT sum(rows) AS n FROM system.parts WHERE database = 'ctg_rows' AND table = 'studies'"
+    )
+    lake.delivered()
+    # Tables that are as they were are not loaded again.
+    [after] = lake.ask(
+        "SELECT sum(rows) AS n FROM system.parts WHERE database = 'ctg_rows' AND table = 'studies'"
+    )
+    assert before == after
+
+
+def test_what_clickhouse_refuses_is_put_aside(engine: Engine, tmp_path: Path) -> None:
+    """A study whose rows are not taken is a dead letter with the reason; others pass, and it comes when asked for."""
+    engine(_refuse, tmp_path)
+
+
+def _refuse(folder: Path) -> None:
+    lake = FollowedLake(folder)
+    lake.walk(1, few_studies())
+    lake.delivered()
+    with lake.opened() as server:
+        server.do(
+            "ALTER TABLE ctg_rows.conditions ADD CONSTRAINT no_third CHECK nct_id != 'NCT00300000'"
+        )
+    lake.walk(2, few_studies(**LATER, n30="Other"))
+    assert lake.deliver().problem is None
+    # Of 41 to 44 (3, 7, 24, 30) all but the first are there.
+    assert _state(lake) == (44, 3, 1)
+    [status] = sink_statuses(lake.feed, 10)
+    [letter] = status.dead_letters
+    assert (letter.change_seq, letter.nct_id, letter.attempts) == (41, "NCT00300000", 1)
+    assert "no_third" in letter.reason
+    assert lake.ask("SELECT count() AS n FROM ctg.studies WHERE brief_title = 'Other'") == [
+        {"n": 1}
+    ]
+    with lake.opened() as server:
+        server.do("ALTER TABLE ctg_rows.conditions DROP CONSTRAINT no_third")
+    assert replay_dead_letters(lake.feed, "columns") == 1
+    lake.delivered()
+    assert _state(lake) == (44, 4, 0)
+    assert give_up_dead_letters(lake.feed, "columns") == 0
