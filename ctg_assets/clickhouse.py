@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ctg_assets.lake import Lake
 from ctg_assets.load.clickhouse.following import ChangedStudy, FollowedTables, reflected
-from ctg_assets.load.clickhouse.notes import Letter, Notes, ReaderPosition, rows_database
+from ctg_assets.load.clickhouse.notes import Base, Letter, Notes, ReaderPosition, rows_database
 from ctg_assets.load.clickhouse.server import (
     ClickHouse,
     ClickHouseAddress,
@@ -19,6 +19,7 @@ from ctg_assets.load.clickhouse.server import (
 from ctg_assets.storage.locks import BusyError, hold
 
 __all__ = [
+    "Base",
     "BusyError",
     "ChangedStudy",
     "ClickHouse",

@@ -116,6 +116,70 @@ def discard(sink: Annotated[str, typer.Argument(help="The sink's name.")]) -> No
     out.print(f"dead letters of {printable(sink)} that were discarded: {count:,}")
 
 
+@app.command("consume")
+@with_exit_code
+def consume(
+    source: Annotated[
+        str, typer.Option("--from", help="The broker: amqp://user@host:port/virtual-host.")
+    ],
+    queue: Annotated[str, typer.Option(help="The queue that a sink of the feed publishes to.")],
+    to: Annotated[
+        str | None, typer.Option(help="clickhouse://user@host:port/database, or chdb:///folder.")
+    ] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="The embedded engine, in the data folder.")
+    ] = False,
+    name: Annotated[
+        str, typer.Option(help="Position and dead letters are kept under it.")
+    ] = "queue",
+    batch_size: Annotated[int, typer.Option(help="Studies that are brought in one go.")] = 2000,
+    from_secret_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the broker's password.")
+    ] = None,
+    to_secret_env: Annotated[
+        str | None, typer.Option(help="Environment variable with ClickHouse's password.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Take what is there, and end.")] = False,
+) -> None:
+    """Bring what a queue says into ClickHouse: the rows of studies that changed, from this lake.
+
+    What is no event, or is refused, is put aside in ctg_dead_letters. Whatever is killed, each message is
+    acknowledged after its rows are there.
+
+    Exit codes: 0 done or stopped, 1 broker or ClickHouse did not do it, 2 unusable addresses, 4 another process
+    writes these tables.
+    """
+    import os
+
+    from ctg_assets.feed.config import consumed_queue, written_clickhouse
+    from ctg_assets.feed.consuming import consume as run_consumer
+
+    if (to is None) is not embedded:
+        message = "give either --to or --embedded"
+        raise typer.BadParameter(message)
+    settings = load_settings()
+    to = to or f"chdb://{settings.data_dir}/clickhouse"
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    with _stopped_by_signals() as stop:
+        report = run_consumer(
+            settings,
+            consumed_queue(name, source, queue, from_secret_env),
+            written_clickhouse(name, to, batch_size, to_secret_env),
+            dict(os.environ),
+            once=once,
+            stop=stop,
+        )
+    out.print(
+        f"messages: {report.messages:,}, studies brought: {report.brought:,}, repeats: {report.repeats:,}, "
+        f"put aside: {report.put_aside:,}"
+    )
+    if report.waiting:
+        out.print(f"waiting for the lake's next snapshot: {report.waiting:,}")
+    if report.problem is not None:
+        err.print(labelled(name, "red", f": {report.problem}"))
+        raise typer.Exit(ExitCode.FAILED)
+
+
 @contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""

@@ -43,7 +43,7 @@ class AmqpSink:
     def __init__(self, settings: AmqpSettings, password: str | None) -> None:
         """Prepare; nothing is sent yet. Raises SinkFileError when the URL is not usable."""
         self._settings = settings
-        self._parameters = _parameters(settings, password)
+        self._parameters = amqp_parameters(settings, password)
         self._channel: _ConfirmingChannel | None = None
 
     def deliver(self, messages: Sequence[Sendable]) -> None:
@@ -62,7 +62,7 @@ class AmqpSink:
             raise
         except AMQPError as error:
             self.close()
-            message = f"cannot publish to sink {self._settings.name!r}: {_error_text(error)}"
+            message = f"cannot publish to sink {self._settings.name!r}: {error_text(error)}"
             raise SinkUnavailableError(message) from error
 
     def close(self) -> None:
@@ -215,19 +215,19 @@ class _ConfirmingChannel:
             self._queue_there = False
         elif code in _REFUSED_MESSAGE and self._unconfirmed:
             self._problem = self._problem or EventsRefusedError(
-                f"{self._where} refused a message of {self._target()}: {_error_text(reason)}",
+                f"{self._where} refused a message of {self._target()}: {error_text(reason)}",
                 for_good=True,
             )
         else:
             self._problem = self._problem or SinkUnavailableError(
-                f"{self._where} closed the channel over {self._target()}: {_error_text(reason)}; check that "
+                f"{self._where} closed the channel over {self._target()}: {error_text(reason)}; check that "
                 "it exists and that the user may use it"
             )
         self._wake()
 
     def _connection_ended(self, how: str, _connection: object, reason: Exception) -> None:
         self._closed = True
-        message = f"{self._where} {how}: {_error_text(reason)}; check the sink's url and secret, and the broker"
+        message = f"{self._where} {how}: {error_text(reason)}; check the sink's url and secret, and the broker"
         if self._blocked_by is not None:
             message = f"{self._where} takes no messages for now: {self._blocked_by}"
         self._problem = self._problem or SinkUnavailableError(message)
@@ -277,7 +277,8 @@ class _ConfirmingChannel:
         return f"exchange {settings.exchange!r} with routing key {settings.routing_key!r}"
 
 
-def _parameters(settings: AmqpSettings, password: str | None) -> pika.ConnectionParameters:
+def amqp_parameters(settings: AmqpSettings, password: str | None) -> pika.ConnectionParameters:
+    """How a broker is connected to; raises SinkFileError for a URL with options that cannot be used."""
     parts = urlsplit(settings.url)
     user, _, place = parts.netloc.rpartition("@")
     credentials = f"{user or _GUEST}:{quote(password or _GUEST, safe='')}"
@@ -294,10 +295,10 @@ def _parameters(settings: AmqpSettings, password: str | None) -> pika.Connection
     return parameters
 
 
-def _error_text(reason: BaseException) -> str:
+def error_text(reason: BaseException) -> str:
     """What pika's errors come down to: those of connecting hold the cause some layers below."""
     nested = [*getattr(reason, "exceptions", ()), getattr(reason, "exception", None), *reason.args]
     for part in nested:
         if isinstance(part, BaseException):
-            return _error_text(part)
+            return error_text(part)
     return f"{type(reason).__name__}: {reason}"

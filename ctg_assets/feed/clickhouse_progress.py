@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ctg_assets.clickhouse import (
+    Base,
     ClickHouse,
     ClickHouseAddress,
     ClickHouseUnavailableError,
@@ -192,10 +193,28 @@ class ClickHouseProgress:
                 noted = replace(position, last_error=reason, last_error_at=now, failing_since=since)
                 self._move(noted)
 
-    def put_aside(self, refused: Sequence[Refusal]) -> None:
-        """Write dead letters, of whoever has no position to move."""
+    def base(self) -> Base:
+        """Up to which change all tables are whole; raises as ClickHouse does."""
+        return self._tables.prepare()
+
+    def took(self, messages: Sequence[Message], refused: Sequence[Refusal]) -> None:
+        """Note what was brought out of a queue, in whatever order: dead letters first, the position last."""
+        if not messages and not refused:
+            return
         with unavailable():
-            self._write((), refused)
+            position = self._notes.position(self._sink)
+            self._write([message.event_id for message in messages], refused)
+            if position is not None:
+                highest = max([position.change_seq, *(each.change_seq for each in messages)])
+                delivered = position.delivered + len(messages)
+                moved = replace(
+                    position,
+                    change_seq=highest,
+                    delivered=delivered,
+                    moved_at=None,
+                    failing_since=None,
+                )
+                self._move(moved)
 
     def _move(self, position: ReaderPosition) -> None:
         self._notes.move(self._sink, position)

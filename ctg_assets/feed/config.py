@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -200,6 +200,34 @@ _Sinks = Annotated[tuple[Annotated[SinkSettings, Discriminator("type")], ...], F
 class _File(_Model):
     sink: _Sinks = ()
     notify: Annotated[tuple[_Told, ...], Field(strict=False)] = ()
+
+
+def consumed_queue(name: str, url: str, queue: str, secret_env: str | None) -> AmqpSettings:
+    """A queue that is named in a command; raises SinkFileError for what cannot be used."""
+    return _given(AmqpSettings, name=name, type="amqp", url=url, queue=queue, secret_env=secret_env)
+
+
+def written_clickhouse(
+    name: str, url: str, batch_size: int, secret_env: str | None
+) -> ClickHouseSettings:
+    """A ClickHouse that is named in a command; raises SinkFileError for what cannot be used."""
+    given = {"name": name, "url": url, "batch_size": batch_size, "secret_env": secret_env}
+    return _given(ClickHouseSettings, type="clickhouse", **given)
+
+
+_Given = TypeVar("_Given", bound=_Model)
+
+
+def _given(model: type[_Given], **told: Any) -> _Given:
+    try:
+        return model.model_validate(told)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        ]
+    message = "unusable options: " + "; ".join(problems)
+    raise SinkFileError(message)
 
 
 # What the tables of the file are for.

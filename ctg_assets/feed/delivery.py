@@ -123,6 +123,20 @@ class Delivery:
             self._deliver_replays(progress)
             more = self._deliver_news(progress)
 
+    def bring(self, messages: Sequence[Message]) -> list[Refusal]:
+        """Deliver messages that came by another way; returns those that are to be put aside.
+
+        Raises SinkUnavailableError when the sink has to be waited for; some may have been taken then.
+        """
+        outcomes: list[_Outcome] = []
+        self._send(messages, outcomes, attempts=self._settings.attempts)
+        settled = self._settled(outcomes)
+        if settled < len(outcomes):
+            raise SinkUnavailableError(str(outcomes[settled].refusal))
+        for outcome in outcomes:
+            self._in_a_row = 0 if outcome.refusal is None else self._in_a_row + 1
+        return [outcome.put_aside() for outcome in outcomes if outcome.refusal is not None]
+
     def _deliver_news(self, progress: Progress) -> bool:
         """Deliver the next events; returns False when there are none."""
         position = progress.position() or 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pika
 
-from ctg_assets.feed.config import SinkSettings
+from ctg_assets.feed.config import AmqpSettings, WebhookSettings
 from ctg_assets.feed.runner import make_sink, run_feed
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets_tests.feed.helpers import (
@@ -35,7 +35,7 @@ def _context() -> ForkServerContext:
 
 @contextlib.contextmanager
 def publishing(
-    settings: SinkSettings, address: PostgresAddress, events: int
+    settings: WebhookSettings | AmqpSettings, address: PostgresAddress, events: int
 ) -> Iterator[ForkServerProcess]:
     """A process that delivers so many events to a sink, until it is killed."""
     process = _context().Process(target=_publish, args=(settings, address, events), daemon=True)
@@ -48,7 +48,9 @@ def publishing(
         process.close()
 
 
-def _publish(settings: SinkSettings, address: PostgresAddress, events: int) -> None:
+def _publish(
+    settings: WebhookSettings | AmqpSettings, address: PostgresAddress, events: int
+) -> None:
     run_feed(
         [(settings, make_sink(settings, {SECRET_ENV: SECRET}))],
         address,

@@ -9,6 +9,7 @@ import pytest
 from ctg_assets.feed.config import (
     AmqpSettings,
     FilterSettings,
+    SinkSettings,
     WebhookSettings,
     read_sinks,
     secret_of,
@@ -21,7 +22,7 @@ HOOK = '[[sink]]\nname = "hook"\ntype = "webhook"\nurl = "https://x.example/"\ns
 QUEUE = '[[sink]]\nname = "queue"\ntype = "amqp"\nurl = "amqp://x.example/"\n'
 
 
-def read(tmp_path: Path, text: str) -> list[WebhookSettings | AmqpSettings]:
+def read(tmp_path: Path, text: str) -> list[SinkSettings]:
     """The sinks of a file with this text."""
     file = tmp_path / "sinks.toml"
     file.write_text(text, encoding="utf-8")
