@@ -136,6 +136,11 @@ def object_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def folder_or_object_url(value: str) -> str:
+    """A folder, made absolute, or an address in an object store; raises ValueError for what is neither."""
+    return object_url(value) if "://" in value else str(absolute_path(Path(value)))
+
+
 def amqp_url(value: str) -> str:
     """The address of a RabbitMQ; raises ValueError for what is none."""
     parts = urlsplit(value)

@@ -33,6 +33,7 @@ from ctg_assets.setting_values import (
     absolute_path,
     amqp_url,
     database_name,
+    folder_or_object_url,
     header_value,
     http_url,
     mail_address,
@@ -55,7 +56,7 @@ from ctg_assets.settings_file import (
 ENV_PREFIX = "CTG_"
 
 # What is no secret, but may be if it is refused: credentials in an address.
-_SECRET_IF_WRONG = {"data_url"}
+_SECRET_IF_WRONG = {"data_url", "release_place"}
 
 
 class SettingsError(CtgAssetsError, ValueError):
@@ -234,6 +235,11 @@ class Settings(BaseSettings):
     )
     keep_releases: int = Field(
         3, ge=1, description="Releases that stay where they are made; older ones are removed."
+    )
+    release_place: Annotated[str, AfterValidator(folder_or_object_url)] | None = Field(
+        None,
+        description="Where the asset `release` writes: a folder, or a URL such as s3://bucket/releases; unset is "
+        "releases of the data folder.",
     )
     release_key: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
         None,

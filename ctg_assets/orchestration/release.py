@@ -39,13 +39,13 @@ def _build_release(held: Collection[dg.AssetKey]) -> dg.AssetsDefinition:
     def release(
         context: dg.AssetExecutionContext, settings: SettingsResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        """Release to the data folder's `releases`."""
+        """Release to where the settings say: the data folder's `releases` unless told."""
         # DuckDB and the driver of Postgres are for those who release alone.
         from ctg_assets.release.places import release_to  # noqa: PLC0415
 
         configured = settings.load()
-        place = data_folder(configured, RELEASES)
-        report = release_to(configured, str(place), context.log.debug)
+        place = configured.release_place or str(data_folder(configured, RELEASES))
+        report = release_to(configured, place, context.log.debug)
         manifest = report.manifest
         rows = [(table.qualified, f"{table.rows:,}") for table in manifest.tables]
         return dg.MaterializeResult(

@@ -1,8 +1,9 @@
-"""The tables that SQL makes, marts and AACT's, in a release: read from Postgres as Arrow, all of one moment."""
+"""The tables that are in Postgres alone, marts, AACT's and WHO's, in a release: read as Arrow, all of one moment."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +24,10 @@ from ctg_assets.release.staging_tables import Made, ReleaseBefore
 from ctg_assets.release.table_files import ReleasedColumnShape, ReleasedShape, TableWriter
 from ctg_assets.snapshot.store import SnapshotManifest
 
-MARTS, CTGOV = "marts", "ctgov"
+MARTS, CTGOV, WHO = "marts", "ctgov", "who"
 
 _STUDY = "nct_id"
+_WHO_INDICATORS, _WHO_RELEASES = "indicators", "releases"
 
 
 @dataclass(frozen=True)
@@ -272,6 +274,25 @@ def _shapes(moment: _Moment, content: WarehouseContent) -> Iterator[_Shape]:
     if content.ctgov is not None and schemas.ctgov is not None:
         own = dict.fromkeys(owned_relations(moment.connection, schemas.ctgov), content.ctgov)
         yield from _shapes_of(moment, CTGOV, schemas.ctgov, own)
+    yield from _shapes_of(moment, WHO, schemas.who, _who(moment))
+
+
+def _who(moment: _Moment) -> Mapping[str, str]:
+    """WHO's tables, if somebody asked for its numbers, and a digest of the releases of indicators that they hold.
+
+    No snapshot says what they hold: `who refresh` changes them at any time.
+    """
+    names = owned_relations(moment.connection, moment.connection.schemas.who)
+    if not {_WHO_INDICATORS, _WHO_RELEASES} <= names.keys():
+        return {}
+    digest = hashlib.sha256()
+    for table in (_WHO_INDICATORS, _WHO_RELEASES):
+        statement = sql.SQL("SELECT t::text FROM {} AS t ORDER BY t.indicator, t::text").format(
+            sql.Identifier(moment.connection.schemas.who, table)
+        )
+        for (row,) in moment.connection.execute(statement):
+            digest.update(f"{table} {row}\n".encode())
+    return dict.fromkeys(names, digest.hexdigest())
 
 
 def _shapes_of(
