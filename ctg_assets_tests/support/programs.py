@@ -21,6 +21,7 @@ from ctg_assets_tests.support.parsed_once import (
     use_once,
     write_json_at_once,
 )
+from ctg_assets_tests.support.revisions_once import keep_revisions
 
 # What commands import only when they need it.
 _USED_BY_COMMANDS = (
@@ -46,6 +47,7 @@ def all_programs(folder: Path) -> Mapping[str, Callable[[], object]]:
     write_json_at_once()
     ask_nobody_who_calls()
     use_once(folder)
+    keep_revisions(folder)
     # Ours run dbt with the Python that runs, or what lies beside it; theirs, too, is to be one that is forked.
     _run_dbt_with(SimpleNamespace(executable=str(folder / "python")))
     return {
