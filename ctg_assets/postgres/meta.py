@@ -104,6 +104,7 @@ _ALL_NOTES = (
 _FORMER_NOTES = {
     "mart_builds": "The load that each mart stands for, and the one that it was last built from as a whole.",
     "mart_runs": "The load that was the newest when each dbt run began; only unfinished runs are here.",
+    "registry_senders": "Which data folders of which machines have asked each registry, and when last.",
     "passed_tests": "The newest load at which each test by study found nothing; no row for one that did.",
 }
 

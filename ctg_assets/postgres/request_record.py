@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, LiteralString
 
@@ -9,6 +10,9 @@ import psycopg
 
 from ctg_assets.postgres.connection import Connection, PostgresAddress, connect, postgres_errors
 from ctg_assets.postgres.meta import MetaTable, ensure_meta
+from ctg_assets.postgres.ownership import is_described
+
+_log = logging.getLogger(__name__)
 
 _REQUESTS = MetaTable(
     "registry_requests",
@@ -26,23 +30,37 @@ _REQUESTS = MetaTable(
     ),
     "When requests were sent to each registry in the last two minutes, by whatever machine.",
 )
-_SENDERS = MetaTable(
-    "registry_senders",
+_STATE = MetaTable(
+    "registry_record",
     (
         """
-        CREATE TABLE {meta}.registry_senders (
-            registry text NOT NULL,
-            sender text NOT NULL,
-            seen_at timestamp with time zone NOT NULL,
-            PRIMARY KEY (registry, sender)
+        CREATE TABLE {meta}.registry_record (
+            one boolean PRIMARY KEY DEFAULT true CHECK (one),
+            place text,
+            whole_from timestamp with time zone,
+            newest timestamp with time zone
         )
         """,
+        # Where requests were noted before, by an earlier release, some may be missing.
+        """
+        INSERT INTO {meta}.registry_record (place)
+        SELECT 'unknown' WHERE to_regclass('{meta}.registry_requests') IS NOT NULL
+        UNION ALL
+        SELECT NULL WHERE to_regclass('{meta}.registry_requests') IS NULL
+        """,
     ),
-    "Which data folders of which machines have asked each registry, and when last.",
+    "Since when every request that was sent is in registry_requests, always if that is null, and in which place"
+    " that table was then: after a restart, a failover or a restore it is another.",
 )
 
 # The lock is held for milliseconds. Whoever holds it for longer is dead, and its connection not yet.
 _LOCK_SECONDS = 10
+
+
+def has_record(address: PostgresAddress) -> bool:
+    """Whether somebody notes requests in a database; raises WarehouseError."""
+    with connect(address) as connection:
+        return is_described(connection, _REQUESTS.name, _REQUESTS.description)
 
 
 class RequestRecord:
@@ -51,15 +69,18 @@ class RequestRecord:
     All that it does raises WarehouseError when the database cannot be asked.
     """
 
-    def __init__(self, address: PostgresAddress, registry: str, sender: str) -> None:
-        """Open the record, making its tables where they are not there; `sender` is this machine and data folder."""
+    def __init__(self, address: PostgresAddress, registry: str, known_place: str | None) -> None:
+        """Open the record, making its tables where they are not there.
+
+        `known_place` is the `place` that this machine has seen last, None if it never asked.
+        """
+        self.place = known_place
         self._registry = registry
-        self._sender = sender
         self._doing = f"noting requests to {registry} in {address.public_url}"
         self._connection: Connection = connect(address)
         try:
             with postgres_errors(self._doing):
-                ensure_meta(self._connection, [_REQUESTS, _SENDERS])
+                ensure_meta(self._connection, [_STATE, _REQUESTS])
         except BaseException:
             self._connection.close()
             raise
@@ -69,10 +90,15 @@ class RequestRecord:
         self._connection.close()
 
     def seconds_to_wait(self, requests: int, window_seconds: float) -> float:
-        """Count one more request if there are fewer than `requests` in the window: 0. Else how long to wait."""
+        """Count one more request if there are fewer than `requests` in the window: 0. Else how long to wait.
+
+        While requests that were sent within the window may be missing, none is permitted.
+        """
         of = {"registry": self._registry, "most": requests, "window": window_seconds}
         with postgres_errors(self._doing), self._connection.transaction():
             self._lock()
+            if (wait := self._seconds_until_whole(of)) > 0:
+                return wait
             # What was sent in the future was sent before the server's clock was set back.
             self._execute(
                 """
@@ -91,13 +117,17 @@ class RequestRecord:
             )
             permitted = self._execute(
                 """
-                INSERT INTO {meta}.registry_requests
-                SELECT %(registry)s, clock_timestamp()
-                WHERE (
-                    SELECT count(*) FROM {meta}.registry_requests
-                    WHERE registry = %(registry)s
-                        AND sent_at >= clock_timestamp() - make_interval(secs => %(window)s)
-                ) < %(most)s
+                WITH sent AS (
+                    INSERT INTO {meta}.registry_requests
+                    SELECT %(registry)s, clock_timestamp()
+                    WHERE (
+                        SELECT count(*) FROM {meta}.registry_requests
+                        WHERE registry = %(registry)s
+                            AND sent_at >= clock_timestamp() - make_interval(secs => %(window)s)
+                    ) < %(most)s
+                    RETURNING sent_at
+                )
+                UPDATE {meta}.registry_record SET newest = sent.sent_at FROM sent
                 """,
                 of,
             )
@@ -114,43 +144,81 @@ class RequestRecord:
             # It was in the way a moment ago, and may be old enough now.
             return max(0.001, row[0] if row else 0.001)
 
-    def note(self, requests: int) -> None:
-        """Count requests that were sent while the database could not be asked, as sent now."""
-        with postgres_errors(self._doing), self._connection.transaction():
-            self._lock()
-            self._execute(
-                """
-                INSERT INTO {meta}.registry_requests
-                SELECT %(registry)s, clock_timestamp() FROM generate_series(1, %(number)s)
-                """,
-                {"registry": self._registry, "number": requests},
+    def _seconds_until_whole(self, of: Mapping[str, Any]) -> float:
+        """How long until all that was sent within the window is in the record; 0 or less if it is by now."""
+        self._execute(
+            """
+            UPDATE {meta}.registry_record SET whole_from = clock_timestamp()
+            WHERE whole_from > clock_timestamp()
+            """
+        )
+        here = self._place()
+        row = self._execute(
+            # The newest is older than what lies there, unless somebody deleted that.
+            """
+            SELECT place,
+                newest BETWEEN clock_timestamp() - make_interval(secs => %(window)s) AND clock_timestamp()
+                AND NOT EXISTS (SELECT FROM {meta}.registry_requests WHERE sent_at >= newest),
+                extract(epoch FROM whole_from - clock_timestamp())::float8 + %(window)s
+            FROM {meta}.registry_record
+            FOR UPDATE
+            """,
+            of,
+        ).fetchone()
+        noted, is_newest_lost, wait = row or ("unknown", True, None)
+        # A record that nobody ever doubted is new. To who knows another one, it has taken that one's place.
+        is_new_to_us = wait is None and self.place not in {None, here}
+        if noted not in {None, here} or is_newest_lost or is_new_to_us:
+            wait = float(of["window"])
+            self._doubt(here)
+            _log.warning(
+                "%s: requests that were sent before it was restarted, restored or emptied may be missing in it; "
+                "nobody sends for %.0f s",
+                self._doing,
+                wait,
             )
+        elif noted is None:
+            self._execute("UPDATE {meta}.registry_record SET place = %(place)s", {"place": here})
+        self.place = here
+        return wait or 0.0
 
-    def senders(self) -> int:
-        """How many data folders have asked this registry in the last hour, this one included."""
-        of = {"registry": self._registry, "sender": self._sender}
-        with postgres_errors(self._doing), self._connection.transaction():
-            self._execute(
-                """
-                INSERT INTO {meta}.registry_senders VALUES (%(registry)s, %(sender)s, now())
-                ON CONFLICT (registry, sender) DO UPDATE SET seen_at = excluded.seen_at
-                """,
-                of,
+    def _place(self) -> str:
+        """What is another whenever requests that were noted may be lost.
+
+        Another server, be it a promoted one or one on restored files, was started at another time; a table that was
+        restored or emptied has other files.
+        """
+        row = self._execute(
+            """
+            SELECT concat_ws(
+                ' ', extract(epoch FROM pg_postmaster_start_time()),
+                c.oid, pg_relation_filenode(c.oid)
             )
-            row = self._execute(
-                """
-                SELECT count(*) FROM {meta}.registry_senders
-                WHERE registry = %(registry)s AND seen_at > now() - interval '1 hour'
-                """,
-                of,
-            ).fetchone()
-            return int(row[0]) if row else 1
+            FROM (SELECT '{meta}.registry_requests'::regclass::oid AS oid) AS c
+            """
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def _doubt(self, here: str) -> None:
+        """Note that requests which were sent until now may be missing."""
+        self._execute(
+            """
+            INSERT INTO {meta}.registry_record (place, whole_from)
+            VALUES (%(place)s, clock_timestamp())
+            ON CONFLICT (one) DO UPDATE
+            SET place = excluded.place, whole_from = excluded.whole_from, newest = NULL
+            """,
+            {"place": here},
+        )
 
     def _lock(self) -> None:
-        """Keep other machines out until the transaction ends, which need not be on disk then."""
+        """Keep other machines out until the transaction ends, which is on disk then.
+
+        A server whose processes die recovers what is there, and goes on as the same one.
+        """
         self._connection.execute(
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
-            f"SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
+            f"SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
         )
         self._connection.execute(
             "SELECT pg_advisory_xact_lock(hashtext('ctg_assets requests'), hashtext(%s))",
@@ -158,6 +226,6 @@ class RequestRecord:
         )
 
     def _execute(
-        self, statement: LiteralString, values: Mapping[str, object]
+        self, statement: LiteralString, values: Mapping[str, object] | None = None
     ) -> psycopg.Cursor[tuple[Any, ...]]:
         return self._connection.execute(self._connection.schemas.sql(statement), values)

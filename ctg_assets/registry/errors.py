@@ -42,3 +42,7 @@ class RequestStoppedError(RegistryError, TransientError):
 
 class RateLimitRecordError(PermanentRegistryError):
     """The record of what was sent cannot be used, and without it no request may be sent."""
+
+
+class RateLimitUnavailableError(TransientRegistryError):
+    """For now nobody can say whether one more request may be sent, so none is."""

@@ -1,15 +1,14 @@
-"""WHO's APIs of the settings, each under a limit that the processes of a data folder share."""
+"""WHO's APIs of the settings, each under a limit that all share who ask it."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 
-from ctg_assets.registry.rate_limit import SharedRateLimit
+from ctg_assets.registry.rate_limit import RateLimit
 from ctg_assets.registry.requests import Api, ApiRequests
+from ctg_assets.registry_access import shared_limit
 from ctg_assets.settings import Settings
-from ctg_assets.storage.data_folder import STATE, data_folder
 from ctg_assets.who.indicators import DialectName
 
 
@@ -26,14 +25,14 @@ def api_of(settings: Settings, dialect: DialectName) -> Api:
 def open_api(settings: Settings, dialect: DialectName) -> Iterator[ApiRequests]:
     """Requests to one of WHO's APIs; nothing is sent yet."""
     api = api_of(settings, dialect)
-    name = f"requests-{hashlib.sha256(api.url.encode()).hexdigest()[:12]}.sqlite"
-    record = data_folder(settings, STATE) / name
-    limit = SharedRateLimit(record, settings.who_requests_per_minute)
-    with contextlib.closing(limit), contextlib.closing(_requests(settings, api, limit)) as requests:
+    with (
+        shared_limit(settings, api.url, settings.who_requests_per_minute) as limit,
+        contextlib.closing(_requests(settings, api, limit)) as requests,
+    ):
         yield requests
 
 
-def _requests(settings: Settings, api: Api, limit: SharedRateLimit) -> ApiRequests:
+def _requests(settings: Settings, api: Api, limit: RateLimit) -> ApiRequests:
     return ApiRequests(
         api,
         rate_limit=limit,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,6 +22,7 @@ from ctg_assets.refresh.planner import Idle, Stage, Step
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets_tests.feed.helpers import receiver
 from ctg_assets_tests.orchestration.workplace import wait_until
+from ctg_assets_tests.registry.test_rate_limit import most_in_a_window
 from ctg_assets_tests.soak import IS_LONG, times
 from ctg_assets_tests.support.namespaces import Machine
 from ctg_assets_tests.whole_way.changing_lakes import comes_to, is_sound, source
@@ -56,7 +56,6 @@ _GIVEN = {
     "aact": "true",
 }
 _KILLS_A_VERSION = 5
-_MINUTE = 60
 # Seconds, at most: between two kills, of an outage of the storage, and that a machine is cut off before it dies.
 _PAUSE, _OUTAGE, _SILENCE = 8.0, 6.0, 3.0
 
@@ -73,7 +72,6 @@ class _Killer:
 
     def __init__(self, site: Site, services: Services, seed: int) -> None:
         self.done: list[str] = []
-        self.outages: list[tuple[float, float]] = []
         self._site = site
         self._services = services
         self._chosen = random.Random(seed)
@@ -136,10 +134,8 @@ class _Killer:
         return "storage"
 
     def _kill_postgres(self) -> str:
-        began = time.time()
         self._services.postgres.kill()
         self._services.postgres.start()
-        self.outages.append((began, time.time()))
         return "Postgres"
 
 
@@ -197,15 +193,6 @@ def _refresh_alone(site: Site, simulator: RunningSimulator) -> set[int]:
     return {request.number for request in simulator.requests[before:]}
 
 
-def _most_in_a_minute(arrived: Sequence[float], outages: Sequence[tuple[float, float]]) -> int:
-    """The most requests in any minute that has no part in an outage of Postgres, nor in the minute after one."""
-    return max(
-        sum(start <= other < start + _MINUTE for other in arrived)
-        for start in arrived
-        if all(start + _MINUTE <= began or start >= ended + _MINUTE for began, ended in outages)
-    )
-
-
 def _events(name: str, site: Site) -> list[Any]:
     """The events that a sink gets, in the order of their numbers; what came twice came alike."""
     with receiver() as there:
@@ -227,14 +214,13 @@ def test_machines_and_services_die(
             monkeypatch.setenv(name, value)
         killed = _refresh_and_kill_who_walks(site, services)
         alone = _refresh_alone(site, simulator)
-        version, outages = 0, list[tuple[float, float]]()
+        version = 0
         while len(killed) < times(2, 30):
             version += 1
             simulator.advance(source(version))
             kills = min(_KILLS_A_VERSION, times(2, 30) - len(killed))
             killer = _refresh_and_kill(site, services, kills, version)
             killed += killer.done
-            outages += killer.outages
             alone |= _refresh_alone(site, simulator)
         is_sound(site.lake)
         assert comes_to(site.lake) == comes_to(site.lake_alone)
@@ -247,9 +233,7 @@ def test_machines_and_services_die(
             for request in simulator.requests
             if request.number not in alone
         ]
-        assert _most_in_a_minute(arrived, outages) <= _LIMIT
-        # Who cannot ask Postgres does not know what others have just sent, and takes his share.
-        assert _most_in_a_minute(arrived, ()) <= 2 * _LIMIT
+        assert most_in_a_window(arrived) <= _LIMIT
         assert len(killed) == times(2, 30)
 
 

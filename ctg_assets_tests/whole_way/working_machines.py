@@ -240,9 +240,11 @@ class Site:
 
     def senders(self) -> set[str]:
         """The machines that asked the registry under the shared limit."""
-        with connect(self.tables) as connection:
-            rows = connection.execute("SELECT sender FROM ctg_meta.registry_senders").fetchall()
-        return {sender.split(":")[0] for (sender,) in rows}
+        return {
+            machine.name
+            for machine in self.machines
+            if list((self._folder / machine.name).glob("data/state/machines-*"))
+        }
 
 
 _SCHEMAS = ["staging", "marts", "ctgov"]
