@@ -20,7 +20,7 @@ from dagster_webserver.cli import create_dagster_webserver_cli
 
 from ctg_assets import __version__
 from ctg_assets.cli.app import app
-from ctg_assets.settings import ENV_PREFIX, Settings
+from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
 from ctg_assets.settings_file import FILE_VARIABLE
 from ctg_assets_tests.deploy.composed import DEPLOY, PROJECT, VARIABLE, compose_text, services
 
@@ -28,7 +28,7 @@ DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text(encoding="utf-8")
 PAGE = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 ROLES = ("code-server", "web-server", "daemon", "serve")
-GIVEN = {"DATABASE_PASSWORD": "one", "DAGSTER_DATABASE_PASSWORD": "two"}
+GIVEN = {"DATABASE_PASSWORD": "one", "DAGSTER_DATABASE_PASSWORD": "two", "BROKER_PASSWORD": "three"}
 
 
 def _texts() -> Iterator[tuple[str, str]]:
@@ -76,18 +76,47 @@ def test_each_service_has_the_secrets_that_it_needs() -> None:
         name: {
             variable
             for variable, value in service["environment"].items()
-            if isinstance(value, str) and re.search(r"\bone\b|\btwo\b", value)
+            if isinstance(value, str) and re.search(r"\b(one|two|three)\b", value)
         }
         for name, service in services(GIVEN).items()
     }
     assert having == {
         "postgres": {"POSTGRES_PASSWORD", "DAGSTER_DATABASE_PASSWORD"},
-        "code-server": {"CTG_POSTGRES_URL", "DAGSTER_POSTGRES_URL"},
+        "broker": {"RABBITMQ_DEFAULT_PASS"},
+        "code-server": {"CTG_POSTGRES_URL", "DAGSTER_POSTGRES_URL", "CTG_BROKER_URL"},
+        "worker": {"CTG_POSTGRES_URL", "DAGSTER_POSTGRES_URL", "CTG_BROKER_URL"},
         "serve": {"CTG_POSTGRES_URL", "DAGSTER_POSTGRES_URL"},
         "web-server": {"DAGSTER_POSTGRES_URL"},
         "daemon": {"DAGSTER_POSTGRES_URL"},
         "feed": {"CTG_POSTGRES_URL"},
     }
+
+
+def test_steps_go_to_workers_when_the_example_says_so() -> None:
+    """Runs are started, and steps done, with the same executor, broker and tables; a run's own process does all otherwise."""
+    for given, executor in (({}, "in_process"), ({"EXECUTOR": "celery"}, "celery")):
+        there = services({**GIVEN, **given})
+        starts, works = (
+            {
+                name: value
+                for name, value in there[service]["environment"].items()
+                if name.startswith(ENV_PREFIX)
+            }
+            for service in ("code-server", "worker")
+        )
+        assert starts == works
+        settings = load_settings(
+            executor=starts["CTG_EXECUTOR"], broker_url=starts["CTG_BROKER_URL"]
+        )
+        assert settings.executor == executor
+        assert settings.broker_url == "amqp://ctg:three@broker:5672/ctg"
+    broker = there["broker"]["environment"]
+    assert [broker[f"RABBITMQ_DEFAULT_{name}"] for name in ("USER", "PASS", "VHOST")] == [
+        "ctg",
+        "three",
+        "ctg",
+    ]
+    assert there["broker"]["profiles"] == there["worker"]["profiles"] == ["workers"]
 
 
 def test_secrets_are_kept_out_of_git() -> None:
@@ -336,9 +365,10 @@ def test_each_role_is_a_real_command(role: str, tmp_path: Path) -> None:
 
 
 def test_each_service_of_compose_does_something_real() -> None:
-    """Each service's command and health check is a role, or a command that parses; all but Postgres are confined."""
+    """Each service's command and health check is a role, or a command that parses; all that are ours are confined."""
     for name, service in services(GIVEN).items():
-        if name == "postgres":
+        assert service["restart"] == "unless-stopped"
+        if name in {"postgres", "broker"}:
             continue
         command = service["command"]
         if command not in [[role] for role in ROLES]:
@@ -349,7 +379,6 @@ def test_each_service_of_compose_does_something_real() -> None:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert service["restart"] == "unless-stopped"
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
