@@ -1,6 +1,6 @@
 """Steps of runs on two machines, which share a broker, an object store and Postgres; anything of it dies.
 
-A whole soak kills thirty times, over workers, broker, storage and Postgres, which takes a quarter of an hour; shorter ones, from a
+A whole soak kills thirty times, over workers, broker, storage and Postgres, which takes twenty minutes; shorter ones, from a
 fifth on, six times. CI has none: the machine at work and the broker dead once cost it 55 s of computing.
 """
 
