@@ -27,6 +27,7 @@ from ctg_assets.marts.building import build_arguments, target_folder
 from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
 from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.postgres.server import open_postgres
+from ctg_assets.release.places import release_to
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.parsing import parse_studies
 
@@ -40,6 +41,15 @@ def parse(data_dir: str) -> Outcome:
             parse_studies(page, identified=True)
             json_bytes += sum(map(len, page))
     return Outcome(clock.seconds, json_bytes=json_bytes)
+
+
+def release(data_dir: str, place: str) -> Outcome:
+    """Release the lake's tables as files, after the release that is there."""
+    clock = Clock()
+    with clock.running():
+        report = release_to(settings_of(Path(data_dir)), place, lambda _: None, lake_only=True)
+    rows = {table.name: table.rows for table in report.manifest.tables}
+    return Outcome(clock.seconds, rows=rows)
 
 
 def compact(data_dir: str) -> Outcome:

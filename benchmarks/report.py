@@ -14,6 +14,7 @@ LIMIT_WITH_VALUES = "limit with the fastest parser that hands out values"
 DLT, PANDAS, PYDANTIC = "dlt", "pandas", "pydantic"
 END_TO_END = "shards to marts"
 REFRESH = "refresh of 1% changed"
+RELEASE = "release of the lake's tables"
 COMPARE = "compare contents"
 
 _MEBIBYTE = 1 << 20

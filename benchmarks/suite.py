@@ -193,8 +193,9 @@ class _Course:
                 with tempfile.TemporaryDirectory(dir=self.scratch, prefix="rows-") as folder:
                     self._task("benchmarks.limit:dump", folder, loaded_into)
                     self._measure_limit(studies, folder, rows)
-            with self._copy(work) as copy:
+            with self._copy(work) as copy, self._released(studies, copy) as releases:
                 self._measure_refresh(studies, str(copy), loaded_into)
+                self._measure_release(studies, copy, releases, f"{report.REFRESH}: release")
         if studies.studies <= _LIMIT_UP_TO:
             self._measure_straight(studies, data_dir)
         return rows
@@ -281,6 +282,22 @@ class _Course:
                 note="with starting its processes",
             )
         )
+
+    @contextmanager
+    def _released(self, studies: StudySet, lake: Path) -> Iterator[Path]:
+        """A folder with a release of a lake."""
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix="releases-") as name:
+            self._measure_release(studies, lake, Path(name), report.RELEASE)
+            yield Path(name)
+
+    def _measure_release(self, studies: StudySet, lake: Path, releases: Path, name: str) -> None:
+        task = {"data_dir": str(lake), "place": str(releases)}
+        figure = Figure((self._run("benchmarks.ours:release", task),))
+        seconds = figure.fastest.wall_seconds
+        there = sum(path.stat().st_size for path in releases.rglob("*.parquet"))
+        note = f"with starting its process; {there / 1e6:,.0f} MB of files are there then"
+        line = _line(studies, name, figure, note)
+        self.stages.append(replace(line, seconds=seconds, median_seconds=seconds))
 
     def _measure_straight(self, studies: StudySet, data_dir: str) -> None:
         straight = self._in_new_databases("benchmarks.ours:straight", data_dir)

@@ -41,6 +41,11 @@ class Spool:
         self._read: tuple[Path, pa.Table] | None = None
         self.sizes: dict[int, LeafSize] = {}
 
+    @property
+    def empty(self) -> pa.Table:
+        """No rows, of the spool's schema."""
+        return self._schema.empty_table()
+
     def add(self, rows: pa.Table) -> None:
         """Take rows; each leaf's may come in several turns."""
         if not rows.num_rows:

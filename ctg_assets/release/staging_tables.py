@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,14 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.lake import Lake
-from ctg_assets.load.row_sources import RowSource, row_sources, staging_shapes
+from ctg_assets.load.row_sources import FlattenedStudies, RowSource, row_sources, staging_shapes
 from ctg_assets.load.staging import tables_at, wanted_tables
 from ctg_assets.model.id_ranges import IdRanges, numbers_of
 from ctg_assets.postgres.copy_format import storable
 from ctg_assets.prefetch import Prefetch
+from ctg_assets.release.edits import Edits, differing
 from ctg_assets.release.leaves import LEAF_NUMBERS, LeafSize
 from ctg_assets.release.manifest import ReleasedTable, ReleaseManifest
-from ctg_assets.release.spool import Spool
+from ctg_assets.release.spool import Spool, sort_rows
 from ctg_assets.release.table_files import ReleasedRows, ReleasedShape, TableWriter, shape_of
 from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets.storage.files import Storage
@@ -29,6 +31,7 @@ STAGING = "staging"
 # About as many as loading flattens at once: half a second is spent on a batch however small it is.
 _STUDIES_AT_A_TIME = 12_000
 _ALL_NUMBERS = 100_000_000
+_TABLES_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Made:
 class _Plan:
     """What of a table is to be made: the rows of leaves that are not `kept` from `previous`.
 
-    A table that rows are only added to gets those with numbers from `first_new` on.
+    A table that rows are only added to gets those with numbers from `first_new` on. Of an edited one all leaves are
+    kept but for the rows of studies that changed.
     """
 
     shape: ReleasedShape
@@ -76,6 +80,7 @@ class _Plan:
     is_whole: bool = True
     is_as_before: bool = False
     first_new: int | None = None
+    is_edited: bool = False
 
 
 def released_shapes() -> dict[str, ReleasedShape]:
@@ -94,7 +99,7 @@ def make_staging_tables(
     """Put the files of all tables of the lake in place.
 
     A table that would be as it was keeps its files. If the previous release is of a snapshot that this one builds on,
-    only ranges of ids with studies that changed since are made anew. Raises DamagedReleaseError for a file of the
+    only the rows of studies that changed since are made anew. Raises DamagedReleaseError for a file of the
     previous release that is not as it was.
     """
     touched = _touched(lake, manifest, before.manifest)
@@ -104,28 +109,39 @@ def make_staging_tables(
     for source in row_sources():
         own = [shape.name for shape in source.shapes]
         spools = _Spools(writer, plans)
-        reading.fill(spools, source, [plans[name] for name in own])
-        for name in own:
-            show(f"writing {name}")
-            plan, spool = plans[name], spools.of(name)
+        edits = reading.fill(spools, source, [plans[name] for name in own])
+
+        def written(
+            plan: _Plan,
+            spools: _Spools = spools,
+            edits: Mapping[str, Edits] = edits,
+        ) -> tuple[ReleasedTable, Mapping[int, LeafSize]]:
+            name = plan.shape.name
             if plan.is_as_before and plan.previous is not None:
-                made.add(plan.shape, plan.previous, plan.kept)
-            else:
-                files, sizes = writer.write(plan.shape, spool, plan.previous, plan.kept)
-                made.add(plan.shape, plan.shape.released(plan.made_from, files), sizes)
+                return plan.previous, plan.kept
+            show(f"writing {name}")
+            files, sizes = writer.write(
+                plan.shape, spools.of(name), plan.previous, plan.kept, edits.get(name)
+            )
             spools.drop(name)
+            return plan.shape.released(plan.made_from, files), sizes
+
+        # Arrow encodes a file on one core.
+        with ThreadPoolExecutor(_TABLES_AT_ONCE) as pool:
+            tables = pool.map(written, [plans[name] for name in own])
+            for name, (table, sizes) in zip(own, tables, strict=True):
+                made.add(plans[name].shape, table, sizes)
     return made
 
 
 def _touched(
     lake: Lake, manifest: SnapshotManifest, previous: ReleaseManifest | None
 ) -> frozenset[int] | None:
-    """The leaves with studies that changed since the previous release; None where that cannot be told."""
+    """The numbers of studies that changed since the previous release; None where that cannot be told."""
     if previous is None or previous.snapshot_id not in manifest.lineage:
         return None
     changed = lake.snapshots.replaced(manifest.snapshot_id, previous.snapshot_id)
-    numbers = numbers_of(pl.Series(changed, dtype=pl.String)).drop_nulls()
-    return frozenset((numbers // LEAF_NUMBERS).to_list())
+    return frozenset(numbers_of(pl.Series(changed, dtype=pl.String)).drop_nulls().to_list())
 
 
 def _plans(
@@ -159,8 +175,7 @@ def _plans(
                 kept = {leaf: size for leaf, size in sizes.items() if leaf < first // LEAF_NUMBERS}
                 plan = _Plan(shape, wanted[name], old, kept, is_whole=False, first_new=first)
             elif name not in appended:
-                kept = {leaf: size for leaf, size in sizes.items() if leaf not in touched}
-                plan = _Plan(shape, wanted[name], old, kept, is_whole=False)
+                plan = _Plan(shape, wanted[name], old, sizes, is_whole=False, is_edited=True)
         plans[name] = plan
     return plans
 
@@ -189,12 +204,12 @@ class _Spools:
 
     def drop(self, name: str) -> None:
         self._spools.pop(name, None)
-        shutil.rmtree(self._folder / name)
+        shutil.rmtree(self._folder / name, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """Where rows come from, and in which leaves studies have changed."""
+    """Where rows come from, and which studies have changed."""
 
     lake: Lake
     manifest: SnapshotManifest
@@ -203,15 +218,67 @@ class _Reading:
     touched: Collection[int] | None
     show: Callable[[str], None]
 
-    def fill(self, spools: _Spools, source: RowSource, plans: Sequence[_Plan]) -> None:
-        """Bring the rows that are to be made of tables of one source."""
+    def fill(
+        self, spools: _Spools, source: RowSource, plans: Sequence[_Plan]
+    ) -> Mapping[str, Edits]:
+        """Bring the rows that are to be made of tables of one source; returns by name what is edited."""
         todo = [plan for plan in plans if not plan.is_as_before]
         self._append(
             spools, source, [plan for plan in todo if plan.shape.name in source.appended_to]
         )
         rest = [plan for plan in todo if plan.shape.name not in source.appended_to]
-        self._fill(spools, source, [plan for plan in rest if plan.is_whole], None)
-        self._fill(spools, source, [plan for plan in rest if not plan.is_whole], self.touched)
+        self._fill(spools, source, [plan for plan in rest if plan.is_whole])
+        edited = {plan.shape.name: plan for plan in rest if plan.is_edited}
+        if not edited or self.before is None:
+            return {}
+        if isinstance(source, FlattenedStudies):
+            return self._compare(spools, source, edited, self.before.snapshot_id)
+        return self._replace(spools, source, edited)
+
+    def _compare(
+        self, spools: _Spools, source: RowSource, plans: Mapping[str, _Plan], since: str
+    ) -> dict[str, Edits]:
+        """Bring the rows that are not as they were: most of what belongs to a changed study is."""
+        gone: dict[str, list[pa.Table]] = {name: [spools.of(name).empty] for name in plans}
+        edits = {}
+        for changed in source.changes(self.lake, self.manifest, since):
+            self.show("comparing rows")
+            for name, plan in plans.items():
+                new, old = differing(
+                    storable(changed.new[name]),
+                    storable(changed.old[name]),
+                    plan.shape.sorted_by[0],
+                )
+                spools.of(name).add(new)
+                schema = plan.shape.arrow_schema
+                gone[name].append(old.select(schema.names).cast(schema))
+        for name, plan in plans.items():
+            key = plan.shape.sorted_by[0]
+            went = sort_rows(pa.concat_tables(gone.pop(name)), plan.shape.sorted_by)
+            edits[name] = Edits(key == "id", key, np.empty(0, np.int64), spools.of(name))
+            edits[name].gone = np.unique(edits[name].units(went))
+            edits[name].take_stock(plan.kept, went)
+        return edits
+
+    def _replace(
+        self, spools: _Spools, source: RowSource, plans: Mapping[str, _Plan]
+    ) -> dict[str, Edits]:
+        """Bring all rows of changed studies; those that they had are looked up in the release before."""
+        studies = np.array(sorted(self.touched or ()), np.int64)
+        groups = [IdRanges.joined((number, number + 1) for number in studies.tolist())]
+        for batch in source.batches_within(self.lake, self.manifest, list(plans), groups):
+            spools.add(batch)
+        edits = {}
+        for name, plan in plans.items():
+            edits[name] = Edits(False, plan.shape.sorted_by[0], studies, spools.of(name))
+            gone = [spools.of(name).empty]
+            if plan.previous is not None and plan.kept:
+                before = ReleasedRows(self.released, plan.previous)
+                for rows, _ in before.rows(sorted(plan.kept)):
+                    went = np.isin(edits[name].units(rows), studies)
+                    gone.append(rows.filter(pa.array(went)))
+            edits[name].take_stock(plan.kept, pa.concat_tables(gone))
+        return edits
 
     def _append(self, spools: _Spools, source: RowSource, plans: Sequence[_Plan]) -> None:
         """Bring all rows of tables that are only added to, or the new ones and those of the leaf they begin in."""
@@ -242,12 +309,12 @@ class _Reading:
         spools: _Spools,
         source: RowSource,
         plans: Sequence[_Plan],
-        leaves: Collection[int] | None,
     ) -> None:
+        """Bring all rows."""
         names = [plan.shape.name for plan in plans]
         if not names:
             return
-        groups = list(_groups(self.lake, self.manifest, leaves))
+        groups = list(_groups(self.lake, self.manifest))
         made = source.batches_within(self.lake, self.manifest, names, groups)
         with Prefetch(made) as batches:
             for number, batch in enumerate(batches, start=1):
@@ -255,10 +322,8 @@ class _Reading:
                 spools.add(batch)
 
 
-def _groups(
-    lake: Lake, manifest: SnapshotManifest, leaves: Collection[int] | None
-) -> Iterator[IdRanges]:
-    """Leaves (None: all that can be) in groups of so many studies as are made into rows at a time."""
+def _groups(lake: Lake, manifest: SnapshotManifest) -> Iterator[IdRanges]:
+    """All leaves that can be, in groups of so many studies as are made into rows at a time."""
     counts: dict[int, int] = {}
     for batch in lake.snapshots.batches(manifest.snapshot_id, ["nct_id"]):
         numbers = numbers_of(pl.Series(batch["nct_id"])).drop_nulls().to_numpy()
@@ -267,7 +332,7 @@ def _groups(
             counts[leaf] = counts.get(leaf, 0) + count
     group: list[tuple[int, int]] = []
     studies = 0
-    for leaf in range(_ALL_NUMBERS // LEAF_NUMBERS) if leaves is None else sorted(leaves):
+    for leaf in range(_ALL_NUMBERS // LEAF_NUMBERS):
         if group and studies + counts.get(leaf, 0) > _STUDIES_AT_A_TIME:
             yield IdRanges.joined(group)
             group, studies = [], 0

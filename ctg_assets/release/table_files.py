@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctg_assets.model.spec import TableShape
+from ctg_assets.release.edits import Edits
 from ctg_assets.release.leaves import Block, Integers, LeafSize, divide, leaf_numbers
 from ctg_assets.release.manifest import (
     TABLES,
@@ -136,7 +137,9 @@ class ReleasedRows:
                     for rows in _row_groups_of(stream):
                         numbers = leaf_numbers(rows, self._table.sorted_by[0])
                         wanted = np.isin(numbers, leaves)
-                        if wanted.any():
+                        if wanted.all():
+                            yield rows, numbers
+                        elif wanted.any():
                             yield rows.filter(pa.array(wanted)), numbers[wanted]
 
     def _check(self, file: TableFile) -> None:
@@ -179,12 +182,15 @@ class TableWriter:
         spool: Spool,
         previous: ReleasedTable | None,
         kept: Mapping[int, LeafSize],
+        edits: Edits | None = None,
     ) -> tuple[list[TableFile], dict[int, LeafSize]]:
         """The files of a table, and the sizes of its leaves.
 
-        `spool` has the rows of leaves that are new, `previous` those of the leaves `kept`.
+        `spool` has the rows of leaves that are new, `previous` those of the leaves `kept`; with `edits`, those of all
+        leaves but for what they say.
         """
-        sizes = {**kept, **spool.sizes}
+        sizes = {**kept, **spool.sizes} if edits is None else edits.sizes
+        edited = frozenset[int]() if edits is None else edits.leaves
         held = {} if previous is None else {(file.first, file.end): file for file in previous.files}
         released = None if previous is None else ReleasedRows(self.storage, previous)
         files = []
@@ -195,18 +201,22 @@ class TableWriter:
                 same is not None
                 and same.rows == block.rows
                 and same.path in self.there
-                and all(leaf in kept for leaf in leaves)
+                and all(leaf in kept and leaf not in edited for leaf in leaves)
+                and not any(block.first <= leaf < block.end for leaf in edited)
             ):
                 files.append(same)
                 continue
-            rows = _in_order(leaves, spool, released, kept)
+            if edits is None:
+                rows = _in_order(leaves, spool, released, kept)
+            else:
+                rows = _edited(block, edits, released, kept)
             files.append(self._write_block(shape, block, rows))
         return files, sizes
 
     def _write_block(
         self, shape: ReleasedShape, block: Block, rows: Iterable[pa.Table]
     ) -> TableFile:
-        path = self.scratch / "block.parquet"
+        path = self.scratch / f"{shape.qualified}.parquet"
         schema = shape.arrow_schema
         mean = block.weight // max(1, block.rows) + 1
         size = max(_FEWEST_GROUP_ROWS, min(_MOST_GROUP_ROWS, _GROUP_WEIGHT // mean))
@@ -220,9 +230,14 @@ class TableWriter:
                 schema, [(name, "ascending") for name in shape.sorted_by], null_placement="at_end"
             ),
         ) as writer:
+            written = 0
             for group in _row_groups(rows, schema, size):
+                written += group.num_rows
                 # In one piece: where pages end depends on where pieces do.
                 writer.write_table(group.combine_chunks(), row_group_size=size)
+        if written != block.rows:
+            message = f"of {shape.qualified} {written} rows were found, not {block.rows}"
+            raise DamagedReleaseError(message)
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         name = f"{block.named(shape.sorted_by[0])}-{sha256[:_DIGITS]}.parquet"
@@ -255,6 +270,17 @@ def _in_order(
             yield rows.slice(done)
     for leaf in new:
         yield from spool.rows(leaf)
+
+
+def _edited(
+    block: Block, edits: Edits, previous: ReleasedRows | None, kept: Mapping[int, LeafSize]
+) -> Iterator[pa.Table]:
+    """The rows of some leaves as they were, but for what is edited in them."""
+    old = [leaf for leaf in sorted(kept) if block.first <= leaf < block.end]
+    coming = [leaf for leaf in sorted(edits.spool.sizes) if block.first <= leaf < block.end]
+    new = [edits.spool.empty, *(rows for leaf in coming for rows in edits.spool.rows(leaf))]
+    stay = (rows for rows, _ in previous.rows(old)) if previous is not None and old else iter(())
+    yield from edits.applied(stay, pa.concat_tables(new))
 
 
 def publish_file(storage: Storage, local: Path, relative: str, there: set[str]) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from ctg_assets.load.row_sources import staging_shapes
-from ctg_assets.model.flatten import flatten
+from ctg_assets.model.flatten import flatten_both
 from ctg_assets.refresh.undo import undoer
 from ctg_assets.release.manifest import NoReleaseError, newest_release, release_names
 from ctg_assets.release.verification import verify_release
@@ -139,24 +139,25 @@ def test_a_release_of_changes_is_that_of_everything(
     assert len(kept) >= len(conditions.files) - 3
 
 
-def test_only_the_rows_of_changed_ranges_are_made(
+def test_only_the_rows_of_changed_studies_are_made(
     walked: ReleasedLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The snapshot is asked for the studies near those that changed, the history for what came later, and no more."""
+    """The snapshot is asked for the studies that changed, the history for what came later, and no more."""
     shutil.copytree(walked.folder / "first", tmp_path / "releases")
     asked: list[int] = []
 
-    def counted(studies: pa.Table, names: Any) -> Any:
-        asked.append(studies.num_rows)
-        return flatten(studies, names)
+    def counted(now: pa.Table, then: pa.Table) -> Any:
+        asked.append(now.num_rows + then.num_rows)
+        return flatten_both(now, then)
 
     def refused(*_: object) -> Any:
         pytest.fail("all changes of the history were read")
 
-    monkeypatch.setattr("ctg_assets.load.row_sources.flatten", counted)
+    monkeypatch.setattr("ctg_assets.load.row_sources.flatten_both", counted)
     monkeypatch.setattr("ctg_assets.load.row_sources.HistoryOfStudies.batches", refused)
     walked.release(Storage.local(tmp_path / "releases"))
-    assert sum(asked) == 2
+    # Two as they are and were, and one as it was.
+    assert sum(asked) == 5
 
 
 @pytest.mark.soak
