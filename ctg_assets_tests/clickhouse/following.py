@@ -43,8 +43,9 @@ class FollowedLake(ReleasedLake):
 
     def __init__(self, folder: Path, **sink: Any) -> None:
         super().__init__(folder)
+        self._open: ClickHouse | None = None
         self.address = ClickHouseAddress.parse(f"chdb://{folder}/clickhouse")
-        told = {"attempts": 1, "batch_size": 25, **sink}
+        told = {"attempts": 1, "batch_size": 100, **sink}
         lines = [f"{name} = {value}" for name, value in told.items()]
         file = folder / "sinks.toml"
         file.write_text(
@@ -69,11 +70,15 @@ class FollowedLake(ReleasedLake):
 
     @contextmanager
     def opened(self) -> Iterator[ClickHouse]:
-        """The ClickHouse, for looking at it."""
-        server = ClickHouse(self.address, None, 30.0)
+        """The ClickHouse, for looking at it; within a block around all a test does the engine is started once."""
+        if self._open is not None:
+            yield self._open
+            return
+        server = self._open = ClickHouse(self.address, None, 30.0)
         try:
             yield server
         finally:
+            self._open = None
             server.close()
 
     def ask(self, statement: str) -> list[dict[str, Any]]:

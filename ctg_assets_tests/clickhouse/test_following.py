@@ -48,6 +48,11 @@ def test_tables_follow_changes(engine: Engine, tmp_path: Path) -> None:
 
 def _follow(folder: Path) -> None:
     lake = FollowedLake(folder)
+    with lake.opened():
+        _follow_in(lake)
+
+
+def _follow_in(lake: FollowedLake) -> None:
     assert "no snapshot" in str(lake.deliver().problem)
     lake.walk(1, few_studies(n24="", n9="U+0000 is \0 here"))
     lake.delivered()
@@ -139,6 +144,11 @@ class _OlderStudies(FlattenedStudies):
 
 def _evolve(folder: Path) -> None:
     lake = FollowedLake(folder)
+    with lake.opened():
+        _evolve_in(lake)
+
+
+def _evolve_in(lake: FollowedLake) -> None:
     lake.walk(1, few_studies())
     sources: tuple[RowSource, ...] = (_OlderStudies(), *row_sources()[1:])
     with pytest.MonkeyPatch.context() as patch:
@@ -169,6 +179,11 @@ def test_what_clickhouse_refuses_is_put_aside(engine: Engine, tmp_path: Path) ->
 
 def _refuse(folder: Path) -> None:
     lake = FollowedLake(folder)
+    with lake.opened():
+        _refuse_in(lake)
+
+
+def _refuse_in(lake: FollowedLake) -> None:
     lake.walk(1, few_studies())
     lake.delivered()
     with lake.opened() as server:

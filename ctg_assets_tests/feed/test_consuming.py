@@ -9,6 +9,7 @@ from pathlib import Path
 import pika
 import pytest
 
+from ctg_assets.clickhouse import ClickHouse
 from ctg_assets.feed.amqp import amqp_parameters
 from ctg_assets.feed.config import consumed_queue, written_clickhouse
 from ctg_assets.feed.consuming import Consumed, consume
@@ -43,6 +44,11 @@ def test_a_queue_fills_clickhouse(
 
 def _consume(folder: Path, url: str, queue: str) -> None:
     lake = FollowedLake(folder)
+    with lake.opened() as server:
+        _consume_in(lake, server, url, queue)
+
+
+def _consume_in(lake: FollowedLake, server: ClickHouse, url: str, queue: str) -> None:
     lake.walk(1, few_studies())
     publish(url, queue, [])
     assert told(taken(lake, url, queue)) == (0, 0, 0, 0)
@@ -58,8 +64,7 @@ def _consume(folder: Path, url: str, queue: str) -> None:
     report = taken(lake, url, queue)
     assert told(report) == (11, 4, 6, 1)
     assert report.waiting == 1
-    with lake.opened() as server:
-        check_equal(server, lake.rows())
+    check_equal(server, lake.rows())
     [letter] = lake.ask("SELECT * FROM ctg_rows.ctg_dead_letters FINAL")
     assert (letter["event_id"], letter["body"]) == ("poison", "\\xff no event")
     assert "no event" in letter["reason"]
@@ -67,8 +72,7 @@ def _consume(folder: Path, url: str, queue: str) -> None:
     publish(url, queue, events)
     assert told(taken(lake, url, queue)) == (4, 4, 0, 0)
     assert left(url, queue) == 1
-    with lake.opened() as server:
-        check_equal(server, lake.rows())
+    check_equal(server, lake.rows())
 
 
 def messages(lake: FollowedLake, after: int) -> list[Message]:

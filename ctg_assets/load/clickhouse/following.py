@@ -205,13 +205,14 @@ class FollowedTables:
                             self._server.insert(self._rows, beside[name], own)
                             count += rows.num_rows
                     self._show(f"loading {names[0]} and others: {count:,} rows")
+            there = self._there()
             for name in names:
-                self._put_in_place(name, beside[name])
-                self.notes.made(name, wanted[name])
+                self._put_in_place(name, beside[name], is_there=name in there)
+            self.notes.made({name: wanted[name] for name in names})
 
-    def _put_in_place(self, name: str, beside: str) -> None:
+    def _put_in_place(self, name: str, beside: str, *, is_there: bool) -> None:
         rows, table, other = map(quoted, (self._rows, name, beside))
-        if name in self._names():
+        if is_there:
             self._server.do(f"EXCHANGE TABLES {rows}.{table} AND {rows}.{other}")
             self._server.do(f"DROP TABLE {rows}.{other}")
         else:

@@ -108,9 +108,10 @@ class Notes:
         rows = self._rows("ctg_tables", "true")
         return {row["name"]: row["made_by"] for row in rows}
 
-    def made(self, table: str, made_by: str) -> None:
-        """Note that a table is there."""
-        self._write("ctg_tables", [{"name": table, "made_by": made_by}])
+    def made(self, made_by: Mapping[str, str]) -> None:
+        """Note that tables are there, and what each was made from."""
+        rows = [{"name": name, "made_by": told} for name, told in made_by.items()]
+        self._write("ctg_tables", rows)
 
     def forgotten(self, table: str) -> None:
         """Note that a table is not there any more."""
