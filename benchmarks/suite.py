@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from psycopg import sql
 
 from benchmarks import inputs, machine, report
+from benchmarks.columns import BYTES
 from benchmarks.inputs import StudySet, settings_of
 from benchmarks.limit import PARSERS, WITHOUT_VALUES
 from benchmarks.measuring import Figure, Run, repeat, run_task, run_task_here
@@ -189,6 +190,7 @@ class _Course:
             if rows != flattened.fastest.outcome.rows:
                 message = f"{studies.name}: flattening gave other rows than were loaded"
                 raise MismatchError(message)
+            self._measure_clickhouse(studies, data_dir, loaded_into, rows)
             if studies.studies <= _LIMIT_UP_TO:
                 with tempfile.TemporaryDirectory(dir=self.scratch, prefix="rows-") as folder:
                     self._task("benchmarks.limit:dump", folder, loaded_into)
@@ -220,6 +222,33 @@ class _Course:
                 )
             )
         return loaded
+
+    def _measure_clickhouse(
+        self, studies: StudySet, data_dir: str, dbname: str, rows: Mapping[str, int]
+    ) -> None:
+        """The first load into ClickHouse, and how large its tables are beside those of Postgres."""
+        if find_spec("chdb") is None:
+            return
+
+        def load() -> Run:
+            with tempfile.TemporaryDirectory(dir=self.scratch, prefix="clickhouse-") as folder:
+                task = {"data_dir": data_dir, "folder": folder}
+                return self._run("benchmarks.columns:first_load", task)
+
+        loaded = repeat(load, self.plan.repeats)
+        outcome = loaded.fastest.outcome
+        if outcome.rows != rows:
+            message = f"{studies.name}: ClickHouse has other rows than Postgres"
+            raise MismatchError(message)
+        with connect(self.server.database(dbname)) as connection:
+            [(held,)] = connection.execute(
+                "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c"
+                " WHERE c.relkind = 'r' AND c.relnamespace = 'staging'::regnamespace"
+            ).fetchall()
+        note = (
+            f"{outcome.parts[BYTES] / 1e6:,.0f} MB on disk; Postgres: {float(held) / 1e6:,.0f} MB"
+        )
+        self.stages.append(replace(_line(studies, report.CLICKHOUSE, loaded), note=note))
 
     def _end_to_end(self, studies: StudySet, before: list[Figure], dbname: str) -> None:
         if not self.plan.with_dbt:
