@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ctg_assets.counters_file import counters_of
 from ctg_assets.errors import PermanentError
-from ctg_assets.postgres.errors import TransientWarehouseError, WarehouseError
+from ctg_assets.postgres.errors import WarehouseError
 from ctg_assets.postgres.request_record import RequestRecord, has_record
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.registry.client import RegistryClient
@@ -135,8 +135,8 @@ class LimitOfMachines:
         """The seconds to wait by the shared record, 0 when a request was counted; and when (monotonic) it was asked."""
         with self._lock:
             if self._record is not None:
-                # The server may have been restarted since, or have ended an idle session.
-                with contextlib.suppress(TransientWarehouseError):
+                # The server may have been restarted since, or have ended the session of a machine that stood still.
+                with contextlib.suppress(WarehouseError):
                     return self._seconds_to_wait(self._record)
                 self._drop_record()
             try:

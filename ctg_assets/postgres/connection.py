@@ -183,7 +183,8 @@ def _typed(error: psycopg.Error, doing: str) -> Exception:
         )
     if not state and any(text in str(error) for text in _REFUSED_FOR_GOOD):
         return ServerSetupError(f"{message}. Correct CTG_POSTGRES_URL.")
-    if not state or state.startswith(("08", "57", "58", "40")):
+    # 25P03 and 25P04 end the session of whoever stood still in a transaction.
+    if not state or state.startswith(("08", "57", "58", "40", "25P03", "25P04")):
         return ServerUnavailableError(
             f"{message}. No Postgres answers, or it stopped in the middle of the work; what was "
             "committed before is intact. Check the server and its address, then try again."

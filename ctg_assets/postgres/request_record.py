@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any, LiteralString
 
 import psycopg
@@ -53,8 +57,11 @@ _STATE = MetaTable(
     " that table was then: after a restart, a failover or a restore it is another.",
 )
 
-# The lock is held for milliseconds. Whoever holds it for longer is dead, and its connection not yet.
+# Notes are made in milliseconds. Whoever holds the lock and says nothing for so long loses its session, and with it
+# the lock, for which others wait longer than that. A server that does not answer for longer yet is given up.
+_SILENT_SECONDS = 5
 _LOCK_SECONDS = 10
+_ANSWER_SECONDS = 20
 
 
 def has_record(address: PostgresAddress) -> bool:
@@ -79,7 +86,7 @@ class RequestRecord:
         self._doing = f"noting requests to {registry} in {address.public_url}"
         self._connection: Connection = connect(address)
         try:
-            with postgres_errors(self._doing):
+            with self._answering():
                 ensure_meta(self._connection, [_STATE, _REQUESTS])
         except BaseException:
             self._connection.close()
@@ -95,7 +102,7 @@ class RequestRecord:
         While requests that were sent within the window may be missing, none is permitted.
         """
         of = {"registry": self._registry, "most": requests, "window": window_seconds}
-        with postgres_errors(self._doing), self._connection.transaction():
+        with self._answering(), self._connection.transaction():
             self._lock()
             if (wait := self._seconds_until_whole(of)) > 0:
                 return wait
@@ -211,6 +218,28 @@ class RequestRecord:
             {"place": here},
         )
 
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Hang up if what is done inside takes too long; raises WarehouseError.
+
+        Behind a line that is cut, or a pooler, nothing else would tell of a server that is gone.
+        """
+        timer = threading.Timer(_ANSWER_SECONDS, self._hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            with postgres_errors(self._doing):
+                yield
+        finally:
+            timer.cancel()
+
+    def _hang_up(self) -> None:
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as line,
+        ):
+            line.shutdown(socket.SHUT_RDWR)
+
     def _lock(self) -> None:
         """Keep other machines out until the transaction ends, which is on disk then.
 
@@ -218,7 +247,8 @@ class RequestRecord:
         """
         self._connection.execute(
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
-            f"SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
+            f"SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s';"
+            f"SET LOCAL idle_in_transaction_session_timeout = '{_SILENT_SECONDS}s'"
         )
         self._connection.execute(
             "SELECT pg_advisory_xact_lock(hashtext('ctg_assets requests'), hashtext(%s))",

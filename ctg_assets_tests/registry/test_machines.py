@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -489,20 +489,48 @@ def test_a_database_clock_that_is_set_back_does_not_block(place: Place) -> None:
     assert 0 < place.waited <= COUNTED_SECONDS + 0.01
 
 
-def test_a_machine_that_hangs_holds_up_others_no_longer_than_its_lock(
+def test_a_machine_that_hangs_does_not_hold_up_others(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While somebody keeps the lock on the record nobody can tell what may be sent; afterwards all is as before."""
-    monkeypatch.setattr("ctg_assets.postgres.request_record._LOCK_SECONDS", 0.02)
+    """Whoever stands still with the lock on the record loses it, and what was half done is undone."""
+    one, two = place.machine("one"), place.machine("two")
+    assert place.send(one, 1) == 1
+    monkeypatch.setattr("ctg_assets.postgres.request_record._SILENT_SECONDS", 0.1)
+    record = one._record
+    assert record is not None
+    # It stands still after the last statement of a note, and goes on when others have sent.
+    count, sent = record._seconds_until_whole, []
+
+    def stand_still(of: Mapping[str, object]) -> float:
+        wait = count(of)
+        monkeypatch.setattr(record, "_seconds_until_whole", count)
+        sent.append(place.send(two))
+        return wait
+
+    monkeypatch.setattr(record, "_seconds_until_whole", stand_still)
+    assert place.send(one) == 0
+    assert sent == [REQUESTS - 1]
+
+
+def test_a_database_that_does_not_answer_is_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long somebody keeps the lock, or the line swallows all; afterwards everything is as before."""
     limit = place.machine("one")
-    limit.acquire()
+    assert place.send(limit, 1) == 1
     with psycopg.connect(place.server.address.url) as hanging:
         hanging.execute(
             "SELECT pg_advisory_xact_lock(hashtext('ctg_assets requests'), hashtext(%s))",
             [REGISTRY],
         )
-        with pytest.raises(RateLimitUnavailableError, match="hold locks"):
-            limit.acquire()
+        for name, said in (
+            ("_LOCK_SECONDS", "hold locks"),
+            ("_ANSWER_SECONDS", "No Postgres answers"),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"ctg_assets.postgres.request_record.{name}", 0.2)
+                with pytest.raises(RateLimitUnavailableError, match=said):
+                    limit.acquire()
     assert place.send(limit) == REQUESTS - 1
 
 
