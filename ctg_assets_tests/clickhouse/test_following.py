@@ -25,6 +25,7 @@ from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets_tests.clickhouse.following import Engine, FollowedLake, engine_process
 from ctg_assets_tests.history.undone import AUTHOR
 from ctg_assets_tests.release.released import few_studies
+from ctg_assets_tests.soak import only_in_soaks
 
 pytestmark = pytest.mark.process
 
@@ -172,6 +173,8 @@ def _evolve_in(lake: FollowedLake) -> None:
     assert before == after
 
 
+@pytest.mark.soak
+@only_in_soaks
 def test_what_clickhouse_refuses_is_put_aside(engine: Engine, tmp_path: Path) -> None:
     """A study whose rows are not taken is a dead letter with the reason; others pass, and it comes when asked for."""
     engine(_refuse, tmp_path)
