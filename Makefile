@@ -18,7 +18,7 @@ READY_BENCH := $(VENV)/.ready-bench
 READY_DEPLOY := $(VENV)/.ready-deploy
 LOCK_TOOLS := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-header --no-annotate --no-emit-index-url
-LOCK := $(LOCK_TOOLS) --extra celery --extra clickhouse --extra objects --extra release --extra report
+LOCK := $(LOCK_TOOLS) --extra celery --extra clickhouse --extra iceberg --extra objects --extra release --extra report
 
 # The order is that of the tests, which begin with the files that take longest.
 PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder

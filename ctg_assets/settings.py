@@ -241,6 +241,9 @@ class Settings(BaseSettings):
         description="Where the asset `release` writes: a folder, or a URL such as s3://bucket/releases; unset is "
         "releases of the data folder.",
     )
+    release_iceberg: bool = Field(
+        False, description="Whether releases have Apache Iceberg's metadata, too (docs/release.md)."
+    )
     release_key: Annotated[Path, AfterValidator(absolute_path)] | None = Field(
         None,
         description="Ed25519 private key (PEM) by which releases are signed; unset signs none.",

@@ -87,6 +87,7 @@ ONLY_IN = {
     "duckdb": {"release"},
     "adbc_driver_postgresql": {"release"},
     "obstore": {"storage"},
+    "pyiceberg": {"release"},
     "pika": {"feed"},
     "structlog": {"logs"},
     "smtplib": {"feed"},

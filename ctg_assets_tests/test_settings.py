@@ -62,6 +62,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "keep_extractions": ("9", 9),
     "keep_releases": ("5", 5),
     "release_place": ("s3://bucket/releases/", "s3://bucket/releases"),
+    "release_iceberg": ("true", True),
     "release_key": ("/somewhere/release.pem", Path("/somewhere/release.pem")),
     "feed_file": ("/somewhere/sinks.toml", Path("/somewhere/sinks.toml")),
     "searches_file": ("/somewhere/searches.toml", Path("/somewhere/searches.toml")),

@@ -28,6 +28,10 @@ def release(
         bool,
         typer.Option("--lake-only", help="Without marts and AACT's tables: no database is needed."),
     ] = False,
+    iceberg: Annotated[
+        bool,
+        typer.Option("--iceberg", help="With Apache Iceberg's metadata, as CTG_RELEASE_ICEBERG."),
+    ] = False,
 ) -> None:
     """Write the tables as Parquet files, with a manifest, for DuckDB, Polars, pandas, Spark, ClickHouse.
 
@@ -47,6 +51,7 @@ def release(
             place,
             lambda doing: live.update(printable(doing)),
             lake_only=lake_only,
+            iceberg=iceberg,
         )
     made = report.manifest
     if not report.is_new:

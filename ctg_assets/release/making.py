@@ -17,6 +17,13 @@ from ctg_assets.lake import Lake
 from ctg_assets.release.census import take_census
 from ctg_assets.release.documents import dictionary_csv, readme
 from ctg_assets.release.duckdb_file import duckdb_file
+from ctg_assets.release.iceberg import (
+    IcebergTables,
+    follow_releases,
+    held_tables,
+    remove_leftovers,
+    require_iceberg,
+)
 from ctg_assets.release.leaves import MOST_WEIGHT, LeafSize
 from ctg_assets.release.manifest import (
     DICTIONARY_FILE,
@@ -57,7 +64,8 @@ class ReleaseRequest:
     """What is to be released, and where to.
 
     `scratch` is a local folder of this release's own. The lake's tables are released, and those of a `warehouse`. `keep` counts the releases that stay, this one included;
-    `key` signs it, if there is one; `most_weight` bounds files (`leaves.py`). `show` is told what is being done.
+    `key` signs it, if there is one; `most_weight` bounds files (`leaves.py`). `iceberg` wants Iceberg's metadata over its
+    files; a place that has some keeps it. `show` is told what is being done.
     """
 
     lake: Lake
@@ -67,6 +75,7 @@ class ReleaseRequest:
     warehouse: ReleasedWarehouse | None = None
     key: Ed25519PrivateKey | None = None
     most_weight: int = MOST_WEIGHT
+    iceberg: bool = False
     show: Callable[[str], None] = lambda _: None
 
 
@@ -88,6 +97,8 @@ def make_release(request: ReleaseRequest) -> ReleaseReport:
     is bounded by some thousand studies. Raises NoReleaseError when the lake has no snapshot, BusyError when another
     process releases to the same place, StorageError.
     """
+    if request.iceberg:
+        require_iceberg()
     manifest = request.lake.snapshots.latest()
     if manifest is None:
         message = f"there are no studies in {request.lake.location} yet; run `ctg-assets refresh`"
@@ -140,7 +151,10 @@ class _Work:
                 assert self._newest is not None  # noqa: S101 - else it would be new
                 release = self._newest
             self._point_to(release)
+            tables = self._follow()
             removed = self._remove_old(release)
+            if tables is not None:
+                remove_leftovers(self._target, tables)
         finally:
             shutil.rmtree(self._request.scratch, ignore_errors=True)
         return ReleaseReport(release, is_new, len(written), sum(written.values()), removed)
@@ -236,6 +250,18 @@ class _Work:
         if held != latest:
             self._target.write_bytes(README_FILE, readme(release))
             write_record(self._target, LATEST_FILE, latest)
+
+    def _follow(self) -> IcebergTables | None:
+        """Bring Iceberg's tables, where they are wanted or there, to the releases that stay, before others go."""
+        if not self._request.iceberg and held_tables(self._target) is None:
+            return None
+        stay = []
+        for name in release_names(self._target)[-self._request.keep :]:
+            try:
+                stay.append(read_manifest(self._target, name))
+            except (FileNotFoundError, DamagedFileError):
+                continue
+        return follow_releases(self._target, stay, self._request.show)
 
     def _remove_old(self, release: ReleaseManifest) -> int:
         """Remove releases beyond those that are kept, and files of tables that are in none; returns how many files.

@@ -38,11 +38,17 @@ def open_place(place: str, scratch: Path) -> Storage:
 
 
 def release_to(
-    settings: Settings, place: str, show: Callable[[str], None], *, lake_only: bool = False
+    settings: Settings,
+    place: str,
+    show: Callable[[str], None],
+    *,
+    lake_only: bool = False,
+    iceberg: bool = False,
 ) -> ReleaseReport:
     """Release what is in the data folder to a place, one release at a time; `show` is told what is being done.
 
-    With `lake_only`, or where the settings want none, no database is needed. Raises SigningKeyError for a key
+    With `lake_only`, or where the settings want none, no database is needed; with `iceberg`, or where the settings
+    want it, there are Iceberg's metadata, too. Raises SigningKeyError for a key
     that cannot be used, NotLoadedError when the database does not hold the newest snapshot, and what
     `make_release` raises.
     """
@@ -63,6 +69,7 @@ def release_to(
                 keep=settings.keep_releases,
                 warehouse=warehouse,
                 key=key,
+                iceberg=iceberg or settings.release_iceberg,
                 show=show,
             )
         )
