@@ -30,6 +30,7 @@ from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds the
     crawler,
     data_dir,
     empty_dir,
+    engine,
     lake,
     s3,
     s3_server,

@@ -16,8 +16,8 @@ TESTS = Path(__file__).parent
 
 PROCESS, POSTGRES, SLOW = "process", "postgres", "slow"
 _SERVERS = {"server", "stopped_cluster"}
-# A broker; what dbt makes of its project; a place in which commands were run; an object store.
-_PROCESSES = {"broker", "manifest", "refreshed", "s3_server"}
+# A broker; ClickHouse's engine; what dbt makes of its project; a place in which commands were run; an object store.
+_PROCESSES = {"broker", "engine", "manifest", "refreshed", "s3_server"}
 # Those that take longest, longest first: whoever begins one of them late ends long after the others.
 LONGEST = (
     "serve/test_real_alerts.py",

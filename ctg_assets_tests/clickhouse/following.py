@@ -19,6 +19,7 @@ from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.postgres.copy_format import storable
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets_tests.release.released import ReleasedLake
+from ctg_assets_tests.support.few_tables import few_tables
 
 Result = TypeVar("Result")
 Engine = Callable[..., Any]
@@ -33,9 +34,14 @@ def engine_process() -> Iterator[Engine]:
     with ProcessPoolExecutor(1, mp_context=context) as pool:
 
         def run(function: Callable[..., Result], *arguments: object) -> Result:
-            return pool.submit(function, *arguments).result(300)
+            return pool.submit(_with_few_tables, function, *arguments).result(300)
 
         yield run
+
+
+def _with_few_tables(function: Callable[..., Result], *arguments: object) -> Result:
+    with few_tables():
+        return function(*arguments)
 
 
 class FollowedLake(ReleasedLake):

@@ -1,9 +1,9 @@
-"""From the queue into ClickHouse: poison, repeats, another order, and what is no event (8 s of CPU, and the broker)."""
+"""From the queue into ClickHouse: poison, repeats, another order, and what is no event (4 s of CPU, and the broker)."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pika
@@ -19,20 +19,12 @@ from ctg_assets_tests.clickhouse.following import (
     Engine,
     FollowedLake,
     check_equal,
-    engine_process,
 )
 from ctg_assets_tests.feed.broker import Broker
 from ctg_assets_tests.feed.helpers import QUICK
 from ctg_assets_tests.release.released import few_studies
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """A process with the embedded engine."""
-    with engine_process() as run:
-        yield run
 
 
 def test_a_queue_fills_clickhouse(

@@ -15,6 +15,7 @@ from ctg_assets.registry.client import RegistryClient
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.storage.files import Storage
+from ctg_assets_tests.clickhouse.following import Engine, engine_process
 from ctg_assets_tests.simulator.in_memory import numbered_studies
 from ctg_assets_tests.support.made_lakes import memory_storage
 from ctg_assets_tests.support.object_store import S3Server, object_storage, running_s3
@@ -42,6 +43,13 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A process with ClickHouse's embedded engine, for all tests of a worker: two seconds to begin."""
+    with engine_process() as run:
+        yield run
 
 
 @pytest.fixture(
