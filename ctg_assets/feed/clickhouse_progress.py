@@ -16,6 +16,7 @@ import msgspec
 
 from ctg_assets.clickhouse import (
     Base,
+    ChangedStudy,
     ClickHouse,
     ClickHouseAddress,
     ClickHouseUnavailableError,
@@ -215,6 +216,25 @@ class ClickHouseProgress:
                     failing_since=None,
                 )
                 self._move(moved)
+
+    def settled_since(self, change_seq: int) -> set[int]:
+        """The numbers after one of changes that are there, or put aside; raises SinkUnavailableError."""
+        with unavailable():
+            aside = {letter.change_seq for letter in self._notes.letters(self._sink)}
+            return self._tables.brought_since(change_seq) | aside
+
+    def whole_up_to(self, change_seq: int, undoings: Sequence[ChangedStudy]) -> None:
+        """Note that all changes up to this one are settled, having brought undoings once more, which leave no mark.
+
+        Nothing is noted when ClickHouse refuses those, or the lake is further already.
+        """
+        with unavailable():
+            if undoings:
+                try:
+                    self._tables.bring(undoings)
+                except RowsRefusedError:
+                    return
+            self._tables.whole_up_to(change_seq)
 
     def _move(self, position: ReaderPosition) -> None:
         self._notes.move(self._sink, position)

@@ -6,24 +6,26 @@ no event, or that ClickHouse refuses, is put aside in ClickHouse with its reason
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.exceptions import AMQPError
 
-from ctg_assets.clickhouse import reflected
+from ctg_assets.clickhouse import ChangedStudy, reflected
 from ctg_assets.feed.amqp import amqp_parameters, error_text
 from ctg_assets.feed.clickhouse import ClickHouseSink, changed_study
 from ctg_assets.feed.clickhouse_progress import ClickHouseProgress, unavailable
 from ctg_assets.feed.config import AmqpSettings, ClickHouseSettings, secret_of
 from ctg_assets.feed.delivery import Delivery, Pauses
 from ctg_assets.feed.errors import EventsRefusedError, SinkUnavailableError
-from ctg_assets.feed.events import ChangeEvent, Message
+from ctg_assets.feed.events import ChangeEvent, EventSource, Message
+from ctg_assets.feed.history_events import HistoryEvents
 from ctg_assets.feed.positions import Refusal
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.settings import Settings
@@ -37,6 +39,8 @@ _IDLE_SECONDS = 0.5
 _REMEMBERED = 100_000
 
 _ID_DIGITS = 32
+
+_EVENTS_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Consumer:
     def __post_init__(self) -> None:
         self.report = Consumed()
         self._known: dict[str, None] = {}
+        # Whether something was brought since it was last asked how far all is whole.
+        self._is_ahead = True
         self._delivery = Delivery(
             self.settings, self.sink, _NoEvents(), pauses=self.pauses, stopped=self.stop.is_set
         )
@@ -129,6 +135,8 @@ class Consumer:
                 if waiting:
                     waiting = self._settle(channel, progress, waiting)
                 self.report.waiting = len(waiting)
+                if method is None and self._is_ahead:
+                    self._note_whole(progress)
                 if self.stop.is_set() or (self.once and method is None):
                     # What was not acknowledged is the queue's again.
                     channel.cancel()
@@ -161,6 +169,7 @@ class Consumer:
         progress.took(
             [message for message in new.values() if message.event_id not in put_aside], refused
         )
+        self._is_ahead = True
         self._remember([event_id for event_id in new if event_id not in put_aside])
         for each in settled:
             channel.basic_ack(each.tag)
@@ -171,10 +180,42 @@ class Consumer:
         done = {each.tag for each in settled}
         return [each for each in batch if each.tag not in done]
 
+    def _note_whole(self, progress: ClickHouseProgress) -> None:
+        """Have the newest snapshot be the one that all tables are whole with, if nothing up to it is missing.
+
+        Later batches then read only what the lake got since. The queue says nothing of it: messages come in any
+        order, or are lost.
+        """
+        self._is_ahead = False
+        with unavailable():
+            base = progress.base()
+        there = reflected(self.lake)
+        if there is None or there.change_seq <= base.change_seq:
+            return
+        settled = progress.settled_since(base.change_seq)
+        undoings = []
+        for change in _changes(HistoryEvents(self.lake.history), base.change_seq, there.change_seq):
+            if change.undoes is not None:
+                undoings.append(change)
+            elif change.change_seq not in settled:
+                return
+        progress.whole_up_to(there.change_seq, undoings)
+
     def _remember(self, event_ids: Sequence[str]) -> None:
         self._known |= dict.fromkeys(event_ids)
         for event_id in [*self._known][: max(0, len(self._known) - _REMEMBERED)]:
             del self._known[event_id]
+
+
+def _changes(source: EventSource, after: int, last: int) -> Iterator[ChangedStudy]:
+    """The changes of studies after one number and up to another."""
+    while events := source.events(after, _EVENTS_AT_A_TIME):
+        for event in events:
+            if event.change_seq > last:
+                return
+            with contextlib.suppress(EventsRefusedError):
+                yield changed_study(Message.of(event).body)
+        after = events[-1].change_seq
 
 
 def _read(tag: int, message_id: str | None, body: bytes) -> _Delivered:

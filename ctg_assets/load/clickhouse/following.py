@@ -30,6 +30,7 @@ from ctg_assets.load.clickhouse.tables import (
     view,
 )
 from ctg_assets.load.row_sources import added_rows, row_sources, staging_shapes
+from ctg_assets.model.history_tables import STUDY_CHANGES
 from ctg_assets.model.id_ranges import IdRanges
 from ctg_assets.postgres.copy_format import storable
 from ctg_assets.prefetch import Prefetch
@@ -37,6 +38,9 @@ from ctg_assets.snapshot.store import SnapshotManifest
 
 _NEXT = "next "
 """Names of tables that are being made begin with it."""
+
+_LAST_WRITTEN = STUDY_CHANGES.name
+"""The table that gets its rows last: a change that is in it is in all others."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,9 @@ class FollowedTables:
         todo = [
             name for name, digest in wanted.items() if held.get(name) != digest or name not in there
         ]
+        if _LAST_WRITTEN in todo and not whole:
+            # Its rows say which changes the other tables have.
+            whole, todo = True, [*wanted]
         self._load(state, todo, wanted)
         for name in sorted(there - wanted.keys()):
             self._server.do(f"DROP VIEW IF EXISTS {quoted(self._database)}.{quoted(name)}")
@@ -140,6 +147,14 @@ class FollowedTables:
         state = reflected(self._lake)
         if state is not None and state.change_seq == change_seq:
             self.notes.rebase(Base(change_seq, state.manifest.snapshot_id, self._history()))
+
+    def brought_since(self, change_seq: int) -> set[int]:
+        """The numbers after one of changes that were brought: their rows are there in all tables."""
+        found = self._server.ask(
+            f"SELECT change_seq FROM {quoted(self._rows)}.{quoted(_LAST_WRITTEN)} FINAL "
+            f"WHERE change_seq > {change_seq}"
+        )
+        return set(found["change_seq"].to_pylist())
 
     def newest(self) -> int:
         """The number of the last change that the lake's history has."""
@@ -265,6 +280,7 @@ class FollowedTables:
             and any(first <= number < after for first, after in entry.numbers for number in numbers)
         ]
         names = [name for source in row_sources() for name in source.appended_to]
+        names.sort(key=lambda name: name == _LAST_WRITTEN)
         found: dict[str, list[pa.Table]] = {name: [] for name in names}
         wanted = pl.Series(sorted(numbers), dtype=pl.Int64)
         for batch in added_rows(self._lake, entries, names):
