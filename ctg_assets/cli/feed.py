@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,8 @@ from ctg_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from ctg_assets.feed.service import SinkStatus
+
+_SECONDS_BETWEEN_LINES = 5.0
 
 app = typer.Typer(
     help="Tell others of changes: webhooks, queues of RabbitMQ and ClickHouse, named in CTG_FEED_FILE.",
@@ -48,8 +51,10 @@ def run(
     settings = load_settings()
     # pika tells every failure in a dozen lines, and ours says it in one.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+    if not once:
+        err.print("delivering changes as they come; stop with Ctrl-C")
     with _stopped_by_signals() as stop:
-        outcomes = deliver(settings, sink or (), once=once, stop=stop)
+        outcomes = deliver(settings, sink or (), once=once, stop=stop, show=_seldom(err.print))
     failed = [outcome for outcome in outcomes if outcome.problem is not None]
     for outcome in failed:
         err.print(labelled(outcome.sink, "red", f": {outcome.problem}"))
@@ -168,6 +173,7 @@ def consume(
             dict(os.environ),
             once=once,
             stop=stop,
+            show=_seldom(err.print),
         )
     out.print(
         f"messages: {report.messages:,}, studies brought: {report.brought:,}, repeats: {report.repeats:,}, "
@@ -178,6 +184,19 @@ def consume(
     if report.problem is not None:
         err.print(labelled(name, "red", f": {report.problem}"))
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _seldom(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Hand on what is told often, at first and then every few seconds."""
+    told_at: float | None = None
+
+    def hear(text: str) -> None:
+        nonlocal told_at
+        if told_at is None or time.monotonic() - told_at >= _SECONDS_BETWEEN_LINES:
+            told_at = time.monotonic()
+            tell(text)
+
+    return hear
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -60,8 +60,18 @@ class _Said(msgspec.Struct):
 class ClickHouseSink:
     """The flat tables in a ClickHouse. For one thread at a time."""
 
-    def __init__(self, settings: ClickHouseSettings, password: str | None, lake: Lake) -> None:
-        """Prepare; nothing is opened yet. Raises SinkFileError when the address is not usable."""
+    def __init__(
+        self,
+        settings: ClickHouseSettings,
+        password: str | None,
+        lake: Lake,
+        show: Callable[[str], None] | None = None,
+    ) -> None:
+        """Prepare; nothing is opened yet. `show` is told how far a first load is; without it, that is logged.
+
+        Raises SinkFileError when the address is not usable.
+        """
+        self._show = show or _log.info
         self._settings = settings
         self._password = password
         self._lake = lake
@@ -88,7 +98,7 @@ class ClickHouseSink:
                         self._lake,
                         password=self._password,
                         timeout=self._settings.timeout_seconds,
-                        show=_log.info,
+                        show=self._show,
                     )
                 )
                 held = ClickHouseNotes(self._tables.notes, name, self.address)

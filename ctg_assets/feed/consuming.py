@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pika
@@ -251,8 +251,11 @@ def consume(
     once: bool,
     stop: threading.Event,
     pauses: Pauses | None = None,
+    show: Callable[[str], None] | None = None,
 ) -> Consumed:
     """Bring what is in a queue into a ClickHouse until `stop` is set, or (`once`) until the queue is empty.
+
+    `show` is told how far a first load is.
 
     Raises SinkFileError for addresses or secrets that cannot be used, SinkBusyError.
     """
@@ -260,7 +263,7 @@ def consume(
     return Consumer(
         queue=queue,
         settings=sink,
-        sink=ClickHouseSink(sink, secret_of(sink, environment), lake),
+        sink=ClickHouseSink(sink, secret_of(sink, environment), lake, show),
         lake=lake,
         parameters=amqp_parameters(queue, secret_of(queue, environment)),
         stop=stop,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -50,11 +50,14 @@ def make_sink(
 
 
 def make_any_sink(
-    settings: SinkSettings, environment: Mapping[str, str], lake: Lake
+    settings: SinkSettings,
+    environment: Mapping[str, str],
+    lake: Lake,
+    show: Callable[[str], None] | None = None,
 ) -> AmqpSink | Webhook | ClickHouseSink:
-    """As `make_sink`, also for one that takes rows of the lake."""
+    """As `make_sink`, also for one that takes rows of the lake, of whose loading `show` is told."""
     if isinstance(settings, ClickHouseSettings):
-        return ClickHouseSink(settings, secret_of(settings, environment), lake)
+        return ClickHouseSink(settings, secret_of(settings, environment), lake, show)
     return make_sink(settings, environment)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -74,15 +74,20 @@ def configured_sinks(settings: Settings, names: Collection[str] = ()) -> list[Si
 
 
 def deliver(
-    settings: Settings, names: Collection[str], *, once: bool, stop: threading.Event
+    settings: Settings,
+    names: Collection[str],
+    *,
+    once: bool,
+    stop: threading.Event,
+    show: Callable[[str], None] | None = None,
 ) -> list[Outcome]:
-    """Deliver to all sinks, or those named, until `stop` is set, or `once`.
+    """Deliver to all sinks, or those named, until `stop` is set, or `once`; `show` is told what takes minutes.
 
     Raises SinkFileError before anything is sent, and WarehouseError when a sink needs the database and there is none.
     """
     lake = open_lake(settings)
     chosen = configured_sinks(settings, names)
-    sinks = [(sink, make_any_sink(sink, os.environ, lake)) for sink in chosen]
+    sinks = [(sink, make_any_sink(sink, os.environ, lake, show)) for sink in chosen]
     with _database(settings, chosen) as address:
         return run_feed(sinks, address, HistoryEvents(lake.history), once=once, stop=stop)
 

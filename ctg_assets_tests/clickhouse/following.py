@@ -50,6 +50,7 @@ class FollowedLake(ReleasedLake):
     def __init__(self, folder: Path, **sink: Any) -> None:
         super().__init__(folder)
         self._open: ClickHouse | None = None
+        self.told: list[str] = []
         self.address = ClickHouseAddress.parse(f"chdb://{folder}/clickhouse")
         told = {"attempts": 1, "batch_size": 100, **sink}
         lines = [f"{name} = {value}" for name, value in told.items()]
@@ -64,7 +65,7 @@ class FollowedLake(ReleasedLake):
 
     def deliver(self) -> Outcome:
         """Deliver what there is."""
-        [outcome] = deliver(self.feed, (), once=True, stop=threading.Event())
+        [outcome] = deliver(self.feed, (), once=True, stop=threading.Event(), show=self.told.append)
         return outcome
 
     def delivered(self) -> None:

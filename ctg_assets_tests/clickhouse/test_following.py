@@ -56,8 +56,11 @@ def _follow_in(lake: FollowedLake) -> None:
     lake.walk(2, [_odd("U+0000 is \0", studies[0]), *studies[1:]])
     lake.delivered()
     assert _state(lake) == (40, 0, 0)
+    assert lake.told, "who waits for a first load should hear of it"
+    lake.told.clear()
     lake.walk(3, [_odd("\0", few_studies()[0]), *few_studies(**LATER)[1:]])
     lake.delivered()
+    assert not lake.told
     # Changed, gone, new, and the odd one another: with rows that nobody sees any more.
     assert _state(lake) == (44, 4, 0)
     check_odd(lake)

@@ -213,5 +213,5 @@ def test_a_signal_stops_it(desk: Desk, number: signal.Signals) -> None:
             finally:
                 process.kill()
     assert process.returncode == 0, said
-    assert said == b""
+    assert said == b"delivering changes as they come; stop with Ctrl-C\n"
     assert "desk  webhook          3       0          3" in desk.feed("status").output
