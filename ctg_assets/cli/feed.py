@@ -145,6 +145,13 @@ def consume(
         str | None, typer.Option(help="Environment variable with ClickHouse's password.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Take what is there, and end.")] = False,
+    replay_letters: Annotated[
+        bool,
+        typer.Option("--replay-dead-letters", help="Bring what was put aside once more, first."),
+    ] = False,
+    discard_letters: Annotated[
+        bool, typer.Option("--discard-dead-letters", help="Forget what was put aside, for good.")
+    ] = False,
 ) -> None:
     """Bring what a queue says into ClickHouse: the rows of studies that changed, from this lake.
 
@@ -162,6 +169,9 @@ def consume(
     if (to is None) is not embedded:
         message = "give either --to or --embedded"
         raise typer.BadParameter(message)
+    if replay_letters and discard_letters:
+        message = "give either --replay-dead-letters or --discard-dead-letters"
+        raise typer.BadParameter(message)
     settings = load_settings()
     to = to or f"chdb://{settings.data_dir}/clickhouse"
     logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -174,7 +184,13 @@ def consume(
             once=once,
             stop=stop,
             show=_seldom(err.print),
+            replay=replay_letters,
+            discard=discard_letters,
         )
+    if report.replayed:
+        out.print(f"dead letters sent again: {report.replayed:,}")
+    if report.discarded:
+        out.print(f"dead letters discarded: {report.discarded:,}")
     out.print(
         f"messages: {report.messages:,}, studies brought: {report.brought:,}, repeats: {report.repeats:,}, "
         f"put aside: {report.put_aside:,}"

@@ -217,6 +217,16 @@ class ClickHouseProgress:
                 )
                 self._move(moved)
 
+    def ask_for_dead_letters(self) -> int:
+        """Have all dead letters sent again; returns how many there are."""
+        with unavailable():
+            return self._held.ask_for_dead_letters()
+
+    def discard_dead_letters(self) -> int:
+        """Forget all dead letters; returns how many there were."""
+        with unavailable():
+            return self._held.discard_dead_letters()
+
     def settled_since(self, change_seq: int) -> set[int]:
         """The numbers after one of changes that are there, or put aside; raises SinkUnavailableError."""
         with unavailable():

@@ -61,6 +61,8 @@ class Consumed:
     repeats: int = 0
     put_aside: int = 0
     waiting: int = 0
+    replayed: int = 0
+    discarded: int = 0
     problem: str | None = None
 
 
@@ -68,7 +70,8 @@ class Consumed:
 class Consumer:
     """One queue, one ClickHouse. For one thread.
 
-    Without `once` it goes on until `stop` is set, whatever is down meanwhile.
+    Without `once` it goes on until `stop` is set, whatever is down meanwhile. Before all else it brings the dead
+    letters that are to be sent again, all of them with `replay`, and with `discard` forgets them.
     """
 
     queue: AmqpSettings
@@ -78,6 +81,8 @@ class Consumer:
     parameters: pika.ConnectionParameters
     stop: threading.Event
     once: bool = False
+    replay: bool = False
+    discard: bool = False
     pauses: Pauses = field(default_factory=Pauses)
 
     def __post_init__(self) -> None:
@@ -98,6 +103,7 @@ class Consumer:
                 # The first load takes minutes, in which a connection to the broker would be given up.
                 with self.sink.open_progress() as progress:
                     progress.position()
+                    self._see_to_letters(progress)
                     self._session(progress)
             except (AMQPError, OSError) as error:
                 where = f"{self.parameters.host}:{self.parameters.port}"
@@ -117,6 +123,15 @@ class Consumer:
             self.stop.wait(pause)
             pause = min(2 * pause, self.pauses.longest_while_down)
         return self.report
+
+    def _see_to_letters(self, progress: ClickHouseProgress) -> None:
+        """Do what a person wants done with dead letters, once."""
+        if self.discard:
+            self.report.discarded = progress.discard_dead_letters()
+        elif self.replay:
+            self.report.replayed = progress.ask_for_dead_letters()
+        self.discard = self.replay = False
+        self._delivery.deliver_replays(progress)
 
     def _session(self, progress: ClickHouseProgress) -> None:
         """Consume over one connection, until there is no more to do."""
@@ -250,12 +265,15 @@ def consume(
     *,
     once: bool,
     stop: threading.Event,
+    replay: bool = False,
+    discard: bool = False,
     pauses: Pauses | None = None,
     show: Callable[[str], None] | None = None,
 ) -> Consumed:
     """Bring what is in a queue into a ClickHouse until `stop` is set, or (`once`) until the queue is empty.
 
-    `show` is told how far a first load is.
+    Dead letters are brought once more (`replay`) or forgotten (`discard`) before. `show` is told how far a first
+    load is.
 
     Raises SinkFileError for addresses or secrets that cannot be used, SinkBusyError.
     """
@@ -268,5 +286,7 @@ def consume(
         parameters=amqp_parameters(queue, secret_of(queue, environment)),
         stop=stop,
         once=once,
+        replay=replay,
+        discard=discard,
         pauses=pauses or Pauses(),
     ).run()

@@ -120,7 +120,7 @@ class Delivery:
             progress.begin(0 if self._settings.start == "beginning" else self._source.newest())
         more = True
         while more and not self._stopped():
-            self._deliver_replays(progress)
+            self.deliver_replays(progress)
             more = self._deliver_news(progress)
 
     def bring(self, messages: Sequence[Message]) -> list[Refusal]:
@@ -185,7 +185,7 @@ class Delivery:
             raise problem
         return position
 
-    def _deliver_replays(self, progress: Progress) -> None:
+    def deliver_replays(self, progress: Progress) -> None:
         """Send the dead letters that a person asked for; those refused again are dead letters again."""
         while not self._stopped() and (
             messages := progress.replays(limit=self._settings.batch_size)

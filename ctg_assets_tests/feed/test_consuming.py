@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pika
 import pytest
+from typer.testing import CliRunner
 
+from ctg_assets.cli.app import app
 from ctg_assets.clickhouse import ClickHouse, followed_tables
 from ctg_assets.feed.amqp import amqp_parameters
 from ctg_assets.feed.config import consumed_queue, written_clickhouse
@@ -16,6 +20,7 @@ from ctg_assets.feed.consuming import Consumed, consume
 from ctg_assets.feed.events import Message
 from ctg_assets.feed.history_events import HistoryEvents
 from ctg_assets.refresh.undo import undoer
+from ctg_assets.settings import ENV_PREFIX
 from ctg_assets_tests.clickhouse.following import (
     Engine,
     FollowedLake,
@@ -25,7 +30,8 @@ from ctg_assets_tests.feed.broker import Broker
 from ctg_assets_tests.feed.helpers import QUICK
 from ctg_assets_tests.history.undone import AUTHOR
 from ctg_assets_tests.release.released import few_studies
-from ctg_assets_tests.soak import SHARE
+from ctg_assets_tests.soak import SHARE, only_in_soaks
+from ctg_assets_tests.support.forked_commands import forked_commands
 
 pytestmark = pytest.mark.process
 
@@ -153,3 +159,73 @@ def taken(lake: FollowedLake, url: str, queue: str) -> Consumed:
 def told(report: Consumed) -> tuple[int, int, int, int]:
     """Messages, studies brought, repeats, and what was put aside."""
     return report.messages, report.brought, report.repeats, report.put_aside
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What a person sets who has a data folder and no database."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    own = {"CTG_DATA_DIR": str(tmp_path / "data"), "CTG_WAREHOUSE": "none", "COLUMNS": "200"}
+    return {**kept, **own}
+
+
+def consumed(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Run the command in a process of its own; returns exit code and output, in one line."""
+    done = subprocess.run(
+        [forked_commands() / "ctg-assets", "feed", "consume", *arguments],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.soak
+@only_in_soaks
+def test_the_command(
+    environment: dict[str, str], broker: Broker, queue: str, tmp_path: Path
+) -> None:
+    """It fills the engine in the data folder, and what was put aside is brought once more, or forgotten, when asked for."""
+    FollowedLake(tmp_path).walk(1, few_studies()[:3])
+    publish(broker.url, queue, [Message("poison", 0, "", b"no event")])
+    given = ["--from", broker.url, "--queue", queue, "--embedded", "--once"]
+    assert consumed(environment, *given) == (
+        0,
+        "messages: 1, studies brought: 0, repeats: 0, put aside: 1",
+    )
+    assert (tmp_path / "data/clickhouse").is_dir()
+    code, said = consumed(environment, *given, "--replay-dead-letters")
+    assert code == 0, said
+    assert said.startswith("dead letters sent again: 1 messages: 0")
+    code, said = consumed(environment, *given, "--discard-dead-letters")
+    assert code == 0, said
+    # It was refused once more.
+    assert said.startswith("dead letters discarded: 1 messages: 0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--from", "amqp://127.0.0.1:1"], 2, "give either --to or --embedded"),
+        (["--from", "amqp://127.0.0.1:1", "--embedded", "--to", "chdb:///x"], 2, "give either --to or"),
+        (["--from", "http://127.0.0.1:1", "--embedded"], 2, "unusable options: url: it begins with amqps:// or amqp://"),
+        (["--from", "amqp://h", "--to", "http://c"], 2, "write clickhouse://user@host:8123/database"),
+        (["--from", "amqp://h", "--to", "chdb://"], 2, "chdb:///folder?database=name"),
+        (["--from", "amqp://h", "--to", "clickhouse://u:hunter22@c"], 2, "environment variable"),
+        (["--from", "amqp://h", "--embedded", "--from-secret-env", "UNSET_X"], 2, "UNSET_X"),
+        (["--from", "amqp://h", "--embedded", "--replay-dead-letters", "--discard-dead-letters"], 2,
+         "give either --replay-dead-letters"),
+        (["--from", "amqp://h", "--to", "clickhouse://127.0.0.1:1", "--once"], 1,
+         "ClickHouse at 127.0.0.1:1, connecting"),
+    ],
+)  # fmt: skip
+def test_what_the_command_cannot_use(
+    arguments: list[str], code: int, said: str, environment: dict[str, str]
+) -> None:
+    """It says what is wrong and what to write, with no secret in it."""
+    done = CliRunner().invoke(app, ["feed", "consume", "--queue", "q", *arguments], env=environment)
+    output = " ".join(done.output.split())
+    assert done.exit_code == code, output
+    assert said in output
+    assert "hunter22" not in output

@@ -1,6 +1,6 @@
 """Release a lake of `released.py`, killed at a moment as `kill -9` does: `dying.py FOLDER PLACE MOMENT`.
 
-The moments are those right before and right after a file becomes visible or is removed. One that comes too late
+The place is a folder or a URL. The moments are those right before and right after a file becomes visible or is removed. One that comes too late
 kills nothing.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ctg_assets.release.making import make_release
+from ctg_assets.release.places import open_place
 from ctg_assets.storage.files import Storage
 from ctg_assets_tests.release.released import ReleasedLake
 
@@ -50,4 +51,4 @@ def main() -> None:
     folder, place, moment = sys.argv[1:]
     lake = ReleasedLake(Path(folder))
     _die_at(int(moment))
-    make_release(lake.request(Storage.local(Path(place)), keep=1))
+    make_release(lake.request(open_place(place, lake.folder / "scratch"), keep=1))
