@@ -61,30 +61,33 @@ class Edits:
         for rows in stay:
             units = self.units(rows)
             last = units[-1] if len(units) else -1
-            stays = ~np.isin(units, self.gone)
-            if not stays.all():
-                rows, units = rows.filter(pa.array(stays)), units[stays]  # noqa: PLW2901
             # Of the last study, more rows may follow in the next group; what comes for it comes before those.
             end = int(np.searchsorted(coming, last, side="right"))
-            yield from _merged(rows, units, new.slice(done, end - done), coming[done:end])
+            yield _merged(rows, units, self.gone, new.slice(done, end - done), coming[done:end])
             done = end
         if done < len(coming):
             yield new.slice(done)
 
 
-def _merged(rows: pa.Table, units: Integers, new: pa.Table, coming: Integers) -> Iterator[pa.Table]:
-    """Two tables in order as one; of the same unit there are none in both."""
-    if not new.num_rows:
-        yield rows
-        return
-    places, starts = np.unique(np.searchsorted(units, coming), return_index=True)
-    ends = np.append(starts[1:], new.num_rows)
-    pieces, done = [], 0
-    for place, start, end in zip(places.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        pieces += [rows.slice(done, place - done), new.slice(start, end - start)]
-        done = place
+def _merged(
+    rows: pa.Table, units: Integers, gone: Integers, new: pa.Table, coming: Integers
+) -> pa.Table:
+    """Rows without the units that are `gone`, and with new ones, both in order; of a unit that stays none are new.
+
+    What stays is cut out, not copied: that is done once, when the rows are written.
+    """
+    places = np.searchsorted(units, coming)
+    starts, ends = np.searchsorted(units, gone), np.searchsorted(units, gone, side="right")
+    there = ends > starts
+    resumed = dict(zip(starts[there].tolist(), ends[there].tolist(), strict=True))
+    cuts = np.unique(np.append(places, starts[there]))
+    firsts, lasts = np.searchsorted(places, cuts), np.searchsorted(places, cuts, side="right")
+    pieces, done = [rows.slice(0, 0)], 0
+    for cut, first, last in zip(cuts.tolist(), firsts.tolist(), lasts.tolist(), strict=True):
+        pieces += [rows.slice(done, cut - done), new.slice(first, last - first)]
+        done = resumed.get(cut, cut)
     pieces.append(rows.slice(done))
-    yield pa.concat_tables(piece for piece in pieces if piece.num_rows or len(pieces) == 1)
+    return pa.concat_tables(pieces)
 
 
 def studies_of(rows: pa.Table, key: str) -> Integers:

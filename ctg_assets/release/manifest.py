@@ -26,7 +26,7 @@ from ctg_assets.storage.files import Storage, StorageError
 from ctg_assets.storage.records import read_record
 
 # Raised when files are divided or written in another way, so that all are written anew.
-FORMAT = 1
+FORMAT = 2
 
 RELEASES, TABLES = "releases", "tables"
 LATEST_FILE = "latest.json"

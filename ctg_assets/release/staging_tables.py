@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,7 @@ STAGING = "staging"
 _STUDIES_AT_A_TIME = 12_000
 _ALL_NUMBERS = 100_000_000
 _TABLES_AT_ONCE = 2
+_SOURCES_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -106,32 +107,61 @@ def make_staging_tables(
     plans = _plans(lake, manifest, writer, before, touched)
     reading = _Reading(lake, manifest, writer.storage, before.manifest, touched, show)
     made = Made()
-    for source in row_sources():
-        own = [shape.name for shape in source.shapes]
-        spools = _Spools(writer, plans)
-        edits = reading.fill(spools, source, [plans[name] for name in own])
+    # Each of these has much that runs on one core: a source's first batch, and the encoding of a file.
+    with (
+        ThreadPoolExecutor(_TABLES_AT_ONCE) as writing,
+        ThreadPoolExecutor(_SOURCES_AT_ONCE) as filling,
+    ):
 
-        def written(
-            plan: _Plan,
-            spools: _Spools = spools,
-            edits: Mapping[str, Edits] = edits,
-        ) -> tuple[ReleasedTable, Mapping[int, LeafSize]]:
-            name = plan.shape.name
-            if plan.is_as_before and plan.previous is not None:
-                return plan.previous, plan.kept
-            show(f"writing {name}")
-            files, sizes = writer.write(
-                plan.shape, spools.of(name), plan.previous, plan.kept, edits.get(name)
-            )
-            spools.drop(name)
-            return plan.shape.released(plan.made_from, files), sizes
+        def begun(source: RowSource) -> dict[str, Future[_Written]]:
+            own = [plans[shape.name] for shape in source.shapes]
+            spools = _Spools(writer, plans)
+            edits = reading.fill(spools, source, own)
+            # The largest first, so that no core waits for it in the end.
+            return {
+                plan.shape.name: writing.submit(
+                    _written, plan, writer, spools, edits.get(plan.shape.name), show
+                )
+                for plan in sorted(own, key=_weight, reverse=True)
+            }
 
-        # Arrow encodes a file on one core.
-        with ThreadPoolExecutor(_TABLES_AT_ONCE) as pool:
-            tables = pool.map(written, [plans[name] for name in own])
-            for name, (table, sizes) in zip(own, tables, strict=True):
-                made.add(plans[name].shape, table, sizes)
+        try:
+            for source, tables in zip(
+                row_sources(), filling.map(begun, row_sources()), strict=True
+            ):
+                for shape in source.shapes:
+                    table, sizes = tables[shape.name].result()
+                    made.add(plans[shape.name].shape, table, sizes)
+        except BaseException:
+            for pool in (filling, writing):
+                pool.shutdown(cancel_futures=True)
+            raise
     return made
+
+
+_Written = tuple[ReleasedTable, Mapping[int, LeafSize]]
+
+
+def _weight(plan: _Plan) -> int:
+    """About how much of a table there is to write: what the release before had of it, if it is to be another."""
+    return 0 if plan.is_as_before else sum(size.weight for size in plan.kept.values())
+
+
+def _written(
+    plan: _Plan,
+    writer: TableWriter,
+    spools: _Spools,
+    edits: Edits | None,
+    show: Callable[[str], None],
+) -> _Written:
+    """Put the files of a table in place whose new rows are spooled."""
+    name = plan.shape.name
+    if plan.is_as_before and plan.previous is not None:
+        return plan.previous, plan.kept
+    show(f"writing {name}")
+    files, sizes = writer.write(plan.shape, spools.of(name), plan.previous, plan.kept, edits)
+    spools.drop(name)
+    return plan.shape.released(plan.made_from, files), sizes
 
 
 def _touched(

@@ -220,11 +220,15 @@ class TableWriter:
         schema = shape.arrow_schema
         mean = block.weight // max(1, block.rows) + 1
         size = max(_FEWEST_GROUP_ROWS, min(_MOST_GROUP_ROWS, _GROUP_WEIGHT // mean))
+        # Ids and counters: most are new in every row, and near the one before.
+        numbers = [field.name for field in schema if pa.types.is_int64(field.type)]
         with pq.ParquetWriter(
             str(path),
             schema,
             compression="zstd",
             compression_level=_COMPRESSION_LEVEL,
+            column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+            use_dictionary=[name for name in schema.names if name not in numbers],
             write_page_index=True,
             sorting_columns=pq.SortingColumn.from_ordering(
                 schema, [(name, "ascending") for name in shape.sorted_by], null_placement="at_end"
