@@ -163,8 +163,10 @@ def consume(
     """
     import os
 
+    from ctg_assets.clickhouse import ClickHouseAddress
     from ctg_assets.feed.config import consumed_queue, written_clickhouse
     from ctg_assets.feed.consuming import consume as run_consumer
+    from ctg_assets.storage.data_folder import CLICKHOUSE, data_folder
 
     if (to is None) is not embedded:
         message = "give either --to or --embedded"
@@ -173,7 +175,7 @@ def consume(
         message = "give either --replay-dead-letters or --discard-dead-letters"
         raise typer.BadParameter(message)
     settings = load_settings()
-    to = to or f"chdb://{settings.data_dir}/clickhouse"
+    to = to or ClickHouseAddress.embedded_url(data_folder(settings, CLICKHOUSE))
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     with _stopped_by_signals() as stop:
         report = run_consumer(

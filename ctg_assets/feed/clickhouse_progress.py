@@ -308,7 +308,12 @@ def clickhouse_state(
             content = _copy_path(address.folder, address.database, sink).read_bytes()
         except FileNotFoundError:
             return None, []
-        copied = msgspec.json.decode(content, type=_Copy)
+        try:
+            copied = msgspec.json.decode(content, type=_Copy)
+        except msgspec.DecodeError as error:
+            # Of an older release, or written when the machine went down.
+            message = f"what was noted beside {address} cannot be read ({error}); the next delivery writes it anew"
+            raise ClickHouseUnavailableError(message) from error
         return copied.state, copied.letters[:limit]
     server = ClickHouse(address, password, 10.0)
     try:

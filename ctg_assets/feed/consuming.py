@@ -228,6 +228,7 @@ def _changes(source: EventSource, after: int, last: int) -> Iterator[ChangedStud
         for event in events:
             if event.change_seq > last:
                 return
+            # One that is refused is put aside when it comes, and has no rows to be missed.
             with contextlib.suppress(EventsRefusedError):
                 yield changed_study(Message.of(event).body)
         after = events[-1].change_seq

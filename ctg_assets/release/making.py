@@ -260,6 +260,7 @@ class _Work:
             try:
                 stay.append(read_manifest(self._target, name))
             except (FileNotFoundError, DamagedFileError):
+                # `verify` tells of it; nobody could read a snapshot of it.
                 continue
         return follow_releases(self._target, stay, self._request.show)
 

@@ -18,6 +18,7 @@ SCRATCH = "scratch"
 EXPORTS = "exports"
 REPORT = "report"
 RELEASES = "releases"
+CLICKHOUSE = "clickhouse"
 
 
 class DataFolderError(CtgAssetsError):

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ctg_assets.clickhouse import ClickHouseAddress, ClickHouseAddressError
+from ctg_assets.clickhouse import (
+    ClickHouseAddress,
+    ClickHouseAddressError,
+    ClickHouseUnavailableError,
+)
 from ctg_assets.feed.clickhouse import changed_study
+from ctg_assets.feed.clickhouse_progress import clickhouse_state
 from ctg_assets.feed.config import ClickHouseSettings, read_notified, read_sinks
 from ctg_assets.feed.errors import EventsRefusedError, SinkFileError
 from ctg_assets.feed.events import Message, UndoneChange
@@ -43,6 +48,20 @@ def test_unusable_addresses(url: str) -> None:
     """What cannot be used is said with what can."""
     with pytest.raises(ClickHouseAddressError, match=r"clickhouse://user@|no URL"):
         ClickHouseAddress.parse(url)
+
+
+def test_any_folder_has_an_address() -> None:
+    """What begins queries, fragments or escapes in URLs is part of a folder's name."""
+    folder = Path("/srv/a b/100%20 #1?x=y")
+    assert ClickHouseAddress.parse(ClickHouseAddress.embedded_url(folder)).folder == folder
+
+
+def test_notes_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    """Half a copy of the notes is no traceback in `feed status`, but says when there will be another."""
+    (tmp_path / "engine.ctg.columns.json").write_text('{"state": {"sink"')
+    address = ClickHouseAddress.parse(ClickHouseAddress.embedded_url(tmp_path / "engine"))
+    with pytest.raises(ClickHouseUnavailableError, match="the next delivery writes it anew"):
+        clickhouse_state(address, None, "columns", 1)
 
 
 def test_passwords_are_not_shown() -> None:

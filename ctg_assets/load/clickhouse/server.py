@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pyarrow as pa
 
@@ -99,6 +99,11 @@ class ClickHouseAddress:
             port=port or _PORTS[parts.scheme],
             user=unquote(parts.username or "") or "default",
         )
+
+    @staticmethod
+    def embedded_url(folder: Path) -> str:
+        """What `parse` reads as the embedded engine in a folder, whatever its name."""
+        return f"{EMBEDDED}://{quote(str(folder))}"
 
     def __str__(self) -> str:
         """Where it is, for people."""
