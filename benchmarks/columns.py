@@ -15,7 +15,7 @@ BYTES = "bytes"
 def first_load(data_dir: str, folder: str) -> Outcome:
     """Load the snapshot into a ClickHouse in an empty folder."""
     lake = lake_of(data_dir)
-    address = ClickHouseAddress.parse(f"chdb://{Path(folder).absolute()}")
+    address = ClickHouseAddress.parse(ClickHouseAddress.embedded_url(Path(folder).absolute()))
     clock = Clock()
     with followed_tables(address, lake) as tables:
         with clock.running():
