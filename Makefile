@@ -27,7 +27,7 @@ PYTEST := $(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-lo
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup refresh status dev demo demo-dev test test-fast soak fuzz lint check-deploy format generate bench bench-full bench-pace lock clean
+.PHONY: help setup refresh status dev demo demo-dev test test-fast soak fuzz lint lint-python lint-sql check-deploy format generate bench bench-full bench-pace lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,12 +62,16 @@ fuzz: $(READY_DEV) ## Thousands of studies with something odd in each, to the la
 	@TEST_SOAK=1 FUZZ_STUDIES=$(FUZZ_STUDIES) FUZZ_VALUES=$(FUZZ_VALUES) $(BIN)/pytest -q -s \
 		ctg_assets_tests/whole_way/test_odd_studies.py ctg_assets_tests/marts/test_odd_fields.py
 
-lint: $(READY_DEV) ## Check style, types, SQL and that generated files are current
+lint: lint-python lint-sql ## Check style, types and SQL (make --jobs=2 checks both at once)
+
+lint-python: $(READY_DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project
 	@scripts/check-forbidden
+	@$(BIN)/mypy
+
+lint-sql: $(READY_DEV)
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project
 
 check-deploy: $(READY_DEPLOY) ## Check the files under deploy/ with the tools that read them, and build and run the image
 	@BIN=$(BIN) scripts/check-deploy

@@ -37,7 +37,7 @@ def _edit(holder: dict[str, Any] | list[Any], random: Random) -> None:
             # To the end: another order of keys is the same content.
             holder[name] = holder.pop(name, None)
         else:
-            holder[name] = random.choice(_VALUES)
+            holder[name] = deepcopy(random.choice(_VALUES))
         return
     match random.randrange(4):
         case 0:
