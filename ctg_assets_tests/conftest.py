@@ -23,7 +23,7 @@ from ctg_assets_tests import kinds
 from ctg_assets_tests.marts.projects import dbt_on, load
 from ctg_assets_tests.model import snapshots
 from ctg_assets_tests.shared_material import shared_path
-from ctg_assets_tests.soak import times
+from ctg_assets_tests.soak import IS_LONG
 from ctg_assets_tests.support.fixtures import (  # noqa: F401 - pytest finds them here
     any_storage,
     client,
@@ -65,7 +65,7 @@ sys.dont_write_bytecode = False
 os.environ["CTG_AACT"] = "false"
 
 # How long an example takes says more about what else the machine is doing than about us.
-hypothesis.settings.register_profile("untimed", deadline=None, max_examples=times(100, 100))
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=100 if IS_LONG else 50)
 hypothesis.settings.load_profile("untimed")
 
 

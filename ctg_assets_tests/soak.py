@@ -22,6 +22,11 @@ only_in_soaks = pytest.mark.skipif(
     SHARE == 0, reason="half a minute of real commands: in soaks, and in CI"
 )
 
+# The same, of what CI leaves to each night: its ways cross those that CI goes, and its parts are held by tests of CI.
+only_at_night = pytest.mark.skipif(
+    not IS_LONG, reason="half a minute of real commands: in soaks from a fifth on, every night"
+)
+
 
 def times(usual: int, soak: int) -> int:
     """How often to repeat something that CI repeats `usual` times, a whole soak `soak` times, and who waits half as often as CI."""

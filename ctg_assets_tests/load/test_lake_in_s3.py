@@ -18,13 +18,13 @@ from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator.serving import RunningSimulator
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.simulator.in_memory import InMemorySource, study
-from ctg_assets_tests.soak import only_in_soaks
+from ctg_assets_tests.soak import only_at_night
 from ctg_assets_tests.support.following import refresh
 from ctg_assets_tests.support.lakes import json_of
 from ctg_assets_tests.support.object_store import S3Server
 from ctg_assets_tests.support.postgres import query
 
-pytestmark = [pytest.mark.process, pytest.mark.soak, only_in_soaks]
+pytestmark = [pytest.mark.process, pytest.mark.soak, only_at_night]
 
 _IMPORTED_AT = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -9,9 +9,9 @@ from ctg_assets.postgres.server import open_postgres
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets_tests.orchestration.workplace import Workplace, workplace
 from ctg_assets_tests.simulator.in_memory import numbered_studies
-from ctg_assets_tests.soak import only_in_soaks
+from ctg_assets_tests.soak import only_at_night
 
-pytestmark = [pytest.mark.process, pytest.mark.postgres, pytest.mark.soak, only_in_soaks]
+pytestmark = [pytest.mark.process, pytest.mark.postgres, pytest.mark.soak, only_at_night]
 
 _MADE = """
 SELECT tablename FROM pg_tables WHERE schemaname IN ('marts', 'intermediate')

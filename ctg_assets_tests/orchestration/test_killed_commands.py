@@ -51,7 +51,7 @@ from ctg_assets_tests.orchestration.workplace import (
     wait_until,
     workplace,
 )
-from ctg_assets_tests.soak import IS_LONG, SHARE, only_in_soaks, times
+from ctg_assets_tests.soak import IS_LONG, SHARE, only_at_night, times
 from ctg_assets_tests.support.postgres import query, temporary_folder
 
 STUDIES = 25
@@ -372,7 +372,7 @@ def killed() -> Iterator[Workplace]:
 
 @pytest.mark.soak
 @pytest.mark.process
-@only_in_soaks
+@only_at_night
 def test_the_printed_commands_killed_in_every_stage_end_loaded(killed: Workplace) -> None:
     """The README's commands, in an empty folder, each killed in what it does: run again, they do it all.
 

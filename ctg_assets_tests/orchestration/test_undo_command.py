@@ -16,10 +16,10 @@ from ctg_assets.settings import ENV_PREFIX
 from ctg_assets.simulator.serving import running_simulator
 from ctg_assets.simulator.source import GeneratedSource
 from ctg_assets_tests.orchestration.workplace import Workplace, workplace
-from ctg_assets_tests.soak import only_in_soaks
+from ctg_assets_tests.soak import only_at_night
 from ctg_assets_tests.support.made_lakes import study
 
-pytestmark = [pytest.mark.process, pytest.mark.soak, only_in_soaks]
+pytestmark = [pytest.mark.process, pytest.mark.soak, only_at_night]
 
 
 def records_extracted(place: Workplace) -> float:

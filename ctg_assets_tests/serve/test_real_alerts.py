@@ -37,7 +37,7 @@ from ctg_assets_tests.serve.processes import (
 )
 from ctg_assets_tests.serve.test_documentation import ALERTS, PANELS, exported, selectors
 from ctg_assets_tests.simulator.in_memory import InMemorySource
-from ctg_assets_tests.soak import only_in_soaks
+from ctg_assets_tests.soak import only_at_night, only_in_soaks
 
 STUDIES = 25
 
@@ -205,7 +205,7 @@ def asked_for() -> set[str]:
 @pytest.mark.process
 @pytest.mark.postgres
 @pytest.mark.soak
-@only_in_soaks
+@only_at_night
 def test_every_alert_fires_for_its_cause_and_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
