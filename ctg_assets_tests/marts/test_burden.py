@@ -98,6 +98,7 @@ def test_every_leaf_has_terms_or_a_reason() -> None:
             assert {row["no_terms_reason"].rpartition(" ")[2].rstrip(".")} <= told
 
 
+@pytest.mark.slow
 def test_terms_are_reviewed_once() -> None:
     """No term is of two causes; what is excluded from one is of another, or was reviewed as being of none; ids are MeSH's."""
     rows = seed("ghe_cause_terms")

@@ -20,6 +20,8 @@ from ctg_assets_tests.soak import only_in_soaks
 from ctg_assets_tests.support.few_tables import few_tables
 from ctg_assets_tests.support.forked_commands import forked_commands
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_tables() -> Iterator[None]:

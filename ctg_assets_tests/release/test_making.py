@@ -34,6 +34,8 @@ from ctg_assets_tests.soak import only_in_soaks, times
 from ctg_assets_tests.support.forked_commands import forked_commands
 from ctg_assets_tests.support.object_store import object_storage
 
+pytestmark = pytest.mark.slow
+
 KILLS = times(3, 30)
 
 

@@ -28,6 +28,8 @@ from ctg_assets.storage.files import Storage
 from ctg_assets.storage.records import record_bytes
 from ctg_assets_tests.release.released import ReleasedLake, few_studies
 
+pytestmark = pytest.mark.slow
+
 KEY = Ed25519PrivateKey.from_private_bytes(b"a key of tests alone, 32 bytes !"[:32])
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 
