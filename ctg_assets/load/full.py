@@ -19,6 +19,7 @@ from functools import partial
 import pyarrow as pa
 from psycopg import sql
 
+from ctg_assets.load.references import BatchReferences
 from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.swap import Swap, add_until_swap, name_until_swap
 from ctg_assets.model.spec import TableShape
@@ -54,9 +55,11 @@ def load_tables(request: LoadRequest, batches: Iterable[Mapping[str, pa.Table]])
     """Replace the tables of a request by the rows of `batches`, atomically.
 
     Each batch maps table names to rows with the columns of the table's shape, in any order of columns;
-    tables may be missing from a batch. Tables of the model that are not asked for stay, and once none of
-    them is out of date, tables that earlier loads made and the model has no more are dropped. Foreign
-    keys hold at the end between all tables, replaced and kept. Views on replaced tables are made again
+    tables may be missing from a batch. Postgres checks only what refers to rows of other batches or of
+    kept tables (`BatchReferences`), so rows best come together with those that they refer to. Tables of
+    the model that are not asked for stay, and once none of them is out of date, tables that earlier loads
+    made and the model has no more are dropped. Foreign keys hold at the end between all tables, replaced
+    and kept; those that Postgres need not check are NOT VALID. Views on replaced tables are made again
     with owner, grants and comments; one that no longer fits is an error, or, if it is ours and may be
     rebuilt, is left out and reported. Grants on the tables stay.
 
@@ -97,12 +100,14 @@ class _Load:
     control: Connection
     workers: list[Connection]
     deadline: float
+    kept: set[str] = field(default_factory=set)
     retired: list[str] = field(default_factory=list)
     every_table: bool = True
     number: int | None = None
     rows: dict[str, int] = field(default_factory=dict)
     copied_bytes: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    references: BatchReferences = field(default_factory=partial(BatchReferences, {}))
     external_foreign_keys: list[ExternalForeignKey] = field(default_factory=list)
     recreated: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -140,6 +145,7 @@ class _Load:
             for name, fingerprint in tables_there(self.control, self.target.schema).items()
             if name not in loaded
         }
+        self.kept = set(kept)
         self.every_table = all(
             kept.get(name) == fingerprint
             for name, fingerprint in self.request.build.tables.items()
@@ -206,6 +212,7 @@ class _Load:
         shapes = {shape.name: shape for shape in self.shapes}
         self.rows = dict.fromkeys(shapes, 0)
         self.copied_bytes = dict.fromkeys(shapes, 0)
+        self.references = BatchReferences(shapes)
         for worker in self.workers:
             worker.execute("BEGIN")
         with CopyWriter(
@@ -221,6 +228,7 @@ class _Load:
                         raise LoadRejectedError(message)
                     sender.add(name, rows)
                     self.rows[name] += rows.num_rows
+                self.references.add(batch)
                 self.request.tell(LoadProgress("copy", sum(self.rows.values())))
             info = load_info_row(
                 self.request.build, every_table=self.every_table, number=self.number
@@ -238,37 +246,47 @@ class _Load:
         largest_first = sorted(self.shapes, key=lambda shape: -self.copied_bytes[shape.name])
         self._in_parallel("index", [_KeysOf(self.target, shape) for shape in largest_first])
 
-    def _in_parallel(self, phase: str, tasks: Sequence[Callable[[Connection], None]]) -> None:
+    def _in_parallel(
+        self, phase: str, tasks: Sequence[Callable[[Connection], None]], done_before: int = 0
+    ) -> None:
+        total = done_before + len(tasks)
+        self.request.tell(LoadProgress(phase, done_before, total))
         run_in_parallel(
             self.workers,
             tasks,
-            lambda done: self.request.tell(LoadProgress(phase, done, len(tasks))),
+            lambda done: self.request.tell(LoadProgress(phase, done_before + done, total)),
         )
 
     # check
 
     def _check_foreign_keys(self) -> None:
-        """Make and check all foreign keys while readers still use the old tables."""
+        """Make all foreign keys while readers still use the old tables; check those not proved yet."""
         own, following = self.target.schema, self.target.next_schema
         loaded = {shape.name for shape in self.tables}
+        keys = [(shape, key) for shape in self.tables for key in shape.foreign_keys]
+        proved = 0
         tasks: list[Callable[[Connection], None]] = []
-        for shape in self.tables:
-            for key in shape.foreign_keys:
-                schema = following if key.table in loaded else own
+        # Nobody uses the new tables yet. A transaction for each key would wait for the disk each time.
+        with postgres_errors("making the foreign keys"), self.control.transaction():
+            for shape, key in keys:
+                if key.table in loaded:
+                    self.control.execute(ddl.add_foreign_key(shape, key, following, following))
+        for shape, key in keys:
+            remedy = ""
+            if key.table not in loaded:
                 self.retry_on_lock(
                     f"making {shape.name} refer to {key.table}",
-                    partial(
-                        self.control.execute, ddl.add_foreign_key(shape, key, following, schema)
-                    ),
+                    partial(self.control.execute, ddl.add_foreign_key(shape, key, following, own)),
                 )
-                name = ddl.foreign_key_name(shape, key)
                 remedy = (
-                    ""
-                    if schema == following
-                    else f"{own}.{key.table} was not loaded and lacks those rows; load it together "
-                    f"with {shape.name}"
+                    f"{own}.{key.table} was not loaded and lacks those rows; load it together with "
+                    f"{shape.name}"
                 )
-                tasks.append(_CheckOf(following, shape.name, name, remedy))
+            elif self.references.proves(shape.name, key):
+                proved += 1
+                continue
+            name = ddl.foreign_key_name(shape, key)
+            tasks.append(_CheckOf(following, shape.name, name, remedy))
         self.external_foreign_keys = find_external_foreign_keys(
             self.control, own, following, self.replaced
         )
@@ -277,14 +295,15 @@ class _Load:
                 f"making {other.schema}.{other.table} refer to the new {other.referenced}",
                 partial(self.control.execute, add_until_swap(other)),
             )
-            if other.validated:
+            # Ours were proved of other rows to refer to, and may not be validated.
+            if other.validated or (other.schema == own and other.table in self.kept):
                 remedy = (
                     f"{other.schema}.{other.table} stays and refers to rows that the new "
                     f"{other.referenced} lacks; load the two together, or drop the constraint "
                     f"{other.name} or the rows"
                 )
                 tasks.append(_CheckOf(other.schema, other.table, name_until_swap(other), remedy))
-        self._in_parallel("check", tasks)
+        self._in_parallel("check", tasks, done_before=proved)
 
     # swap
 

@@ -14,7 +14,7 @@ from ctg_assets.postgres.ownership import owned_relations
 
 @dataclass(frozen=True)
 class ForeignKeyState:
-    """A foreign key of a table; `validated` says that Postgres vouches for every row."""
+    """A foreign key of a table; `validated` says that Postgres itself has checked every row."""
 
     table: str
     name: str
