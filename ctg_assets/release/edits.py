@@ -16,6 +16,10 @@ from ctg_assets.release.spool import Spool
 
 _ID = "id"
 
+# A cut through a column costs 3 us, and copying a value out of its place 6 ns. 600 edits among 60,000 studies of 101
+# columns took 0.22 s as cuts, and 0.05 s value by value; 40 edits among 131,072 rows 0.01 s as cuts, and 0.02 s.
+_FEWEST_ROWS_AT_A_CUT = 100
+
 
 @dataclass
 class Edits:
@@ -74,20 +78,19 @@ def _merged(
 ) -> pa.Table:
     """Rows without the units that are `gone`, and with new ones, both in order; of a unit that stays none are new.
 
-    What stays is cut out, not copied: that is done once, when the rows are written.
+    Stretches that stay are cut out, not copied: that is done once, when the rows are written. Where most stretches
+    are short, rows are copied one by one.
     """
-    places = np.searchsorted(units, coming)
-    starts, ends = np.searchsorted(units, gone), np.searchsorted(units, gone, side="right")
-    there = ends > starts
-    resumed = dict(zip(starts[there].tolist(), ends[there].tolist(), strict=True))
-    cuts = np.unique(np.append(places, starts[there]))
-    firsts, lasts = np.searchsorted(places, cuts), np.searchsorted(places, cuts, side="right")
-    pieces, done = [rows.slice(0, 0)], 0
-    for cut, first, last in zip(cuts.tolist(), firsts.tolist(), lasts.tolist(), strict=True):
-        pieces += [rows.slice(done, cut - done), new.slice(first, last - first)]
-        done = resumed.get(cut, cut)
-    pieces.append(rows.slice(done))
-    return pa.concat_tables(pieces)
+    stay = np.flatnonzero(~np.isin(units, gone))
+    places = np.searchsorted(units[stay], coming)
+    order = np.insert(stay, places, len(units) + np.arange(len(coming)))
+    both = pa.concat_tables([rows, new])
+    starts = np.flatnonzero(np.diff(order, prepend=-2) != 1)
+    if len(starts) * _FEWEST_ROWS_AT_A_CUT > len(order):
+        return both.take(pa.array(order))
+    firsts, lengths = order[starts].tolist(), np.diff(starts, append=len(order)).tolist()
+    pieces = map(both.slice, firsts, lengths)
+    return pa.concat_tables([both.slice(0, 0), *pieces])
 
 
 def studies_of(rows: pa.Table, key: str) -> Integers:

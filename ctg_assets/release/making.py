@@ -49,6 +49,7 @@ from ctg_assets.release.manifest import (
     release_number,
     release_path,
 )
+from ctg_assets.release.publishing import Publisher
 from ctg_assets.release.signing import public_pem
 from ctg_assets.release.staging_tables import Made, ReleaseBefore, make_staging_tables
 from ctg_assets.release.table_files import TableWriter
@@ -169,16 +170,19 @@ class _Work:
                 self._target.delete_unfinished(f"{TABLES}/{schema}/{table}")
 
     def _make_tables(self) -> Made:
-        writer = TableWriter(
-            self._target, self._request.scratch, self.there, self._request.most_weight
-        )
+        request = self._request
         before = self._before()
-        show = self._request.show
-        made = make_staging_tables(self._request.lake, self._manifest, writer, before, show)
-        if self._request.warehouse is not None:
-            made.extend(
-                make_warehouse_tables(self._request.warehouse, self._manifest, writer, before, show)
+        with Publisher(self._target, self.there) as publisher:
+            writer = TableWriter(
+                self._target, publisher, request.scratch, self.there, request.most_weight
             )
+            made = make_staging_tables(request.lake, self._manifest, writer, before, request.show)
+            if request.warehouse is not None:
+                made.extend(
+                    make_warehouse_tables(
+                        request.warehouse, self._manifest, writer, before, request.show
+                    )
+                )
         return made
 
     def _before(self) -> ReleaseBefore:

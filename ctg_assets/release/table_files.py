@@ -24,6 +24,7 @@ from ctg_assets.release.manifest import (
     TableFile,
     TableReference,
 )
+from ctg_assets.release.publishing import Publisher
 from ctg_assets.release.spool import Spool
 from ctg_assets.storage.files import Storage
 
@@ -169,9 +170,13 @@ def _row_groups_of(stream: Any) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True)
 class TableWriter:
-    """Writes what is new of tables to where releases are kept; `there` are the paths of files that are there."""
+    """Writes what is new of tables to where releases are kept; `there` are the paths of files that are there.
+
+    Files are in place when the block of its `publisher` has ended.
+    """
 
     storage: Storage
+    publisher: Publisher
     scratch: Path
     there: set[str]
     most_weight: int
@@ -216,7 +221,7 @@ class TableWriter:
     def _write_block(
         self, shape: ReleasedShape, block: Block, rows: Iterable[pa.Table]
     ) -> TableFile:
-        path = self.scratch / f"{shape.qualified}.parquet"
+        path = self.scratch / f"{shape.qualified}-{block.first}.parquet"
         schema = shape.arrow_schema
         mean = block.weight // max(1, block.rows) + 1
         size = max(_FEWEST_GROUP_ROWS, min(_MOST_GROUP_ROWS, _GROUP_WEIGHT // mean))
@@ -253,7 +258,7 @@ class TableWriter:
             first=block.first,
             end=block.end,
         )
-        publish_file(self.storage, path, file.path, self.there)
+        self.publisher.take(path, file.path)
         return file
 
 
@@ -287,21 +292,13 @@ def _edited(
     yield from edits.applied(stay, pa.concat_tables(new))
 
 
-def publish_file(storage: Storage, local: Path, relative: str, there: set[str]) -> None:
-    """Move a local file to where releases are kept, unless the same is there already."""
-    if relative not in there:
-        with local.open("rb") as stream, storage.publish(relative) as copy:
-            while block := stream.read(_COPY_BYTES):
-                copy.write(block)
-        there.add(relative)
-    local.unlink()
-
-
 def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema, size: int) -> Iterator[pa.Table]:
     """Rows in groups of so many, wherever the tables given end."""
     waiting = schema.empty_table()
     for table in tables:
-        waiting = pa.concat_tables([waiting, table.cast(schema)])
+        # Casting to the same costs as much as a copy where there are many pieces.
+        alike = table if table.schema.equals(schema) else table.cast(schema)
+        waiting = pa.concat_tables([waiting, alike])
         while waiting.num_rows >= size:
             yield waiting.slice(0, size)
             waiting = waiting.slice(size)

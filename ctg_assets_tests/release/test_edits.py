@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctg_assets.release import edits as module
 from ctg_assets.release.edits import Edits
 from ctg_assets.release.spool import Spool
 
@@ -31,11 +33,18 @@ def _table(rows: list[_Row]) -> pa.Table:
     )
 
 
-@given(_UNITS, st.sets(st.integers(1, 12)), _UNITS, st.integers(1, 5), st.booleans())
+@given(
+    _UNITS,
+    st.sets(st.integers(1, 12)),
+    _UNITS,
+    st.integers(1, 5),
+    st.booleans(),
+    st.sampled_from([0, 2, 100]),
+)
 def test_rows_come_where_others_go(
-    there: list[int], gone: set[int], coming: list[int], group: int, by_row: bool
+    there: list[int], gone: set[int], coming: list[int], group: int, by_row: bool, at_a_cut: int
 ) -> None:
-    """However rows lie in groups, what is left is what stays and what comes, in order, and of one study in theirs."""
+    """However rows lie in groups and are put together, what is left is what stays and comes, in order, and of one study in theirs."""
     if by_row:
         there, coming = sorted(set(there)), sorted(set(coming))
     old = [(unit, f"old {place}") for place, unit in enumerate(sorted(there))]
@@ -48,5 +57,6 @@ def test_rows_come_where_others_go(
         spool = Spool(Path(folder) / "rows", _SCHEMA, [key])
     edits = Edits(by_row, key, np.array(sorted(gone), np.int64), spool)
     groups = (_table(old[start : start + group]) for start in range(0, len(old), group))
-    made = pa.concat_tables([_SCHEMA.empty_table(), *edits.applied(groups, _table(new))])
+    with mock.patch.object(module, "_FEWEST_ROWS_AT_A_CUT", at_a_cut):
+        made = pa.concat_tables([_SCHEMA.empty_table(), *edits.applied(groups, _table(new))])
     assert made.equals(_table(expected))
