@@ -49,6 +49,7 @@ from ctg_assets.release.manifest import (
     release_number,
     release_path,
 )
+from ctg_assets.release.memory import memory_for_tables
 from ctg_assets.release.publishing import Publisher
 from ctg_assets.release.signing import public_pem
 from ctg_assets.release.staging_tables import Made, ReleaseBefore, make_staging_tables
@@ -104,7 +105,7 @@ def make_release(request: ReleaseRequest) -> ReleaseReport:
     if manifest is None:
         message = f"there are no studies in {request.lake.location} yet; run `ctg-assets refresh`"
         raise NoReleaseError(message)
-    with request.target.lock(Work.RELEASE):
+    with request.target.lock(Work.RELEASE), memory_for_tables():
         work = _Work(request, manifest, newest_release(request.target))
         try:
             return work.run()
