@@ -10,16 +10,16 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ctg_assets.extract.shards import SHARD_SCHEMA, ShardStore
 from ctg_assets.model.nct_ids import UNIDENTIFIED, are_nct_ids
+from ctg_assets.prefetch import Prefetch
 from ctg_assets.storage.files import Storage
 
 # JSON of a bucket, held twice while it is sorted. Parsing takes a row group of it at a time.
@@ -27,6 +27,12 @@ _BUCKET_JSON_BYTES = 128 << 20
 
 # JSON gathered before it is dealt out: a single page would give each bucket a handful of rows.
 _DEAL_JSON_BYTES = 256 << 20
+
+# Copying JSON takes about a tenth of the time that reading it does.
+_MOST_COPIED = 0.5
+
+# Compressing takes twice as long as the reading beside it.
+_WRITING_THREADS = 2
 
 _ROWS_AT_A_TIME = 4000
 
@@ -101,13 +107,7 @@ class SortedRows:
         dealt = chosen.with_columns((pl.int_range(pl.len()) // per_bucket).alias("bucket"))
         by_page = dealt.partition_by("page", as_dict=True)
         if buckets == 1:
-            yield from _in_order(
-                [
-                    self._chosen_of_page(extraction_id, page, by_page[page,])
-                    for page in self._shards.pages(extraction_id)
-                    if (page,) in by_page
-                ]
-            )
+            yield from _in_order(list(self._chosen(extraction_id, by_page)))
             return
         self._scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._scratch, prefix=_SCRATCH_PREFIX) as folder:
@@ -121,7 +121,6 @@ class SortedRows:
         self, extraction_id: str, by_page: dict[tuple[object, ...], pl.DataFrame], files: list[Path]
     ) -> None:
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        pages = [page for page in self._shards.pages(extraction_id) if (page,) in by_page]
         with ExitStack() as stack:
             writers = [
                 stack.enter_context(
@@ -133,55 +132,77 @@ class SortedRows:
                 )
                 for file in files
             ]
-            reader = stack.enter_context(ThreadPoolExecutor(1))
+            threads = stack.enter_context(ThreadPoolExecutor(_WRITING_THREADS))
+            # One page ahead of the writing: the reader's thread decompresses, the others compress.
+            read = stack.enter_context(Prefetch(self._chosen(extraction_id, by_page)))
+            gathered: list[pl.DataFrame] = []
+            size = 0
+            for rows in read:
+                gathered.append(rows)
+                size += _json_bytes(rows)
+                if size >= _DEAL_JSON_BYTES:
+                    _deal(gathered, writers, threads)
+                    size = 0
+            _deal(gathered, writers, threads)
 
-            def read(page: int) -> pa.Table:
-                return self._chosen_of_page(extraction_id, page, by_page[page,])
-
-            gathered: list[pa.Table] = []
-            buckets: list[pl.Series] = []
-            # One page ahead of the writing: the reader's thread decompresses, this one compresses.
-            ahead: Future[pa.Table] | None = reader.submit(read, pages[0]) if pages else None
-            for page, following in zip(pages, [*pages[1:], None], strict=True):
-                assert ahead is not None  # noqa: S101  there is one for each page
-                gathered.append(ahead.result())
-                buckets.append(by_page[page,]["bucket"])
-                ahead = None if following is None else reader.submit(read, following)
-                if following is None or sum(map(_size, gathered)) >= _DEAL_JSON_BYTES:
-                    _deal(pa.concat_tables(gathered), pl.concat(buckets), writers)
-                    gathered, buckets = [], []
-
-    def _chosen_of_page(self, extraction_id: str, page: int, chosen: pl.DataFrame) -> pa.Table:
-        """The chosen rows of one shard, with their page."""
-        rows = self._shards.read(extraction_id, page).take(chosen["row"].to_arrow())
-        pages = pa.repeat(pa.scalar(page, pa.int32()), rows.num_rows)
-        named = chosen["nct_id"].to_arrow().cast(pa.string())
-        return rows.set_column(0, SHARD_SCHEMA.field("nct_id"), named).append_column("page", pages)
-
-
-def _size(rows: pa.Table) -> int:
-    return int(rows.nbytes)
+    def _chosen(
+        self, extraction_id: str, by_page: dict[tuple[object, ...], pl.DataFrame]
+    ) -> Iterator[pl.DataFrame]:
+        """The chosen rows of each page that has any, with their page and bucket."""
+        for page in self._shards.pages(extraction_id):
+            if (page,) in by_page:
+                chosen = by_page[page,]
+                rows = pl.DataFrame(self._shards.read(extraction_id, page))
+                rows = without_neighbours(rows[chosen["row"]], rows.height)
+                yield rows.with_columns(chosen["nct_id"], chosen["page"], chosen["bucket"])
 
 
-def _deal(rows: pa.Table, bucket: pl.Series, writers: Sequence[pa.RecordBatchStreamWriter]) -> None:
-    """Append rows to the files of their buckets."""
-    order = bucket.arg_sort()
-    rows = rows.take(order.to_arrow())
-    start = 0
-    for number, length in bucket.gather(order).rle().struct.unnest()[["value", "len"]].rows():
-        writers[number].write_table(rows.slice(start, length).combine_chunks())
-        start += length
+def without_neighbours(rows: pl.DataFrame, read: int) -> pl.DataFrame:
+    """Rows chosen from `read` ones, in memory without most of the others.
+
+    Chosen rows refer to the JSON that was read, and keep all of it; they are copied if they are few.
+    """
+    return pl.DataFrame(rows.to_arrow()) if rows.height < read * _MOST_COPIED else rows
 
 
-def _read_bucket(file: Path) -> pa.Table:
+def _json_bytes(rows: pl.DataFrame) -> int:
+    return int(rows["study"].bin.size().sum())
+
+
+def _deal(
+    gathered: list[pl.DataFrame],
+    writers: Sequence[pa.RecordBatchStreamWriter],
+    threads: ThreadPoolExecutor,
+) -> None:
+    """Append rows to the files of their buckets; `gathered` is emptied."""
+    if not gathered:
+        return
+    by_bucket = pl.concat(gathered).partition_by("bucket", as_dict=True)
+    gathered.clear()
+
+    def write(bucket: int, rows: pl.DataFrame) -> None:
+        writers[bucket].write_table(_as_sorted(rows))
+
+    written = [threads.submit(write, bucket, rows) for (bucket,), rows in by_bucket.items()]
+    for each in written:
+        each.result()
+
+
+def _as_sorted(rows: pl.DataFrame) -> pa.Table:
+    """Rows as a table of SORTED_SCHEMA; here the JSON is copied."""
+    return rows.select(SORTED_SCHEMA.names).to_arrow().cast(SORTED_SCHEMA)
+
+
+def _read_bucket(file: Path) -> pl.DataFrame:
     with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
-        return reader.read_all()
+        return pl.DataFrame(reader.read_all())
 
 
-def _in_order(parts: list[pa.Table]) -> Iterator[pa.Table]:
+def _in_order(parts: list[pl.DataFrame]) -> Iterator[pa.Table]:
     """The rows of a bucket, sorted, some at a time; `parts` is emptied."""
-    rows = pa.concat_tables(parts) if parts else SORTED_SCHEMA.empty_table()
+    rows = pl.concat(parts) if parts else pl.DataFrame(SORTED_SCHEMA.empty_table())
     parts.clear()
-    rows = rows.take(pc.sort_indices(rows, [("nct_id", "ascending", "at_start")]))
-    for start in range(0, rows.num_rows, _ROWS_AT_A_TIME):
-        yield rows.slice(start, _ROWS_AT_A_TIME)
+    # Of the JSON, only references are sorted.
+    rows = rows.sort("nct_id", maintain_order=True)
+    for some in rows.iter_slices(_ROWS_AT_A_TIME):
+        yield _as_sorted(some)

@@ -44,6 +44,7 @@ from ctg_assets.history.schemas import (
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.history.timeline import Absence
 from ctg_assets.model.nct_ids import are_nct_ids
+from ctg_assets.prefetch import Prefetch
 from ctg_assets.storage.files import Storage
 from ctg_assets.times import parse_data_timestamp
 
@@ -215,16 +216,17 @@ class Recorder:
         share = new.height / max(1, completion.rows)
         done = 0
         sizes = []
+        json_bytes = int(completion.json_bytes * share)
         with self._history.contents_writer(work.sequence) as writer:
             if new.height:
-                for rows in self._sorted.rows(
-                    work.plan.extraction_id, new, int(completion.json_bytes * share)
-                ):
-                    self._history.write_contents(writer, _as_contents(work.plan, rows))
-                    sizes.append(_sizes(rows))
-                    done += rows.num_rows
-                    if progress is not None:
-                        progress(done, new.height)
+                rows_in_order = self._sorted.rows(work.plan.extraction_id, new, json_bytes)
+                with Prefetch(rows_in_order) as read:
+                    for rows in read:
+                        self._history.write_contents(writer, _as_contents(work.plan, rows))
+                        sizes.append(_sizes(rows))
+                        done += rows.num_rows
+                        if progress is not None:
+                            progress(done, new.height)
         work.add_sizes(sizes)
 
     def _end_what_is_gone(

@@ -324,7 +324,8 @@ def type_contents(rows: pa.Table) -> TypedContents:
     raw = rows["study"]
     odd = dict(_odd(history_ids, rows["content_hash"].to_pylist(), raw))
     named = [i for i in range(len(raw)) if i not in odd]
-    parsed = parse_studies((raw[i].as_py() for i in named), identified=True)
+    sound = raw.take(pa.array(named, pa.int64())) if odd else raw
+    parsed = parse_studies(sound, identified=True)
     reasons = odd | {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
 
     kept = rows.drop_columns("study").take(

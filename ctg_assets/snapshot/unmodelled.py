@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ctg_assets.model.fields import study_arrow_schema
 from ctg_assets.model.json_text import IN_ITEMS, Path
-
-# Beyond so many unknown fields looking for their names in a study takes longer than decoding it.
-_MOST_NAMES_SOUGHT = 50
 
 # One level of a document, with the text of what lies below.
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
@@ -35,22 +33,57 @@ class Extra:
     json: bytes
 
 
-def unknown_in_type(found: pa.DataType, known: pa.DataType, path: Path) -> Iterator[Path]:
+def unknown_in_table(inferred: pa.Table) -> dict[int, set[Path]]:
+    """The paths of fields that studies have and the model has not, by row.
+
+    `inferred` holds the studies with all their fields; what is null counts as not there.
+    """
+    known = pa.struct(list(study_arrow_schema()))
+    found: dict[int, set[Path]] = {}
+    for path in _unknown_in_type(pa.struct(list(inferred.schema)), known, ()):
+        start = 0
+        for chunk in inferred[path[0]].chunks:
+            for row in _rows_with(chunk, path[1:]).to_pylist():
+                found.setdefault(start + row, set()).add(path)
+            start += len(chunk)
+    return found
+
+
+def unknown_in_lines(lines: pa.ChunkedArray) -> dict[int, set[Path]]:
+    """As `unknown_in_table`, of the studies' JSON."""
+    decoded = enumerate(map(msgspec.json.decode, lines.to_pylist()))
+    return {row: found for row, study in decoded if (found := set(_unknown_in_json(study)))}
+
+
+def _unknown_in_type(found: pa.DataType, known: pa.DataType, path: Path) -> Iterator[Path]:
     """The paths of fields that a type has and the known one has not."""
     if pa.types.is_list(found):
-        yield from unknown_in_type(found.value_type, known.value_type, (*path, IN_ITEMS))
+        yield from _unknown_in_type(found.value_type, known.value_type, (*path, IN_ITEMS))
     elif pa.types.is_struct(found):
         for each in found:
             position = known.get_field_index(each.name)
             if position < 0:
                 yield (*path, each.name)
             else:
-                yield from unknown_in_type(
+                yield from _unknown_in_type(
                     each.type, known.field(position).type, (*path, each.name)
                 )
 
 
-def unknown_in_json(study: dict[str, Any]) -> Iterator[Path]:
+def _rows_with(column: pa.Array, path: Path) -> pa.Array:
+    """The rows that have something at a path within a column, each once for each such value."""
+    rows = pa.array(range(len(column)), pa.int64())
+    for step in path:
+        if step is IN_ITEMS:
+            rows = rows.take(pc.list_parent_indices(column))
+            column = pc.list_flatten(column)
+        else:
+            # By its position: the name may be spelled like a path.
+            column = pc.struct_field(column, [column.type.get_field_index(step)])
+    return rows.filter(pc.is_valid(column))
+
+
+def _unknown_in_json(study: dict[str, Any]) -> Iterator[Path]:
     """The paths of fields that a study has and the model has not."""
     pending: list[tuple[Any, pa.DataType | pa.Schema, Path]] = [(study, study_arrow_schema(), ())]
     while pending:
@@ -104,18 +137,12 @@ _Found = tuple[str, tuple[int, ...], bytes]
 """An unknown field's path as spelled, the positions of the items it lies in, its JSON."""
 
 
-def extras_of(lines: Sequence[bytes], unknown: Collection[Path]) -> Iterator[Extra]:
-    """What the lines have at unknown paths, byte for byte."""
-    if not unknown:
-        return
-    sought = _Sought()
-    for path in unknown:
-        sought.add(path)
-    # Looking for the key spares nearly all lines the decoding; a key may also be spelled with escapes.
-    keys = {msgspec.json.encode(path[-1]) for path in unknown}
-    for index, line in enumerate(lines):
-        may_have = len(keys) > _MOST_NAMES_SOUGHT or b"\\u" in line or b"\\/" in line
-        if may_have or any(key in line for key in keys):
-            for name, positions, raw in sorted(sought.found_in(line, ())):
-                if raw != b"null":
-                    yield Extra(index, name, positions, raw)
+def extras_of(lines: pa.ChunkedArray, unknown: Mapping[int, Collection[Path]]) -> Iterator[Extra]:
+    """What studies have at unknown paths, byte for byte; `lines` are the studies, `unknown` as by row."""
+    for row in sorted(unknown):
+        sought = _Sought()
+        for path in unknown[row]:
+            sought.add(path)
+        for name, positions, raw in sorted(sought.found_in(lines[row].as_py(), ())):
+            if raw != b"null":
+                yield Extra(row, name, positions, raw)

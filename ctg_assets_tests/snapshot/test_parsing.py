@@ -141,6 +141,23 @@ def test_batches_make_no_difference(batch_bytes: int, monkeypatch: pytest.Monkey
     assert cut.unknown_fields == whole.unknown_fields == {"novel": 1}
 
 
+@pytest.mark.parametrize("batch_bytes", [1, 300, 1 << 20])
+@pytest.mark.parametrize("line_break", [b"", b"\n", b"\r\n\t"])
+def test_a_column_is_typed_as_a_list_is(
+    batch_bytes: int, line_break: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its chunks, where they begin in memory and however the JSON is set."""
+    odd = [GOOD, MISTYPED, study("NCT00000004", **{".a": 1, "": [2]}), *[GOOD] * 3, MISTYPED_DEEP]
+    studies = [raw.replace(b",", b"," + line_break) + line_break for raw in odd]
+    by_list = parse_studies(studies)
+    check(by_list, studies)
+    monkeypatch.setattr(parsing, "_BATCH_BYTES", batch_bytes)
+    array = pa.array([b"not of it", *studies, b"neither"], pa.large_binary())
+    column = pa.chunked_array([array[1:3], array[3:3], array[3:-1]])
+    assert parse_studies(column, identified=True) == by_list
+    assert by_list.unknown_fields == {".a": 1, "": 1}
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
