@@ -26,7 +26,7 @@ from ctg_assets.storage.files import Storage
 _BUCKET_JSON_BYTES = 128 << 20
 
 # JSON gathered before it is dealt out: a single page would give each bucket a handful of rows.
-_DEAL_JSON_BYTES = 256 << 20
+_DEAL_JSON_BYTES = 64 << 20
 
 # Copying JSON takes about a tenth of the time that reading it does.
 _MOST_COPIED = 0.5
@@ -34,7 +34,9 @@ _MOST_COPIED = 0.5
 # Compressing takes twice as long as the reading beside it.
 _WRITING_THREADS = 2
 
-_ROWS_AT_A_TIME = 4000
+# Whole row groups of the history's contents. Larger pieces, here and above, do not find their memory at
+# hand: of 60,000 studies 2.1 s instead of 0.5 s went into new pages with 4000 rows and 256 MB.
+_ROWS_AT_A_TIME = 800
 
 _HASH_DIGITS = 16
 

@@ -16,6 +16,10 @@ from ctg_assets.extract.external_sort import without_neighbours
 # hundred leave the processor's caches and the allocator's pools: 1.8 ms each instead of 1.1 ms.
 SCATTERED_AT_A_TIME = 50
 
+# Of 16, some 10 MB, are made in memory that is at hand. Of all 125 that the rows of a snapshot's group
+# lie in, most of the time goes into new memory: 1.5 s of processor for 440 MB instead of 0.6 s.
+_ROW_GROUPS_AT_A_TIME = 16
+
 
 class Contents:
     """The contents of all entries; each file is opened once."""
@@ -64,16 +68,25 @@ class _ContentsFile:
 
     def read(self, wanted: pl.DataFrame) -> pl.DataFrame:
         """The wanted rows with their JSON, in any order."""
-        rows = self._file.read_row_groups(
-            self._groups(wanted["nct_id"]), columns=["nct_id", "content_hash", "study"]
+        groups = self._groups(wanted["nct_id"])
+        steps = range(0, max(1, len(groups)), _ROW_GROUPS_AT_A_TIME)
+        matched = pl.concat(
+            self._read_some(groups[start : start + _ROW_GROUPS_AT_A_TIME], wanted)
+            for start in steps
         )
-        matched = pl.DataFrame(rows).join(wanted, on=["nct_id", "content_hash"], how="inner")
         if matched.height != wanted.height:
             message = (
                 f"{wanted.height - matched.height} contents of the history are not in its files"
             )
             raise pa.ArrowInvalid(message)
-        return without_neighbours(matched.select(pl.exclude("study"), "study"), rows.num_rows)
+        return matched
+
+    def _read_some(self, groups: list[int], wanted: pl.DataFrame) -> pl.DataFrame:
+        rows = pl.DataFrame(
+            self._file.read_row_groups(groups, columns=["nct_id", "content_hash", "study"])
+        )
+        matched = rows.join(wanted, on=["nct_id", "content_hash"], how="inner")
+        return without_neighbours(matched.select(pl.exclude("study"), "study"), rows.height)
 
     def _groups(self, nct_ids: pl.Series) -> list[int]:
         ids = nct_ids.unique().to_numpy().astype(str)
