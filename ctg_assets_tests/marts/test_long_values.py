@@ -188,7 +188,9 @@ def _put_long_values(connection: Connection, column: Indexed) -> None:
         with connection.transaction(force_rollback=True):
             try:
                 written = connection.execute(
-                    sql.SQL("UPDATE {0} SET {1} = %s WHERE ctid = (SELECT min(ctid) FROM {0})").format(table, name),
+                    sql.SQL(
+                        "UPDATE {0} SET {1} = %s WHERE ctid = (SELECT min(ctid) FROM {0})"
+                    ).format(table, name),
                     [text(Random(1))],
                 )
             except psycopg.errors.ProgramLimitExceeded as error:
