@@ -63,11 +63,11 @@ fuzz: $(READY_DEV) ## Thousands of studies with something odd in each, to the la
 		ctg_assets_tests/whole_way/test_odd_studies.py ctg_assets_tests/marts/test_odd_fields.py
 
 lint: lint-python lint-sql ## Check style, types and SQL (make --jobs=2 checks both at once)
+	@scripts/check-forbidden
 
 lint-python: $(READY_DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@scripts/check-forbidden
 	@$(BIN)/mypy
 
 lint-sql: $(READY_DEV)
