@@ -18,7 +18,7 @@ from ctg_assets.simulator.identity import nct_id
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.marts.changing import SEED, Registry, relations
 from ctg_assets_tests.marts.projects import WITHOUT_VIEWS, dbt, dbt_on, values
-from ctg_assets_tests.soak import times
+from ctg_assets_tests.soak import only_in_soaks, times
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def origin(manifest: Mapping[str, Any], compiled: Path, column: str) -> list[tup
 
 
 @pytest.mark.soak
+@only_in_soaks
 def test_following_changes_ends_where_a_whole_build_does(
     address: PostgresAddress, manifest: dict[str, Any], tmp_path: Path
 ) -> None:
