@@ -48,7 +48,7 @@ def _view(shape: TableShape) -> str:
 def _sources(tables: Sequence[Table], shapes: Iterable[TableShape]) -> str:
     """Source properties of every staging table: descriptions, asset keys, known values.
 
-    Primary keys, foreign keys and NOT NULL need no dbt tests: Postgres itself enforces them. One test
+    Primary keys, foreign keys and NOT NULL need no dbt tests: loads and Postgres see to them. One test
     a table warns of values that the registry's enumerations, as recorded, do not have: the registry
     may add one at any time, and no data are wrong then.
     """

@@ -15,7 +15,7 @@ _INTRODUCTION = f"""\
 
 <!-- {ORIGIN} -->
 
-The tables of schema `staging` and their foreign keys, all of which Postgres enforces. What the tables
+The tables of schema `staging` and their foreign keys. Loads prove that they hold, and Postgres enforces them. What the tables
 and columns mean is in the [data dictionary](data_dictionary.md).
 
 Every table refers to `{STUDY_TABLE}` by `nct_id`. To keep the diagrams readable that line is drawn only
