@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.process, pytest.mark.soak, only_in_soaks]
 
 STUDIES = 45
 _SECONDS = 600
+_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
 @contextmanager
@@ -67,6 +68,10 @@ def _run_worker(place: Workplace) -> int:
     return int(tags["ctg/process"].split("/")[1])
 
 
+def _statuses(place: Workplace) -> set[str]:
+    return {status for *_, status, _ in place.dagster_state()["runs"]}
+
+
 def _is_built(place: Workplace, data_timestamp: str) -> bool:
     """Whether the warehouse holds a data version, through to the marts."""
     manifest = place.lake.snapshots.latest()
@@ -110,6 +115,8 @@ def test_sensor_alone_keeps_everything_up_to_date() -> None:
 
             version = running.advance(GeneratedSource(STUDIES + 1, 1)).data_timestamp
             wait_until("refresh", lambda: _is_built(place, version), _SECONDS, pause=1)
+            # The run goes on for a moment after the last mart, and would fail if its daemon ended then.
+            wait_until("end of all runs", lambda: _statuses(place) <= _ENDED, _SECONDS, pause=1)
         built = place.query("SELECT count(DISTINCT nct_id) FROM marts.fct_study_sponsor")
         assert built == [(STUDIES + 1,)]
         state = place.dagster_state()
