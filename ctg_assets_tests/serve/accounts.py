@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from ctg_assets.simulator.middleware import API_PREFIX
 from ctg_assets.simulator.serving import RunningSimulator
@@ -60,9 +61,17 @@ def agree(prometheus: Prometheus, place: Workplace, registry: RunningSimulator) 
     loads = dict(place.query("SELECT kind, count(*) FROM ctg_meta.loads GROUP BY kind"))
     writes = prometheus.values('etl_database_writes_total{schema="staging"} > 0', "kind")
     assert writes == loads
-    # Nothing went back.
-    scraped = prometheus.query('{__name__=~"etl_.*"}[1h]')
-    for series in scraped:
+    # Nothing went back. A quick refresh is over after a few scrapes.
+    wait_until(
+        "six scrapes",
+        lambda: max((len(each["values"]) for each in _scraped(prometheus)), default=0) > 5,
+        PATIENCE_SECONDS,
+    )
+    for series in _scraped(prometheus):
         values = [float(value) for _, value in series["values"]]
         assert values == sorted(values), series["metric"]
-    assert max(len(series["values"]) for series in scraped) > 5
+
+
+def _scraped(prometheus: Prometheus) -> list[Any]:
+    """Every series of ours with all its values so far."""
+    return prometheus.query('{__name__=~"etl_.*"}[1h]')
