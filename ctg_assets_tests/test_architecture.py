@@ -85,7 +85,7 @@ ONLY_IN = {
     "clickhouse_connect": {"load"},
     "cryptography": {"release"},
     "duckdb": {"release"},
-    "adbc_driver_postgresql": {"release"},
+    "adbc_driver_postgresql": {"postgres"},
     "obstore": {"storage"},
     "pyiceberg": {"release"},
     "pika": {"feed"},
