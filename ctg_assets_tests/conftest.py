@@ -20,7 +20,8 @@ from psycopg import sql
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets_tests import kinds
-from ctg_assets_tests.marts.projects import dbt_on, load
+from ctg_assets_tests.marts.changing import Registry
+from ctg_assets_tests.marts.projects import TABLES, dbt_on, load
 from ctg_assets_tests.model import snapshots
 from ctg_assets_tests.shared_material import shared_path
 from ctg_assets_tests.soak import IS_LONG
@@ -173,6 +174,18 @@ def recorded_staging(server: PostgresAddress) -> str:
 
     made_database(server, "recorded_staging", make)
     return "recorded_staging"
+
+
+@pytest.fixture(scope="session")
+def generated_marts(server: PostgresAddress) -> str:
+    """A database to copy, with all marts of generated studies on the first day of `Registry`."""
+
+    def make(address: PostgresAddress, folder: Path) -> None:
+        Registry(address, 1).load()
+        dbt_on(address, folder, *TABLES)
+
+    made_database(server, "generated_marts", make)
+    return "generated_marts"
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,9 @@ def sink(text: str) -> SinkStatus:
         last_failed_at=NOW,
         replay_asked=True,
     )
-    return SinkStatus(name=text, settings=None, state=state, behind=1, dead_letters=[letter])
+    return SinkStatus(
+        name=text, settings=None, state=state, behind=1, dead_letters=[letter], marts=text
+    )
 
 
 def show_refresh(console: SafeConsole, text: str) -> None:

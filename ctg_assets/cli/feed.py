@@ -47,6 +47,7 @@ def run(
     """
     from ctg_assets.feed.errors import SinkBusyError
     from ctg_assets.feed.service import deliver
+    from ctg_assets.refresh.copied_marts import marts_source
 
     settings = load_settings()
     # pika tells every failure in a dozen lines, and ours says it in one.
@@ -54,7 +55,14 @@ def run(
     if not once:
         err.print("delivering changes as they come; stop with Ctrl-C")
     with _stopped_by_signals() as stop:
-        outcomes = deliver(settings, sink or (), once=once, stop=stop, show=_seldom(err.print))
+        outcomes = deliver(
+            settings,
+            sink or (),
+            once=once,
+            stop=stop,
+            show=_seldom(err.print),
+            marts=marts_source(settings),
+        )
     failed = [outcome for outcome in outcomes if outcome.problem is not None]
     for outcome in failed:
         err.print(labelled(outcome.sink, "red", f": {outcome.problem}"))
@@ -153,7 +161,7 @@ def consume(
         bool, typer.Option("--discard-dead-letters", help="Forget what was put aside, for good.")
     ] = False,
 ) -> None:
-    """Bring what a queue says into ClickHouse: the rows of studies that changed, from this lake.
+    """Bring what a queue says into ClickHouse: the rows of studies that changed, from this lake; and marts.
 
     What is no event, or is refused, is put aside in ctg_dead_letters. Whatever is killed, each message is
     acknowledged after its rows are there.
@@ -166,6 +174,7 @@ def consume(
     from ctg_assets.clickhouse import ClickHouseAddress
     from ctg_assets.feed.config import consumed_queue, written_clickhouse
     from ctg_assets.feed.consuming import consume as run_consumer
+    from ctg_assets.refresh.copied_marts import marts_source
     from ctg_assets.storage.data_folder import CLICKHOUSE, data_folder
 
     if (to is None) is not embedded:
@@ -188,6 +197,7 @@ def consume(
             show=_seldom(err.print),
             replay=replay_letters,
             discard=discard_letters,
+            marts=marts_source(settings),
         )
     if report.replayed:
         out.print(f"dead letters sent again: {report.replayed:,}")
@@ -260,6 +270,8 @@ def sink_lines(status: SinkStatus) -> Iterator[Text]:
     name = printable(status.name)
     if status.problem is not None:
         yield Text(f"{name}: {printable(status.problem)}")
+    if status.marts is not None:
+        yield Text(f"{name}: marts of {printable(status.marts)}")
     if state is None:
         return
     if not state.is_held:

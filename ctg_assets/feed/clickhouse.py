@@ -1,4 +1,4 @@
-"""ClickHouse: the flat tables follow the changes, study by study.
+"""ClickHouse: the flat tables follow the changes, study by study, and marts the database.
 
 An event says which study changed. What is written is what the lake's newest snapshot has of that study, so that
 events that come twice, or in another order, leave the same rows.
@@ -20,19 +20,23 @@ from ctg_assets.clickhouse import (
     ClickHouseAddressError,
     ClickHouseUnavailableError,
     FollowedTables,
+    MartsSource,
     RowsRefusedError,
     followed_tables,
     reflected,
     require_clickhouse,
 )
+from ctg_assets.feed.clickhouse_marts import FollowedMarts
 from ctg_assets.feed.clickhouse_progress import (
     ClickHouseNotes,
     ClickHouseProgress,
     unavailable,
 )
 from ctg_assets.feed.config import ClickHouseSettings
+from ctg_assets.feed.delivery import Pauses
 from ctg_assets.feed.errors import (
     EventsRefusedError,
+    MartsError,
     SinkBusyError,
     SinkFileError,
     SinkUnavailableError,
@@ -58,7 +62,7 @@ class _Said(msgspec.Struct):
 
 
 class ClickHouseSink:
-    """The flat tables in a ClickHouse. For one thread at a time."""
+    """The flat tables and marts in a ClickHouse. For one thread at a time."""
 
     def __init__(
         self,
@@ -66,16 +70,20 @@ class ClickHouseSink:
         password: str | None,
         lake: Lake,
         show: Callable[[str], None] | None = None,
+        marts: MartsSource | None = None,
     ) -> None:
-        """Prepare; nothing is opened yet. `show` is told how far a first load is; without it, that is logged.
+        """Prepare; nothing is opened yet. `show` is told what takes long; without it, that is logged.
 
+        Without `marts`, those that are there stay as they are.
         Raises SinkFileError when the address is not usable.
         """
         self._show = show or _log.info
         self._settings = settings
         self._password = password
         self._lake = lake
+        self._source = marts
         self._tables: FollowedTables | None = None
+        self._marts: FollowedMarts | None = None
         try:
             self.address = ClickHouseAddress.parse(settings.url)
             require_clickhouse(self.address)
@@ -102,12 +110,15 @@ class ClickHouseSink:
                     )
                 )
                 held = ClickHouseNotes(self._tables.notes, name, self.address)
-                yield ClickHouseProgress(self._tables, held)
+                progress = ClickHouseProgress(self._tables, held)
+                if self._source is not None:
+                    self._marts = FollowedMarts(self._source, self._tables, progress, stack)
+                yield progress
         except BusyError as error:
             message = f"another process writes to sink {name!r}: {error}"
             raise SinkBusyError(message) from error
         finally:
-            self._tables = None
+            self._tables = self._marts = None
 
     def bounded(self, source: EventSource) -> EventSource:
         """The events of a source that the newest snapshot has in it: others have no rows yet."""
@@ -128,6 +139,17 @@ class ClickHouseSink:
             raise EventsRefusedError(str(error), for_good=error.for_good) from error
         except ClickHouseUnavailableError as error:
             raise SinkUnavailableError(str(error)) from error
+
+    def are_marts_waiting(self, pauses: Pauses) -> bool:
+        """Whether there are marts to be brought, as long as the progress is open."""
+        return self._marts is not None and self._marts.are_waiting(pauses)
+
+    def bring_marts(self, pauses: Pauses) -> MartsError | None:
+        """Bring the marts that are not there yet, as long as the progress is open; returns what is in the way, if anything is.
+
+        Raises SinkUnavailableError.
+        """
+        return None if self._marts is None else self._marts.bring(pauses)
 
     def close(self) -> None:
         """Nothing: the connection is open as long as the progress is."""

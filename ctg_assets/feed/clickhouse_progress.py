@@ -39,6 +39,7 @@ class _Copy(msgspec.Struct, frozen=True):
 
     state: SinkState
     letters: list[DeadLetter]
+    marts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,15 @@ class ClickHouseNotes:
         """The first of its dead letters."""
         return [_shown(self.sink, letter) for letter in self.notes.letters(self.sink, limit=limit)]
 
+    def marts(self) -> str | None:
+        """Which marts there are, in words; None where there were never any."""
+        return self.notes.marts_brought()
+
     def copy(self) -> None:
         """Write the copy that others read, where they cannot open the engine."""
         state = self.state()
         if state is not None and self.address.folder is not None:
-            copied = _Copy(state, self.dead_letters(_MOST_COPIED))
+            copied = _Copy(state, self.dead_letters(_MOST_COPIED), self.marts())
             path = _copy_path(self.address.folder, self.address.database, self.sink)
             temporary = path.with_name(f"{path.name}.new")
             temporary.write_bytes(msgspec.json.encode(copied))
@@ -121,6 +126,7 @@ class ClickHouseProgress:
         self._tables = tables
         self._held = held
         self._notes, self._sink = held.notes, held.sink
+        self._do_marts_fail = False
 
     def position(self) -> int | None:
         """The highest number up to which everything is settled; loads the tables that are not there yet."""
@@ -160,7 +166,7 @@ class ClickHouseProgress:
                     change_seq=after,
                     delivered=delivered,
                     moved_at=None,
-                    failing_since=None,
+                    failing_since=self._still_failing(position),
                 )
             )
             self._tables.whole_up_to(after)
@@ -173,7 +179,11 @@ class ClickHouseProgress:
             position = self._notes.position(self._sink)
             if position is not None:
                 delivered = position.delivered + len(accepted)
-                self._move(replace(position, delivered=delivered, failing_since=None))
+                self._move(
+                    replace(
+                        position, delivered=delivered, failing_since=self._still_failing(position)
+                    )
+                )
 
     def replays(self, limit: int) -> list[Message]:
         """Dead letters that are to be sent again, in the order of their numbers."""
@@ -194,6 +204,21 @@ class ClickHouseProgress:
                 noted = replace(position, last_error=reason, last_error_at=now, failing_since=since)
                 self._move(noted)
 
+    def marts_failed(self, reason: str) -> None:
+        """Note that marts are held up, which events that are delivered do not change."""
+        self._do_marts_fail = True
+        self.failed(reason)
+
+    def is_well(self) -> None:
+        """Note that nothing is held up, and have others see which marts there are. Raises SinkUnavailableError."""
+        self._do_marts_fail = False
+        with unavailable():
+            position = self._notes.position(self._sink)
+            if position is not None and position.failing_since is not None:
+                self._move(replace(position, failing_since=None))
+            else:
+                self._held.copy()
+
     def base(self) -> Base:
         """Up to which change all tables are whole; raises as ClickHouse does."""
         return self._tables.prepare()
@@ -213,7 +238,7 @@ class ClickHouseProgress:
                     change_seq=highest,
                     delivered=delivered,
                     moved_at=None,
-                    failing_since=None,
+                    failing_since=self._still_failing(position),
                 )
                 self._move(moved)
 
@@ -246,6 +271,9 @@ class ClickHouseProgress:
                     return
             self._tables.whole_up_to(change_seq)
 
+    def _still_failing(self, position: ReaderPosition) -> datetime | None:
+        return position.failing_since if self._do_marts_fail else None
+
     def _move(self, position: ReaderPosition) -> None:
         self._notes.move(self._sink, position)
         self._held.copy()
@@ -277,11 +305,13 @@ class ClickHouseProgress:
 
 
 @contextlib.contextmanager
-def unavailable() -> Iterator[None]:
-    """Have what ClickHouse cannot do now be a sink that is not there."""
+def unavailable(*, rows: bool = True) -> Iterator[None]:
+    """Have what ClickHouse cannot do now be a sink that is not there, and (`rows`) what it refuses, too."""
     try:
         yield
     except (ClickHouseUnavailableError, RowsRefusedError) as error:
+        if isinstance(error, RowsRefusedError) and not rows:
+            raise
         raise SinkUnavailableError(str(error)) from error
 
 
@@ -299,29 +329,38 @@ def clickhouse_notes(
         server.close()
 
 
+@dataclass(frozen=True)
+class ClickHouseState:
+    """How far a sink is, the first of its dead letters, and which marts there are, in words."""
+
+    state: SinkState | None = None
+    letters: Sequence[DeadLetter] = ()
+    marts: str | None = None
+
+
 def clickhouse_state(
     address: ClickHouseAddress, password: str | None, sink: str, limit: int
-) -> tuple[SinkState | None, list[DeadLetter]]:
-    """How far a sink is, with the first of its dead letters: of the embedded engine what was last noted beside it."""
+) -> ClickHouseState:
+    """How far a sink is: of the embedded engine what was last noted beside it."""
     if address.folder is not None:
         try:
             content = _copy_path(address.folder, address.database, sink).read_bytes()
         except FileNotFoundError:
-            return None, []
+            return ClickHouseState()
         try:
             copied = msgspec.json.decode(content, type=_Copy)
         except msgspec.DecodeError as error:
             # Of an older release, or written when the machine went down.
             message = f"what was noted beside {address} cannot be read ({error}); the next delivery writes it anew"
             raise ClickHouseUnavailableError(message) from error
-        return copied.state, copied.letters[:limit]
+        return ClickHouseState(copied.state, copied.letters[:limit], copied.marts)
     server = ClickHouse(address, password, 10.0)
     try:
         notes = Notes(server, rows_database(address))
         if not notes.are_there():
-            return None, []
+            return ClickHouseState()
         held = ClickHouseNotes(notes, sink, address)
-        return held.state(), held.dead_letters(limit)
+        return ClickHouseState(held.state(), held.dead_letters(limit), held.marts())
     finally:
         server.close()
 

@@ -1,4 +1,4 @@
-"""From a queue of RabbitMQ into ClickHouse: what the feed published, brought in batches by one consumer.
+"""From a queue of RabbitMQ into ClickHouse: what the feed published, brought in batches by one consumer, and marts between.
 
 Messages are acknowledged after their batch is in ClickHouse. One that comes twice, or late, changes nothing; one that is
 no event, or that ClickHouse refuses, is put aside in ClickHouse with its reason.
@@ -17,7 +17,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.exceptions import AMQPError
 
-from ctg_assets.clickhouse import ChangedStudy, reflected
+from ctg_assets.clickhouse import ChangedStudy, MartsSource, reflected
 from ctg_assets.feed.amqp import amqp_parameters, error_text
 from ctg_assets.feed.clickhouse import ClickHouseSink, changed_study
 from ctg_assets.feed.clickhouse_progress import ClickHouseProgress, unavailable
@@ -104,7 +104,11 @@ class Consumer:
                 with self.sink.open_progress() as progress:
                     progress.position()
                     self._see_to_letters(progress)
-                    self._session(progress)
+                    problem, is_done = None, False
+                    while not is_done:
+                        is_done = self._session(progress)
+                        if not self.stop.is_set():
+                            problem = self.sink.bring_marts(self.pauses)
             except (AMQPError, OSError) as error:
                 where = f"{self.parameters.host}:{self.parameters.port}"
                 self.report.problem = (
@@ -113,7 +117,7 @@ class Consumer:
             except SinkUnavailableError as error:
                 self.report.problem = str(error)
             else:
-                self.report.problem = None
+                self.report.problem = None if problem is None else str(problem)
                 return self.report
             if self.once:
                 return self.report
@@ -133,8 +137,11 @@ class Consumer:
         self.discard = self.replay = False
         self._delivery.deliver_replays(progress)
 
-    def _session(self, progress: ClickHouseProgress) -> None:
-        """Consume over one connection, until there is no more to do."""
+    def _session(self, progress: ClickHouseProgress) -> bool:
+        """Consume over one connection, until there is no more to do, or (returns False) marts are waiting.
+
+        They take as long as a first load.
+        """
         size = self.settings.batch_size
         with BlockingConnection(self.parameters) as connection:
             channel = connection.channel()
@@ -155,9 +162,13 @@ class Consumer:
                 if self.stop.is_set() or (self.once and method is None):
                     # What was not acknowledged is the queue's again.
                     channel.cancel()
-                    return
+                    return True
+                if method is None and self.sink.are_marts_waiting(self.pauses):
+                    channel.cancel()
+                    return False
                 if len(waiting) == size:
                     connection.sleep(self.pauses.for_news)
+        return True
 
     def _settle(
         self, channel: BlockingChannel, progress: ClickHouseProgress, batch: Sequence[_Delivered]
@@ -270,11 +281,11 @@ def consume(
     discard: bool = False,
     pauses: Pauses | None = None,
     show: Callable[[str], None] | None = None,
+    marts: MartsSource | None = None,
 ) -> Consumed:
-    """Bring what is in a queue into a ClickHouse until `stop` is set, or (`once`) until the queue is empty.
+    """Bring what is in a queue into a ClickHouse until `stop` is set, or (`once`) until the queue is empty; and `marts`.
 
-    Dead letters are brought once more (`replay`) or forgotten (`discard`) before. `show` is told how far a first
-    load is.
+    Dead letters are brought once more (`replay`) or forgotten (`discard`) before. `show` is told what takes long.
 
     Raises SinkFileError for addresses or secrets that cannot be used, SinkBusyError.
     """
@@ -282,7 +293,7 @@ def consume(
     return Consumer(
         queue=queue,
         settings=sink,
-        sink=ClickHouseSink(sink, secret_of(sink, environment), lake, show),
+        sink=ClickHouseSink(sink, secret_of(sink, environment), lake, show, marts),
         lake=lake,
         parameters=amqp_parameters(queue, secret_of(queue, environment)),
         stop=stop,

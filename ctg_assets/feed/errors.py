@@ -50,5 +50,9 @@ class EventsRefusedError(DeliveryError):
         self.for_good = for_good
 
 
+class MartsError(FeedError):
+    """The marts of Postgres cannot be brought to a ClickHouse now; its tables follow without them."""
+
+
 class NotificationError(FeedError):
     """Somebody could not be told of a failure; the message says why, and what to do."""

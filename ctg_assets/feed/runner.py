@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
+from ctg_assets.clickhouse import MartsSource
 from ctg_assets.feed.amqp import AmqpSink
 from ctg_assets.feed.clickhouse import ClickHouseSink
 from ctg_assets.feed.config import (
@@ -20,7 +21,12 @@ from ctg_assets.feed.config import (
     secret_of,
 )
 from ctg_assets.feed.delivery import Delivery, Pauses, Progress, Sink
-from ctg_assets.feed.errors import EventsUnreadableError, SinkBusyError, SinkUnavailableError
+from ctg_assets.feed.errors import (
+    EventsUnreadableError,
+    MartsError,
+    SinkBusyError,
+    SinkUnavailableError,
+)
 from ctg_assets.feed.events import EventSource
 from ctg_assets.feed.positions import open_progress
 from ctg_assets.feed.webhook import Webhook
@@ -54,10 +60,11 @@ def make_any_sink(
     environment: Mapping[str, str],
     lake: Lake,
     show: Callable[[str], None] | None = None,
+    marts: MartsSource | None = None,
 ) -> AmqpSink | Webhook | ClickHouseSink:
-    """As `make_sink`, also for one that takes rows of the lake, of whose loading `show` is told."""
+    """As `make_sink`, also for one that takes rows of the lake and marts, of whose loading `show` is told."""
     if isinstance(settings, ClickHouseSettings):
-        return ClickHouseSink(settings, secret_of(settings, environment), lake, show)
+        return ClickHouseSink(settings, secret_of(settings, environment), lake, show, marts)
     return make_sink(settings, environment)
 
 
@@ -161,18 +168,25 @@ class _Run:
         while not done:
             try:
                 self._delivery.catch_up(progress)
+                problem = self._bring_marts()
             except (SinkUnavailableError, EventsUnreadableError) as error:
                 if not self._stop.is_set():
                     progress.failed(str(error))
                 self._sink.close()
                 done = self._failed(error)
             else:
-                self.outcome = Outcome(self.sink_name)
+                self.outcome = Outcome(self.sink_name, problem)
                 self._pause = self._pauses.first
                 # A connection that is not used for long may be cut without our noticing.
                 self._sink.close()
                 done = self._once or self._stop.wait(self._pauses.for_news)
         return done
+
+    def _bring_marts(self) -> MartsError | None:
+        """Bring marts to a sink that has some; returns what is in the way, if anything is."""
+        if not isinstance(self._sink, ClickHouseSink) or self._stop.is_set():
+            return None
+        return self._sink.bring_marts(self._pauses)
 
     def _failed(self, error: Exception) -> bool:
         """Wait before the next try; returns whether there is to be none."""

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ctg_assets.clickhouse import ClickHouseAddress, ClickHouseUnavailableError
+from ctg_assets.clickhouse import ClickHouseAddress, ClickHouseUnavailableError, MartsSource
 from ctg_assets.feed.clickhouse_progress import (
     ClickHouseNotes,
+    ClickHouseState,
     clickhouse_notes,
     clickhouse_state,
 )
@@ -39,7 +40,7 @@ class SinkStatus:
 
     `problem` says why nothing can be told of it. `settings` is None for a sink that the file does not name any more, `state` for one that was never
     delivered to. `behind` counts the changes, wanted or not, that it has not reached; None where nothing says from
-    which it will begin.
+    which it will begin. `marts` says in words which marts a ClickHouse has.
     """
 
     name: str
@@ -48,6 +49,7 @@ class SinkStatus:
     behind: int | None
     dead_letters: Sequence[DeadLetter]
     problem: str | None = None
+    marts: str | None = None
 
 
 def configured_sinks(settings: Settings, names: Collection[str] = ()) -> list[SinkSettings]:
@@ -80,14 +82,17 @@ def deliver(
     once: bool,
     stop: threading.Event,
     show: Callable[[str], None] | None = None,
+    marts: MartsSource | None = None,
 ) -> list[Outcome]:
     """Deliver to all sinks, or those named, until `stop` is set, or `once`; `show` is told what takes minutes.
+
+    A ClickHouse gets `marts`, too; without, those that are there stay.
 
     Raises SinkFileError before anything is sent, and WarehouseError when a sink needs the database and there is none.
     """
     lake = open_lake(settings)
     chosen = configured_sinks(settings, names)
-    sinks = [(sink, make_any_sink(sink, os.environ, lake, show)) for sink in chosen]
+    sinks = [(sink, make_any_sink(sink, os.environ, lake, show, marts)) for sink in chosen]
     with _database(settings, chosen) as address:
         return run_feed(sinks, address, HistoryEvents(lake.history), once=once, stop=stop)
 
@@ -115,14 +120,16 @@ def sink_statuses(settings: Settings, most_letters: int) -> list[SinkStatus]:
             states |= {state.sink: state for state in sink_states(address)}
             letters |= {name: dead_letters(address, name, most_letters) for name in states}
     problems: dict[str, str] = {}
+    marts: dict[str, str | None] = {}
     for name, sink in configured.items():
         if isinstance(sink, ClickHouseSettings):
             try:
-                state, letters[name] = _state_in_clickhouse(sink, most_letters)
+                found = _state_in_clickhouse(sink, most_letters)
             except ClickHouseUnavailableError as error:
                 problems[name] = str(error)
             else:
-                states |= {} if state is None else {name: state}
+                letters[name], marts[name] = found.letters, found.marts
+                states |= {} if found.state is None else {name: found.state}
     return [
         SinkStatus(
             name=name,
@@ -131,14 +138,13 @@ def sink_statuses(settings: Settings, most_letters: int) -> list[SinkStatus]:
             behind=_behind(newest, configured.get(name), states.get(name)),
             dead_letters=letters.get(name, ()),
             problem=problems.get(name),
+            marts=marts.get(name),
         )
         for name in dict.fromkeys([*configured, *states])
     ]
 
 
-def _state_in_clickhouse(
-    sink: ClickHouseSettings, most_letters: int
-) -> tuple[SinkState | None, Sequence[DeadLetter]]:
+def _state_in_clickhouse(sink: ClickHouseSettings, most_letters: int) -> ClickHouseState:
     address, password = ClickHouseAddress.parse(sink.url), secret_of(sink, os.environ)
     return clickhouse_state(address, password, sink.name, most_letters)
 

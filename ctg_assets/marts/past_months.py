@@ -16,7 +16,7 @@ from psycopg import sql
 
 from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.postgres import ddl
-from ctg_assets.postgres.builds import LOAD_INFO, BuildRecord, load_info_row
+from ctg_assets.postgres.builds import LOAD_INFO, BuildRecord, load_info_row, note_rewritten
 from ctg_assets.postgres.connection import Connection, PostgresAddress, postgres_errors
 from ctg_assets.postgres.copying import copy_rows
 from ctg_assets.postgres.errors import PermanentWarehouseError
@@ -128,6 +128,8 @@ def remove_days(
                     sql.SQL("DELETE FROM {} WHERE snapshot_month = %s").format(relations[0]),
                     [month],
                 ).rowcount
+            if removed:
+                note_rewritten(connection, (facts, months))
     return removed
 
 
@@ -203,6 +205,7 @@ class PastMonths:
             self._fill(LOAD_INFO, load_info_row(info, every_table=True, number=None))
             self._fill(_CONTENTS_THEN, contents.cast(_CONTENTS_THEN.arrow_schema))
             execute(f"ANALYZE {TEMPORARY}.{_EVERY_CONTENT}, {TEMPORARY}.{_CONTENTS_THEN.name}")
+            note_rewritten(self._connection, (self._models.fact.name, self._models.months.name))
             self._rewrite(self._models.months, month)
             return self._rewrite(self._models.fact, month)
 

@@ -16,10 +16,12 @@ from ctg_assets.load.staging import digest
 from ctg_assets.marts.dbt_project import definitions_fingerprint, project_fingerprint
 from ctg_assets.marts.selection import all_marts, marts_of_who, wanted_views
 from ctg_assets.postgres.builds import (
+    StandingMarts,
     builds,
     keep_builds,
     last_build,
     load_info,
+    rewritten,
     staging_builds,
     write_builds,
 )
@@ -67,6 +69,31 @@ def outdated_marts(address: PostgresAddress, marts: Collection[str]) -> set[str]
     """Those of these marts that were not built from the tables as they are."""
     fingerprint, held = _fingerprint_now(address), built_marts(address)
     return {name for name in marts if fingerprint is None or held.get(name) != fingerprint}
+
+
+def standing_marts(address: PostgresAddress, marts: Collection[str]) -> StandingMarts | None:
+    """What these marts hold, if all of them were built from the tables as they are; None while some were not."""
+    info = load_info(address)
+    if info is None or info.data_timestamp is None or outdated_marts(address, marts):
+        return None
+    made_from = marts_made_from(address)
+    return StandingMarts(
+        info.snapshot_id,
+        format_data_timestamp(info.data_timestamp),
+        {name: made_from[name] for name in sorted(marts)},
+    )
+
+
+def marts_made_from(address: PostgresAddress) -> dict[str, str]:
+    """What the rows of each mart were made from, as a text that is another whenever rows may be others.
+
+    Copies of marts are told apart by it.
+    """
+    again = rewritten(address)
+    return {
+        build.name: build.fingerprint + (f"/{again[build.name]}" if build.name in again else "")
+        for build in builds(address, address.schemas.marts)
+    }
 
 
 def built_marts(address: PostgresAddress) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,6 +57,10 @@ LOAD_INFO = TableShape(
 )
 
 
+_REWRITTEN = "(rewritten)"
+"""The stage of tables whose rows were written anew since they were built, otherwise than by a build."""
+
+
 @dataclass(frozen=True)
 class BuildRecord:
     """What a load is made from; `data_timestamp` (aware) is the registry's.
@@ -97,6 +102,19 @@ class Build:
     built_at: datetime
 
 
+@dataclass(frozen=True)
+class StandingMarts:
+    """Marts that all stand for the snapshot that is loaded: which that is, and by name what each is made from."""
+
+    snapshot_id: str
+    data_timestamp: str
+    made_from: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Which they are, for people."""
+        return f"data version {self.data_timestamp}, snapshot {self.snapshot_id}"
+
+
 def write_builds(
     connection: Connection, stage: str, made: Iterable[tuple[str, str, int | None]]
 ) -> None:
@@ -116,6 +134,16 @@ def write_builds(
             ),
             [(stage, *facts) for facts in made],
         )
+
+
+def note_rewritten(connection: Connection, names: Iterable[str]) -> None:
+    """Note, in the transaction that does it, that rows of these marts are written otherwise than by a build."""
+    write_builds(connection, _REWRITTEN, [(name, uuid.uuid4().hex, None) for name in names])
+
+
+def rewritten(address: PostgresAddress) -> dict[str, str]:
+    """By mart whose rows were ever written otherwise than by a build, a text that is another each time."""
+    return {build.name: build.fingerprint for build in builds(address, _REWRITTEN)}
 
 
 def read_builds(connection: Connection, stage: str) -> dict[str, Build]:
@@ -182,6 +210,26 @@ def tables_there(connection: Connection, schema: str) -> dict[str, str]:
         for name, build in read_builds(connection, schema).items()
         if name in own
     }
+
+
+def builds_digest(address: PostgresAddress) -> str | None:
+    """One short text, another one whenever anything is noted of a load or a build; None before there is a note."""
+    with connect(address) as connection, postgres_errors("reading the notes of builds"):
+        if not _has_load_info(connection):
+            return None
+        row = connection.execute(
+            address.schemas.sql(
+                """
+                SELECT md5(concat_ws(
+                    E'\n',
+                    (SELECT string_agg(info::text, '') FROM {staging}.load_info AS info),
+                    (SELECT string_agg(concat_ws(' ', stage, name, fingerprint), E'\n' ORDER BY stage, name)
+                        FROM {meta}.builds)
+                ))
+                """
+            )
+        ).fetchone()
+    return None if row is None else row[0]
 
 
 def staging_builds(address: PostgresAddress) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Bring changes to a ClickHouse, killed as by `kill -9` at a moment: `bringing.py FOLDER KIND BROKER QUEUE MOMENT`.
 
-KIND is `sink` or `queue`. Moments are those right before and right after a statement or an insert of the engine, which dies
-with this process; one that comes too late kills nothing.
+KIND is `sink`, `queue` or `marts`; for marts BROKER is the URL of a Postgres, and QUEUE what its marts are made from. Moments
+are those right before and right after a statement or an insert of the engine, which dies with this process, of marts from the
+beginning of their copying; one that comes too late kills nothing. How many there were is printed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,14 +16,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ctg_assets.clickhouse import ClickHouse
+from ctg_assets.clickhouse import ClickHouse, MartsSource, StandingMarts
 from ctg_assets.feed.config import consumed_queue, written_clickhouse
 from ctg_assets.feed.consuming import consume
 from ctg_assets.feed.service import deliver
+from ctg_assets.postgres.connection import PostgresAddress
+from ctg_assets.postgres.errors import ServerUnavailableError
+from ctg_assets.postgres.server import open_postgres
 from ctg_assets.settings import Settings, load_settings
 from ctg_assets_tests.feed.helpers import QUICK
+from ctg_assets_tests.support.few_tables import few_tables
 
-SINK, QUEUE = "sink", "queue"
+COPIED = ("dim_country", "fct_site")
+"""The marts that are brought, where marts are."""
+
+SINK, QUEUE, MARTS = "sink", "queue", "marts"
 
 
 def settings_of(folder: Path, **more: Any) -> Settings:
@@ -31,19 +40,41 @@ def settings_of(folder: Path, **more: Any) -> Settings:
         f'[[sink]]\nname = "columns"\ntype = "clickhouse"\nurl = "chdb://{folder}/clickhouse"\n'
         "batch_size = 7\n"
     )
-    return load_settings(
-        data_dir=folder / "data",
-        feed_file=str(file),
-        warehouse="none",
-        max_shrink_fraction=1,
-        **more,
-    )
+    given = {"warehouse": "none", "max_shrink_fraction": 1, **more}
+    return load_settings(data_dir=folder / "data", feed_file=str(file), **given)
 
 
-def bring(folder: Path, kind: str, url: str, queue: str) -> None:
-    """Bring what there is, in small batches."""
+def source_of(
+    address: PostgresAddress, made_from: str, *names: str, begin: Callable[[], None] = lambda: None
+) -> MartsSource:
+    """These marts of a database, made from something; `begin` is called whenever that is asked."""
+
+    def standing(_: PostgresAddress) -> StandingMarts:
+        begin()
+        return StandingMarts(f"snapshot {made_from}", made_from, dict.fromkeys(names, made_from))
+
+    return MartsSource(lambda: contextlib.nullcontext(address), standing)
+
+
+def away() -> contextlib.AbstractContextManager[PostgresAddress]:
+    """A Postgres that does not answer."""
+    message = "no Postgres answers"
+    raise ServerUnavailableError(message)
+
+
+def bring(folder: Path, kind: str, url: str, queue: str, moment: int) -> None:
+    """Bring what there is, in small batches, up to a moment."""
     settings, stop = settings_of(folder), threading.Event()
-    if kind == SINK:
+    counter = _Counter(moment)
+    if kind != MARTS:
+        counter.begin()
+    if kind == MARTS:
+        warehouse = settings_of(folder, warehouse="postgres", postgres_url=url)
+        with open_postgres(warehouse) as address, few_tables():
+            marts = source_of(address, queue, *COPIED, begin=counter.begin)
+            [outcome] = deliver(settings, (), once=True, stop=stop, marts=marts)
+        problem = None if outcome.problem is None else str(outcome.problem)
+    elif kind == SINK:
         [outcome] = deliver(settings, (), once=True, stop=stop)
         problem = None if outcome.problem is None else str(outcome.problem)
     else:
@@ -52,30 +83,43 @@ def bring(folder: Path, kind: str, url: str, queue: str) -> None:
         problem = consume(settings, source, to, {}, once=True, stop=stop, pauses=QUICK).problem
     if problem is not None:
         sys.exit(problem)
+    sys.stdout.write(f"{counter.passed}\n")
 
 
-def _die_at(moment: int) -> None:
-    passed = 0
+class _Counter:
+    """Counts moments once it has begun, and kills at one of them."""
 
-    def count() -> None:
-        nonlocal passed
-        passed += 1
-        if passed == moment:
+    def __init__(self, moment: int) -> None:
+        self.passed = 0
+        self._moment = moment
+        self._has_begun = False
+
+    def begin(self) -> None:
+        """Count from now on."""
+        if not self._has_begun:
+            self._has_begun = True
+            for name in ("do", "ask", "insert"):
+                setattr(ClickHouse, name, self._framed(getattr(ClickHouse, name)))
+
+    def _count(self) -> None:
+        self.passed += 1
+        if self.passed == self._moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def framed(method: Callable[..., Any]) -> Callable[..., Any]:
+    def _framed(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            count()
+            self._count()
             result = method(*arguments)
-            count()
+            self._count()
             return result
 
         return call
 
-    for name in ("do", "ask", "insert"):
-        setattr(ClickHouse, name, framed(getattr(ClickHouse, name)))
+
+def main() -> None:
+    """Bring what the arguments say."""
+    bring(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
 
 
 if __name__ == "__main__":
-    _die_at(int(sys.argv[5]))
-    bring(Path(sys.argv[1]), *sys.argv[2:5])
+    main()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from ctg_assets.clickhouse import ClickHouse, ClickHouseAddress
+from ctg_assets.clickhouse import ClickHouse, ClickHouseAddress, MartsSource
 from ctg_assets.feed.runner import Outcome
 from ctg_assets.feed.service import deliver
 from ctg_assets.load.row_sources import staging_shapes
@@ -63,9 +63,10 @@ class FollowedLake(ReleasedLake):
             data_dir=folder / "data", feed_file=str(file), warehouse="none"
         )
 
-    def deliver(self) -> Outcome:
-        """Deliver what there is."""
-        [outcome] = deliver(self.feed, (), once=True, stop=threading.Event(), show=self.told.append)
+    def deliver(self, marts: MartsSource | None = None) -> Outcome:
+        """Deliver what there is, and these marts."""
+        stop, show = threading.Event(), self.told.append
+        [outcome] = deliver(self.feed, (), once=True, stop=stop, show=show, marts=marts)
         return outcome
 
     def delivered(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pika
@@ -13,14 +15,23 @@ import pytest
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
-from ctg_assets.clickhouse import ClickHouse, followed_tables
+from ctg_assets.clickhouse import (
+    ClickHouse,
+    MartsSource,
+    Notes,
+    StandingMarts,
+    followed_tables,
+)
 from ctg_assets.feed.amqp import amqp_parameters
 from ctg_assets.feed.config import consumed_queue, written_clickhouse
 from ctg_assets.feed.consuming import Consumed, consume
 from ctg_assets.feed.events import Message
 from ctg_assets.feed.history_events import HistoryEvents
+from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.schemas import Schemas
 from ctg_assets.refresh.undo import undoer
 from ctg_assets.settings import ENV_PREFIX
+from ctg_assets_tests.clickhouse.bringing import away
 from ctg_assets_tests.clickhouse.following import (
     Engine,
     FollowedLake,
@@ -97,6 +108,57 @@ def _lose_in(lake: FollowedLake, server: ClickHouse, url: str, queue: str) -> No
     check_equal(server, lake.rows())
 
 
+def test_marts_come_beside_a_queue(
+    engine: Engine, broker: Broker, queue: str, address: PostgresAddress, tmp_path: Path
+) -> None:
+    """While nothing else comes they are brought, as often as they are others; messages go on, also when no Postgres answers (2 s)."""
+    with connect(address) as connection:
+        connection.execute("CREATE SCHEMA marts; CREATE TABLE marts.dim_country (n integer)")
+    engine(_consume_beside_marts, tmp_path, broker.url, queue, replace(address, schemas=Schemas()))
+
+
+def _consume_beside_marts(folder: Path, url: str, queue: str, address: PostgresAddress) -> None:
+    lake = FollowedLake(folder)
+    with lake.opened() as server:
+        _consume_beside_marts_in(lake, server, url, queue, address)
+
+
+def _consume_beside_marts_in(
+    lake: FollowedLake, server: ClickHouse, url: str, queue: str, address: PostgresAddress
+) -> None:
+    lake.walk(1, few_studies()[:4])
+    publish(url, queue, [])
+    assert taken(lake, url, queue, MartsSource(away, lambda _: None)).messages == 0
+    lake.walk(2, few_studies(n1="Another Title", n2="Other")[:4])
+    first, second = messages(lake, 4)
+    publish(url, queue, [first])
+    stop = threading.Event()
+
+    def standing(_: PostgresAddress) -> StandingMarts:
+        made_from, noted = "1", Notes(server, "ctg_rows").marts_made_from().get("dim_country")
+        if noted is not None:
+            made_from = "2"
+            if noted.endswith("2"):
+                stop.set()
+            elif left(url, queue) == 0:
+                publish(url, queue, [second])
+        return StandingMarts("7", "2026-11-27T09:00:05", {"dim_country": made_from})
+
+    source = MartsSource(lambda: contextlib.nullcontext(address), standing)
+    report = taken(lake, url, queue, source, stop=stop)
+    assert report.problem is None
+    assert told(report) == (2, 2, 0, 0)
+    check_equal(server, lake.rows())
+    assert lake.ask("SELECT count() AS n FROM ctg_marts.dim_country") == [{"n": 0}]
+    # A Postgres that is away is told in the end, and holds up nothing.
+    lake.walk(3, few_studies(n1="Third Title")[:4])
+    publish(url, queue, messages(lake, 6))
+    report = taken(lake, url, queue, MartsSource(away, lambda _: None))
+    assert "no Postgres answers" in (report.problem or "")
+    assert told(report) == (2, 2, 0, 0)
+    check_equal(server, lake.rows())
+
+
 def whole_with(lake: FollowedLake) -> tuple[int, str]:
     """The change up to which all tables are whole, and the snapshot they are whole with."""
     with followed_tables(lake.address, lake.lake) as tables:
@@ -141,18 +203,25 @@ def left(url: str, queue: str) -> int:
         return int(connection.channel().queue_declare(queue, passive=True).method.message_count)
 
 
-def taken(lake: FollowedLake, url: str, queue: str) -> Consumed:
-    """Consume what is there."""
+def taken(
+    lake: FollowedLake,
+    url: str,
+    queue: str,
+    marts: MartsSource | None = None,
+    stop: threading.Event | None = None,
+) -> Consumed:
+    """Consume what is there, or until `stop` is set; only marts may be in trouble."""
     report = consume(
         lake.feed,
         consumed_queue("queue", url, queue, None),
         written_clickhouse("queue", f"chdb://{lake.address.folder}", 100, None),
         {},
-        once=True,
-        stop=threading.Event(),
+        once=stop is None,
+        stop=stop or threading.Event(),
         pauses=QUICK,
+        marts=marts,
     )
-    assert report.problem is None, report.problem
+    assert report.problem is None or marts is not None, report.problem
     return report
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets_tests.conftest import new_database
-from ctg_assets_tests.marts.changing import Registry
-from ctg_assets_tests.marts.projects import TABLES, dbt, dbt_on, load
+from ctg_assets_tests.marts.projects import dbt, dbt_on, load
 from ctg_assets_tests.marts.three_studies import (
     DATA_TIMESTAMP,
     FULL,
@@ -44,18 +43,6 @@ def manifest() -> dict[str, Any]:
         return result
 
     return made_once("manifest", parse)
-
-
-@pytest.fixture(scope="session")
-def generated_marts(server: PostgresAddress) -> str:
-    """A database to copy, with all marts of generated studies on the first day of `Registry`."""
-
-    def make(address: PostgresAddress, folder: Path) -> None:
-        Registry(address, 1).load()
-        dbt_on(address, folder, *TABLES)
-
-    made_database(server, "generated_marts", make)
-    return "generated_marts"
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.staging import load_staging
 from ctg_assets.marts.months import remove_months
 from ctg_assets.marts.up_to_date import note_built
+from ctg_assets.postgres.builds import rewritten
 from ctg_assets.postgres.connection import PostgresAddress, connect
 from ctg_assets.postgres.errors import PermanentWarehouseError
 from ctg_assets.postgres.ownership import note_relations, note_schema
@@ -271,7 +272,9 @@ def test_months_of_which_nothing_is_left_are_removed(
     ]
     assert remove_months(address, lake, undone) == {}
     _marts(address, "".join([_MONTHLY, *filled]))
+    assert rewritten(address) == {}
     assert remove_months(address, lake, undone) == {date(2026, 10, 1): 2}
+    assert rewritten(address).keys() == {"dim_snapshot_month", "fct_study_snapshot_monthly"}
     left = {day.replace(day=1) for name, day in days.items() if name != "gone"}
     for table in ("dim_snapshot_month", "fct_study_snapshot_monthly"):
         found = query(address, f"SELECT DISTINCT snapshot_month FROM marts.{table}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ctg_assets.marts.selection import all_marts, marts_of_who, models_to_build
-from ctg_assets.marts.up_to_date import note_built, outdated_marts
+from ctg_assets.marts.up_to_date import marts_made_from, note_built, outdated_marts
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.simulator.who_rows import ghe_rows, gho_rows
 from ctg_assets.who.indicators import Indicator
@@ -38,11 +38,14 @@ def test_marts_follow_what_is_loaded_of_who(who: Who, built: PostgresAddress) ->
     assert outdated_marts(built, all_marts()) == set()
     who.simulator.entities["LIFE"] = gho_rows("LIFE", years=range(2020, 2022))
     assert load(gho("LIFE")) == set()
+    made_from = marts_made_from(built)
     for seed in (1, 2):
         who.simulator.entities["DEX_CMS/GHE_FULL"] = ghe_rows(years=range(2021, 2022), seed=seed)
         assert load(ghe()) == OF_WHO
         note_built(built)
         assert outdated_marts(built, all_marts()) == set()
+        before, made_from = made_from, marts_made_from(built)
+        assert {name for name in made_from if made_from[name] != before[name]} == OF_WHO
         assert load(ghe()) == set()
 
 

@@ -1,1 +1,1 @@
-"""The flat tables in ClickHouse: kept there study by study, from the rows that fill the database."""
+"""The flat tables in ClickHouse, kept there study by study from the rows that fill the database, and copies of its marts."""

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from ctg_assets.lake import Lake
+from ctg_assets.load.clickhouse.marts import CopiedMarts
 from ctg_assets.load.clickhouse.notes import Base, Notes, rows_database
 from ctg_assets.load.clickhouse.server import (
     ClickHouse,
@@ -23,6 +24,7 @@ from ctg_assets.load.clickhouse.server import (
     quoted,
 )
 from ctg_assets.load.clickhouse.tables import (
+    NEXT,
     declaration,
     key,
     made_by,
@@ -35,9 +37,6 @@ from ctg_assets.model.id_ranges import IdRanges
 from ctg_assets.postgres.copy_format import storable
 from ctg_assets.prefetch import Prefetch
 from ctg_assets.snapshot.store import SnapshotManifest
-
-_NEXT = "next "
-"""Names of tables that are being made begin with it."""
 
 _LAST_WRITTEN = STUDY_CHANGES.name
 """The table that gets its rows last: a change that is in it is in all others."""
@@ -81,6 +80,7 @@ class FollowedTables:
         self._database = server.address.database
         self._rows = rows_database(server.address)
         self.notes = Notes(server, self._rows)
+        self.marts = CopiedMarts(server, self.notes, show)
         self._shapes = {shape.name: shape for shape in staging_shapes()}
         self._prepared: str | None = None
 
@@ -180,12 +180,12 @@ class FollowedTables:
     def _first_notes(self) -> Base | None:
         self._server.do(f"CREATE DATABASE IF NOT EXISTS {quoted(self._database)}")
         self.notes.prepare()
-        for name in self._names(_NEXT):
+        for name in self._names(NEXT):
             self._server.do(f"DROP TABLE IF EXISTS {quoted(self._rows)}.{quoted(name)}")
         return self.notes.base()
 
     def _there(self) -> set[str]:
-        return {name for name in self._names() if not name.startswith(("ctg_", _NEXT))}
+        return {name for name in self._names() if not name.startswith(("ctg_", NEXT))}
 
     def _names(self, prefix: str = "") -> list[str]:
         found = self._server.ask(
@@ -208,7 +208,7 @@ class FollowedTables:
             names = [shape.name for shape in source.shapes if shape.name in todo]
             if not names:
                 continue
-            beside = {name: f"{_NEXT}{name} {uuid.uuid4().hex[:8]}" for name in names}
+            beside = {name: f"{NEXT}{name} {uuid.uuid4().hex[:8]}" for name in names}
             for name in names:
                 self._server.do(declaration(self._shapes[name], self._rows, beside[name]))
             count = 0

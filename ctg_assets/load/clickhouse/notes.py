@@ -16,6 +16,10 @@ _BASE = ""
 """Under this name stands the change up to which all tables are whole, whoever brought them there."""
 
 
+_MARTS = "marts"
+"""Under this name of a table stands which marts there are, and with a dot and a mart's name what that is made from."""
+
+
 @dataclass(frozen=True)
 class Base:
     """Up to this change all tables hold what this snapshot has; `history` tells histories apart."""
@@ -116,6 +120,40 @@ class Notes:
     def forgotten(self, table: str) -> None:
         """Note that a table is not there any more."""
         self._write("ctg_tables", [{"name": table}], gone=True)
+
+    # marts
+
+    def marts_made_from(self) -> dict[str, str]:
+        """By mart, what its copy was made from."""
+        begin = f"{_MARTS}."
+        return {
+            name.removeprefix(begin): told
+            for name, told in self.made_by().items()
+            if name.startswith(begin)
+        }
+
+    def mart_made(self, mart: str, made_from: str) -> None:
+        """Note that the copy of a mart is there, and what it was made from."""
+        self.made({f"{_MARTS}.{mart}": made_from})
+
+    def mart_forgotten(self, mart: str) -> None:
+        """Note that the copy of a mart is not there any more."""
+        self.forgotten(f"{_MARTS}.{mart}")
+
+    def marts_brought(self) -> str | None:
+        """Which marts there are, in words; None where there were never all of a snapshot."""
+        for row in self._rows("ctg_tables", f"name = {literal(_MARTS)}"):
+            return str(row["made_by"])
+        return None
+
+    def marts_are(self, told: str | None) -> None:
+        """Note which marts there are, all of them; None where there are none."""
+        if told is None:
+            self.forgotten(_MARTS)
+        else:
+            self.made({_MARTS: told})
+
+    # up to where tables are whole
 
     def base(self) -> Base | None:
         """Up to where all tables are whole; None before they were."""
@@ -219,6 +257,11 @@ class Notes:
 def rows_database(address: ClickHouseAddress) -> str:
     """The database of rows and notes; in the one that the address names are the views."""
     return f"{address.database}_rows"
+
+
+def marts_database(address: ClickHouseAddress) -> str:
+    """The database of marts."""
+    return f"{address.database}_marts"
 
 
 def _now() -> datetime:
