@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ctg_assets.errors import TransientError
 from ctg_assets.lake import existing_lake
+from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.server import open_postgres
+from ctg_assets.refresh.copied_marts import marts_made_from
 from ctg_assets.refresh.desired_state import actual_state, desired_state
 from ctg_assets.release.making import ReleaseReport, ReleaseRequest, make_release
 from ctg_assets.release.signing import read_private_key
@@ -60,7 +62,7 @@ def release_to(
         if settings.has_warehouse and not lake_only:
             show("opening the database")
             address = stack.enter_context(open_postgres(settings))
-            warehouse = ReleasedWarehouse(address, partial(_content, settings))
+            warehouse = ReleasedWarehouse(address, partial(_content, settings, address))
         return make_release(
             ReleaseRequest(
                 lake=existing_lake(settings),
@@ -75,7 +77,9 @@ def release_to(
         )
 
 
-def _content(settings: Settings, manifest: SnapshotManifest) -> WarehouseContent:
+def _content(
+    settings: Settings, address: PostgresAddress, manifest: SnapshotManifest
+) -> WarehouseContent:
     """What the tables in the database are made from, if that is this snapshot and nothing else."""
     wanted, held = desired_state(settings, manifest), actual_state(settings)
     if held != wanted:
@@ -85,4 +89,6 @@ def _content(settings: Settings, manifest: SnapshotManifest) -> WarehouseContent
             "AACT's tables"
         )
         raise NotLoadedError(message)
-    return WarehouseContent(wanted.marts, wanted.ctgov_fingerprint)
+    made_from = marts_made_from(address)
+    marts = {name: made_from[name] for name in wanted.marts}
+    return WarehouseContent(marts, wanted.ctgov_fingerprint)
