@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ctg_assets.cli.app import app
 from ctg_assets.clickhouse import (
     ClickHouseAddress,
     ClickHouseAddressError,
     ClickHouseUnavailableError,
+    MartsSource,
 )
+from ctg_assets.feed import consuming
 from ctg_assets.feed.clickhouse import changed_study
 from ctg_assets.feed.clickhouse_progress import clickhouse_state
 from ctg_assets.feed.config import ClickHouseSettings, read_notified, read_sinks
+from ctg_assets.feed.consuming import Consumed
 from ctg_assets.feed.errors import EventsRefusedError, SinkFileError
 from ctg_assets.feed.events import Message, UndoneChange
 from ctg_assets.feed.history_events import EVENT_NAMES
@@ -117,3 +122,21 @@ def test_declarations() -> None:
     shown = view(SHAPES["study_versions"], "ctg", "ctg_rows")
     assert "FROM `ctg_rows`.`study_versions` FINAL" in shown
     assert "row_" not in shown.partition("FROM")[0]
+
+
+def test_a_consumer_brings_marts_where_there_is_a_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`feed consume` hands on where they are; with CTG_WAREHOUSE=none there are none."""
+    given: list[MartsSource | None] = []
+
+    def consume(*_: object, marts: MartsSource | None, **__: object) -> Consumed:
+        given.append(marts)
+        return Consumed()
+
+    monkeypatch.setattr(consuming, "consume", consume)
+    arguments = ["feed", "consume", "--from", "amqp://b.example", "--queue", "q", "--embedded"]
+    for warehouse in ("postgres", "none"):
+        done = CliRunner().invoke(app, arguments, env={"CTG_WAREHOUSE": warehouse})
+        assert done.exit_code == 0, done.output
+    with_postgres, without = given
+    assert with_postgres is not None
+    assert without is None
