@@ -2,7 +2,7 @@
 
 KIND is `sink`, `queue` or `marts`; for marts BROKER is the URL of a Postgres, and QUEUE what its marts are made from. Moments
 are those right before and right after a statement or an insert of the engine, which dies with this process, of marts from the
-beginning of their copying; one that comes too late kills nothing. How many there were is printed.
+beginning of their copying; one that comes too late kills nothing. All are printed then.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ def bring(folder: Path, kind: str, url: str, queue: str, moment: int) -> None:
         problem = consume(settings, source, to, {}, once=True, stop=stop, pauses=QUICK).problem
     if problem is not None:
         sys.exit(problem)
-    sys.stdout.write(f"{counter.passed}\n")
+    sys.stdout.write("\n".join(counter.passed))
 
 
 class _Counter:
-    """Counts moments once it has begun, and kills at one of them."""
+    """Notes moments once it has begun, by what is done there, and kills at one of them."""
 
     def __init__(self, moment: int) -> None:
-        self.passed = 0
+        self.passed: list[str] = []
         self._moment = moment
         self._has_begun = False
 
@@ -101,16 +101,17 @@ class _Counter:
             for name in ("do", "ask", "insert"):
                 setattr(ClickHouse, name, self._framed(getattr(ClickHouse, name)))
 
-    def _count(self) -> None:
-        self.passed += 1
-        if self.passed == self._moment:
+    def _pass(self, doing: str) -> None:
+        self.passed.append(doing)
+        if len(self.passed) == self._moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _framed(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            self._count()
-            result = method(*arguments)
-            self._count()
+        def call(server: ClickHouse, *arguments: Any) -> Any:
+            doing = " ".join(map(str, arguments[:2])).split("\n", 1)[0]
+            self._pass(f"before {doing}")
+            result = method(server, *arguments)
+            self._pass(f"after {doing}")
             return result
 
         return call

@@ -1,4 +1,4 @@
-"""Marts in ClickHouse: those of Postgres, whole, whatever happens on the way (5 s of CPU, and a build of marts that others share)."""
+"""Marts in ClickHouse: those of Postgres, whole, whatever happens on the way (8 s of CPU, and a build of marts that others share)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from ctg_assets_tests.clickhouse.bringing import COPIED, MARTS, away, source_of
 from ctg_assets_tests.clickhouse.following import Engine, FollowedLake, check_equal
 from ctg_assets_tests.conftest import RecordedBuild, new_database
 from ctg_assets_tests.release.released import few_studies
-from ctg_assets_tests.soak import only_in_soaks, times
+from ctg_assets_tests.soak import SHARE, only_in_soaks, times
 from ctg_assets_tests.support.forked_commands import forked_commands
 
 pytestmark = pytest.mark.process
@@ -296,22 +296,34 @@ def _refusing(insert: Any) -> Any:
 def test_killed_at_any_moment_marts_are_whole(
     engine: Engine, warehouse: PostgresAddress, tmp_path: Path
 ) -> None:
-    """`kill -9` while two marts are copied: each is an older one or the new one, and the next run finishes (2 s a run)."""
+    """`kill -9` around the exchanges of two marts, and anywhere: each is an older one or the new one, and the next run finishes (2 s a run)."""
     FollowedLake(tmp_path).walk(1, few_studies()[:3])
-    dice, newest = random.Random(3), 1
+    newest = 1
+    engine(_bring_first, tmp_path, warehouse)
     _write(warehouse, newest)
     moments = _brought(tmp_path, warehouse, newest, 0)
     assert moments is not None
-    assert moments > 30
+    kills = [place for place, doing in enumerate(moments, 1) if " EXCHANGE " in doing]
+    assert len(kills) == 4
+    # Before the first exchange, and before it is noted; in soaks also around the second, and anywhere.
+    dice = random.Random(3)
+    kills = (
+        kills + [dice.randint(1, len(moments)) for _ in range(times(2, 30))] if SHARE else kills[:2]
+    )
     before: Sequence[int] = [newest, newest]
-    for newest in range(2, 2 + times(4, 40)):
+    for kill in kills:
+        newest += 1
         _write(warehouse, newest)
-        assert _brought(tmp_path, warehouse, newest, dice.randrange(1, moments)) is None
+        assert _brought(tmp_path, warehouse, newest, kill) is None
         shown = engine(_shown, tmp_path)
         assert all(now in {then, newest} for then, now in zip(before, shown, strict=True))
         before = shown
     assert _brought(tmp_path, warehouse, newest, 0) is not None
     assert engine(_shown, tmp_path) == [newest, newest]
+
+
+def _bring_first(folder: Path, address: PostgresAddress) -> None:
+    assert FollowedLake(folder).deliver(source_of(address, "0", *COPIED)).problem is None
 
 
 def _write(address: PostgresAddress, number: int) -> None:
@@ -321,8 +333,10 @@ def _write(address: PostgresAddress, number: int) -> None:
         connection.execute("UPDATE marts.fct_site SET small = %s", [number])
 
 
-def _brought(folder: Path, address: PostgresAddress, newest: int, moment: int) -> int | None:
-    """Bring marts in a process that is killed at a moment; returns how many there were, None if it was killed."""
+def _brought(
+    folder: Path, address: PostgresAddress, newest: int, moment: int
+) -> Sequence[str] | None:
+    """Bring marts in a process that is killed at a moment; returns all moments, None if it was killed."""
     begin = "from ctg_assets_tests.clickhouse.bringing import main; main()"
     command = [str(forked_commands() / "python"), "-c", begin, str(folder), MARTS, address.url]
     done = subprocess.run(
@@ -334,7 +348,7 @@ def _brought(folder: Path, address: PostgresAddress, newest: int, moment: int) -
     if done.returncode == -signal.SIGKILL:
         return None
     assert done.returncode == 0, done.stdout + done.stderr
-    return int(done.stdout.split()[-1])
+    return done.stdout.splitlines()
 
 
 def _shown(folder: Path) -> Sequence[int]:
