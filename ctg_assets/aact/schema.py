@@ -12,6 +12,7 @@ from importlib import resources
 from ctg_assets.aact.definitions import DEFINITIONS, JOINS, Definition
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
+from ctg_assets.model.tables.omissions import AACT_COLUMNS_HELD_ONCE, HeldOnce
 
 STUDIES = "studies"
 
@@ -118,7 +119,7 @@ def aact_tables() -> tuple[AactTable, ...]:
         for row in csv.DictReader(file):
             columns.setdefault(row["table"], []).append(row)
     staging = {shape.name: shape for shape in staging_shapes()}
-    tables = {name: _table(name, rows, staging.get(name)) for name, rows in columns.items()}
+    tables = {name: _table(name, rows, staging) for name, rows in columns.items()}
     return tuple(_referenced_first(tables))
 
 
@@ -136,14 +137,50 @@ def _referenced_first(tables: dict[str, AactTable]) -> Iterator[AactTable]:
         yield from visit(table)
 
 
-def _table(name: str, rows: list[dict[str, str]], staging: TableShape | None) -> AactTable:
-    own = {} if staging is None else {column.aact: column for column in staging.columns}
-    if staging is not None:
-        own |= {f"{name}.id": column for column in staging.columns if column.name == "id"}
+@dataclass(frozen=True)
+class _StagingColumn:
+    """A column of staging that has AACT's values, and how the query calls its row."""
+
+    table: str
+    column: Column
+    alias: str = "s"
+
+    @property
+    def value(self) -> str:
+        return f"{self.alias}.{self.column.name}"
+
+
+def _staging_columns(name: str, shapes: Mapping[str, TableShape]) -> dict[str, _StagingColumn]:
+    """The staging columns that have the values of columns of one of AACT's tables, by full name."""
+    if name not in shapes:
+        return {}
+    found = {
+        aact: _StagingColumn(name, column)
+        for column in shapes[name].columns
+        if (aact := f"{name}.id" if column.name == "id" else column.aact) is not None
+    }
+    for aact, held in _held_once(name).items():
+        [column] = (one for one in shapes[held.table].columns if one.name == held.column)
+        found[aact] = _StagingColumn(held.table, column, alias=held.table)
+    return found
+
+
+def _held_once(name: str) -> dict[str, HeldOnce]:
+    """The columns of one of AACT's tables whose values staging has once, in another table, by full name."""
+    return {
+        aact: held
+        for aact, held in AACT_COLUMNS_HELD_ONCE.items()
+        if aact.partition(".")[0] == name
+    }
+
+
+def _table(name: str, rows: list[dict[str, str]], shapes: Mapping[str, TableShape]) -> AactTable:
+    staging = shapes.get(name)
+    sources = _staging_columns(name, shapes)
     columns, expressions, bounds, lineage = [], [], {}, {}
     for row in rows:
         full_name = f"{name}.{row['column']}"
-        definition, source = DEFINITIONS.get(full_name), own.get(full_name)
+        definition, source = DEFINITIONS.get(full_name), sources.get(full_name)
         type_ = _TYPES[row["type"]]
         columns.append(
             Column(
@@ -151,13 +188,13 @@ def _table(name: str, rows: list[dict[str, str]], staging: TableShape | None) ->
                 type=type_,
                 description=_description(full_name, definition, source),
                 nullable=not row["required"],
-                sources=() if source is None else source.sources,
+                sources=() if source is None else source.column.sources,
             )
         )
         expressions.append(_expression(type_, definition, source))
         lineage[row["column"]] = _sources(name, definition, source)
-        if source is not None and definition is None and _is_narrower(type_, source.type):
-            bounds[row["column"]] = _bound(type_, f"s.{source.name}")
+        if source is not None and definition is None and _is_narrower(type_, source.column.type):
+            bounds[row["column"]] = _bound(type_, source.value)
     names = [column.name for column in columns]
     shape = TableShape(
         name=name,
@@ -181,11 +218,11 @@ _OF_JOINS = {
 
 
 def _sources(
-    table: str, definition: Definition | None, source: Column | None
+    table: str, definition: Definition | None, source: _StagingColumn | None
 ) -> tuple[tuple[str, str], ...]:
     """The staging tables and columns that a column's values come from."""
     if definition is None:
-        return () if source is None else ((table, source.name),)
+        return () if source is None else ((source.table, source.column.name),)
     found: dict[tuple[str, str], None] = {}
     for alias, column in _COLUMN_READ.findall(definition.sql):
         own = ((table if alias == "s" else STUDIES, column),)
@@ -193,11 +230,13 @@ def _sources(
     return tuple(found)
 
 
-def _description(full_name: str, definition: Definition | None, source: Column | None) -> str:
+def _description(
+    full_name: str, definition: Definition | None, source: _StagingColumn | None
+) -> str:
     if definition is not None:
         return definition.meaning
     if source is not None:
-        return source.description
+        return source.column.description
     return _MEANINGS.get(full_name) or {
         "id": "Number of the row.",
         "nct_id": "Registry number of the study (NCT and eight digits).",
@@ -229,7 +268,13 @@ def _indexes(
 
 
 def _query(name: str, expressions: list[str]) -> str:
-    return f"SELECT {', '.join(expressions)} FROM {{{name}}} AS s {JOINS.get(name, '')}"
+    held = dict.fromkeys((each.table, each.key, each.own) for each in _held_once(name).values())
+    joins = [
+        f"LEFT JOIN {{{table}}} AS {table} ON {table}.{key} = s.{own}" for table, key, own in held
+    ]
+    return " ".join(
+        [f"SELECT {', '.join(expressions)} FROM {{{name}}} AS s", *joins, JOINS.get(name, "")]
+    )
 
 
 # What does not fit into AACT's narrower types is NULL, so that one odd number stops nothing; staging has it.
@@ -254,16 +299,17 @@ def _narrowed(type_: ColumnType, value: str) -> str:
     return f"CASE WHEN {_bound(type_, value)} THEN ({value})::{name} END"
 
 
-def _expression(type_: ColumnType, definition: Definition | None, source: Column | None) -> str:
+def _expression(
+    type_: ColumnType, definition: Definition | None, source: _StagingColumn | None
+) -> str:
     """The value of a column, in the column's type."""
     if definition is not None:
         value = definition.sql.strip()
         return _narrowed(type_, value) if definition.is_wide else value
     if source is None:
         return "NULL"
-    value = f"s.{source.name}"
-    if _is_narrower(type_, source.type):
-        return _narrowed(type_, value)
-    if type_ is ColumnType.VARCHAR and source.type is ColumnType.BOOLEAN:
-        return _YES_NO.format(value)
-    return value
+    if _is_narrower(type_, source.column.type):
+        return _narrowed(type_, source.value)
+    if type_ is ColumnType.VARCHAR and source.column.type is ColumnType.BOOLEAN:
+        return _YES_NO.format(source.value)
+    return source.value

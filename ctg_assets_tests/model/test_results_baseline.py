@@ -149,7 +149,6 @@ def test_measurements() -> None:
         "classification": "Left",
         "category": "Adults",
         "title": "Age",
-        "description": "At enrollment",
         "units": "years",
         "param_type": "MEAN",
         "param_value": "41.5",
@@ -172,7 +171,6 @@ def test_measurements() -> None:
         "explanation_of_na": "One",
         "number_analyzed_units": "Eyes",
         "number_analyzed": 8,
-        "population_description": "Those who said",
         "calculate_percentage": False,
     }
     names: tuple[str, ...] = (

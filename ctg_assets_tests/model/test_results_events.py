@@ -86,8 +86,6 @@ def test_events_by_group() -> None:
         "result_group_id": 1_000_000_001,
         "ctgov_group_code": "EG000",
         "event_type": "serious",
-        "time_frame": "1 year",
-        "description": "Asked at each visit",
         "frequency_threshold": 5.0,
         "adverse_event_term": "Stroke",
         "organ_system": "Nervous system disorders",

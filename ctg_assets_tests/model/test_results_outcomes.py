@@ -183,7 +183,6 @@ def test_measurements() -> None:
         "classification": "Year 1",
         "category": "Alive",
         "title": "Survival",
-        "description": "From randomization",
         "units": "months",
         "param_type": "MEDIAN",
         "param_value": "12.5",

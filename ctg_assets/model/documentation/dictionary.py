@@ -11,6 +11,7 @@ from ctg_assets.model.documentation.values import enumerations, vocabularies
 from ctg_assets.model.spec import Column, TableShape
 from ctg_assets.model.tables import Table
 from ctg_assets.model.tables.omissions import (
+    AACT_COLUMNS_HELD_ONCE,
     AACT_COLUMNS_LEFT_OUT,
     AACT_TABLES_LEFT_OUT,
     FIELDS_LEFT_OUT,
@@ -80,9 +81,10 @@ def tables_page(introduction: str, shapes: Sequence[TableShape]) -> str:
 
 def _left_out() -> str:
     lines = ["## What is not here", ""]
+    held_once = {name: held.reason for name, held in AACT_COLUMNS_HELD_ONCE.items()}
     for kind, reasons in (
         ("field of the registry", FIELDS_LEFT_OUT),
-        ("column of AACT", AACT_COLUMNS_LEFT_OUT),
+        ("column of AACT", {**AACT_COLUMNS_LEFT_OUT, **held_once}),
         ("table of AACT", AACT_TABLES_LEFT_OUT),
     ):
         lines += [f"| {kind} | reason |", "|---|---|"]

@@ -91,10 +91,6 @@ def _reported_events() -> Table:
             ),
             group_of_section(EVENT),
             constant("event_type", "Whether the event is serious or other."),
-            text(
-                "time_frame", f"^^.{_EVENTS}.timeFrame", "Period over which events were collected."
-            ),
-            text("description", f"^^.{_EVENTS}.description", "How events were collected."),
             Field(
                 "frequency_threshold",
                 ColumnType.DOUBLE,

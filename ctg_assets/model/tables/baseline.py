@@ -179,7 +179,6 @@ def _baseline_measurements() -> Table:
             text("classification", "^^.title", "Name of the class."),
             text("category", "^.title", "Name of the category."),
             text("title", "^^^.title", "Name of the measure."),
-            text("description", "^^^.description", "More about the measure."),
             text("units", "^^^.unitOfMeasure", "Unit of the value."),
             text("param_type", "^^^.paramType", "What the value is, such as MEAN."),
             number(
@@ -223,11 +222,6 @@ def _baseline_measurements() -> Table:
             ),
             text("explanation_of_na", "comment", "Why there is no value, or a comment on it."),
             _number_analyzed(),
-            text(
-                "population_description",
-                "^^^.populationDescription",
-                "How those measured differ from all who are in the baseline.",
-            ),
             boolean(
                 "calculate_percentage",
                 "^^^.calculatePct",

@@ -212,7 +212,6 @@ def _outcome_measurements() -> Table:
             text("classification", "^^.title", "Name of the class."),
             text("category", "^.title", "Name of the category."),
             text("title", "^^^.title", "What is measured."),
-            text("description", "^^^.description", "More about the outcome."),
             text("units", "^^^.unitOfMeasure", "Unit of the value."),
             text("param_type", "^^^.paramType", "What the value is, such as MEAN."),
             number(

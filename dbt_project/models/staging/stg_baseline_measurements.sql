@@ -11,7 +11,6 @@ select
     classification,
     category,
     title,
-    description,
     units,
     param_type,
     param_value,
@@ -34,6 +33,5 @@ select
     explanation_of_na,
     number_analyzed_units,
     number_analyzed,
-    population_description,
     calculate_percentage
 from {{ source("staging", "baseline_measurements") }}

@@ -11,7 +11,6 @@ select
     classification,
     category,
     title,
-    description,
     units,
     param_type,
     param_value,

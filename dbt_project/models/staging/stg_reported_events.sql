@@ -7,8 +7,6 @@ select
     result_group_id,
     ctgov_group_code,
     event_type,
-    time_frame,
-    description,
     frequency_threshold,
     adverse_event_term,
     organ_system,
