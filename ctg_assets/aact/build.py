@@ -23,7 +23,8 @@ from ctg_assets.aact.state import (
 )
 from ctg_assets.load.counting import count_load, counting_errors
 from ctg_assets.postgres.connection import Connection, PostgresAddress, postgres_errors
-from ctg_assets.postgres.errors import PermanentWarehouseError
+from ctg_assets.postgres.errors import LoadRejectedError, PermanentWarehouseError
+from ctg_assets.postgres.indexes import is_too_long
 from ctg_assets.postgres.meta import ensure_meta
 from ctg_assets.postgres.sessions import session, session_alone
 from ctg_assets.postgres.target import Target
@@ -69,6 +70,10 @@ def _build_ctgov(request: CtgovRequest) -> CtgovReport:
                 return replace_changed(request, target, control)
             except psycopg.errors.InsufficientPrivilege as error:
                 logger.warning("making whole tables: %s", error.diag.message_primary)
+            except (psycopg.Error, LoadRejectedError) as error:
+                if not is_too_long(error):
+                    raise
+                logger.warning("making whole tables, with indexes that take it: %s", error)
         return WholeBuild(
             request=request,
             target=target,

@@ -29,6 +29,7 @@ from ctg_assets.postgres.builds import write_builds
 from ctg_assets.postgres.connection import Connection, postgres_errors
 from ctg_assets.postgres.dependents import ExternalForeignKey, find_external_foreign_keys
 from ctg_assets.postgres.errors import WarehouseError
+from ctg_assets.postgres.indexes import build_indexes
 from ctg_assets.postgres.ownership import claim_schema, owned_relations
 from ctg_assets.postgres.sessions import retry_on_lock, run_in_parallel
 from ctg_assets.postgres.target import Target
@@ -132,8 +133,7 @@ class WholeBuild:
             connection.execute(ddl.create_table(table.shape, following))
             self.rows[table.name] = self._fill(table, connection)
             connection.execute(ddl.create_primary_key(table.shape, following))
-            for statement in ddl.create_indexes(table.shape, following):
-                connection.execute(statement)
+            build_indexes(connection, table.shape, following)
             for statement in ddl.comments(table.shape, following):
                 connection.execute(statement)
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(following, table.name)))

@@ -81,7 +81,8 @@ def apply_delta(
 
     Raises WholeLoadNeededError when `load_tables` has to be used instead: StaleBaseError unless the
     tables were last loaded from the base and have the old rows, and else if they belong to another
-    model, somebody else's foreign keys refer to them, or this user may not switch off triggers. Raises
+    model, somebody else's foreign keys refer to them, this user may not switch off triggers, or a text is
+    too long for the index that is there (`postgres/indexes.py`). Raises
     LoadBusyError, ServerUnavailableError or LoadRejectedError (rows that are not of the changed studies,
     bad rows, a reference that does not hold). The old state then stays. What `batches` raises goes through.
     """

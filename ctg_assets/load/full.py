@@ -35,6 +35,7 @@ from ctg_assets.postgres.connection import Connection, postgres_errors
 from ctg_assets.postgres.copying import CopyWriter
 from ctg_assets.postgres.dependents import ExternalForeignKey, find_external_foreign_keys
 from ctg_assets.postgres.errors import LoadRejectedError, WarehouseError
+from ctg_assets.postgres.indexes import build_indexes
 from ctg_assets.postgres.loads import next_load_number, write_full_load
 from ctg_assets.postgres.meta import ensure_meta
 from ctg_assets.postgres.sessions import (
@@ -349,8 +350,7 @@ class _KeysOf:
         ):
             schema = self.target.next_schema
             connection.execute(ddl.create_primary_key(self.shape, schema))
-            for statement in ddl.create_indexes(self.shape, schema):
-                connection.execute(statement)
+            build_indexes(connection, self.shape, schema)
             connection.execute(sql.SQL(";\n").join(ddl.comments(self.shape, schema)))
             table = sql.Identifier(schema, self.shape.name)
             connection.execute(sql.SQL("ANALYZE {}").format(table))

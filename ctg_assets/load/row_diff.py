@@ -22,7 +22,12 @@ from ctg_assets.model.spec import Column, ColumnType, TableShape
 from ctg_assets.postgres import ddl
 from ctg_assets.postgres.connection import Connection
 from ctg_assets.postgres.copying import copy_rows
-from ctg_assets.postgres.errors import LoadRejectedError, StaleBaseError
+from ctg_assets.postgres.errors import (
+    LoadRejectedError,
+    StaleBaseError,
+    WholeLoadNeededError,
+)
+from ctg_assets.postgres.indexes import is_too_long
 
 
 class ChangedStudies:
@@ -182,7 +187,8 @@ class TableDelta:
     def insert(self, connection: Connection, rows: pa.Table) -> int:
         """Insert rows; returns the bytes sent.
 
-        Raises LoadRejectedError, and StaleBaseError if a row stands in the place of a known one.
+        Raises LoadRejectedError, StaleBaseError if a row stands in the place of a known one, and
+        WholeLoadNeededError if a text is too long for its index as it is.
         """
         if not rows.num_rows:
             return 0
@@ -195,6 +201,9 @@ class TableDelta:
                     f"{error}; that row should not be there before the change; load all tables"
                 )
                 raise StaleBaseError(message) from error
+            if is_too_long(error):
+                message = f"{error}; a load of all tables makes an index that takes it"
+                raise WholeLoadNeededError(message) from error
             raise
 
     def summarize(self, connection: Connection) -> None:

@@ -97,8 +97,8 @@ def order_index_name(shape: TableShape) -> str:
 _PAGES_PER_RANGE = 16
 
 
-def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
-    """One `CREATE INDEX` for each of the shape's indexes, and one for its ordered columns."""
+def create_order_index(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
+    """`CREATE INDEX` for the block ranges of the shape's ordered columns, if it has any."""
     if shape.ordered_columns:
         yield sql.SQL("CREATE INDEX {} ON {} USING brin ({}) WITH (pages_per_range = {})").format(
             sql.Identifier(order_index_name(shape)),
@@ -106,20 +106,25 @@ def create_indexes(shape: TableShape, schema: str) -> Iterator[sql.Composed]:
             _names(shape.ordered_columns),
             sql.Literal(_PAGES_PER_RANGE),
         )
-    for columns in shape.indexes:
-        yield sql.SQL("CREATE INDEX {} ON {} {}({})").format(
-            sql.Identifier(object_name(shape.name, *columns, "idx")),
-            sql.Identifier(schema, shape.name),
-            sql.SQL("USING spgist " if _is_of_any_length(shape, columns) else ""),
-            _names(columns),
-        )
+
+
+def create_index(
+    shape: TableShape, columns: tuple[str, ...], schema: str, *, takes_any_length: bool
+) -> sql.Composed:
+    """`CREATE INDEX` for one of the shape's indexes; `takes_any_length` makes it SP-GiST instead of a B-tree."""
+    return sql.SQL("CREATE INDEX {} ON {} {}({})").format(
+        sql.Identifier(object_name(shape.name, *columns, "idx")),
+        sql.Identifier(schema, shape.name),
+        sql.SQL("USING spgist " if takes_any_length else ""),
+        _names(columns),
+    )
 
 
 # What is text, and yet never longer than a B-tree's entries may be (2,704 bytes).
 _SHORT_TEXT = frozenset({"nct_id"})
 
 
-def _is_of_any_length(shape: TableShape, columns: tuple[str, ...]) -> bool:
+def may_be_of_any_length(shape: TableShape, columns: tuple[str, ...]) -> bool:
     """Whether a column holds text that may be longer than the entries of a B-tree.
 
     Raises ValueError when it is one of several: SP-GiST indexes, which take any length, have one column.
@@ -179,7 +184,17 @@ def definition(shape: TableShape) -> str:
     statements = [
         create_table(shape, STAGING),
         create_primary_key(shape, STAGING),
-        *create_indexes(shape, STAGING),
+        *create_order_index(shape, STAGING),
+        # Which kind an index on text gets follows from the rows (`indexes.py`), so it is not told here.
+        *(
+            create_index(
+                shape,
+                columns,
+                STAGING,
+                takes_any_length=may_be_of_any_length(shape, columns),
+            )
+            for columns in shape.indexes
+        ),
         *(add_foreign_key(shape, key, STAGING, STAGING) for key in shape.foreign_keys),
         *comments(shape, STAGING),
     ]

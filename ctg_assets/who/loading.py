@@ -20,6 +20,7 @@ from ctg_assets.postgres.builds import write_builds
 from ctg_assets.postgres.connection import Connection, PostgresAddress, postgres_errors
 from ctg_assets.postgres.copying import conform, copy_rows
 from ctg_assets.postgres.errors import LoadRejectedError
+from ctg_assets.postgres.indexes import build_indexes
 from ctg_assets.postgres.meta import ensure_meta
 from ctg_assets.postgres.ownership import (
     claim_schema,
@@ -87,7 +88,8 @@ def _ensure_tables(connection: Connection) -> None:
 def _create(connection: Connection, shape: TableShape, schema: str) -> None:
     connection.execute(ddl.create_table(shape, schema))
     connection.execute(ddl.create_primary_key(shape, schema))
-    for statement in (*ddl.create_indexes(shape, schema), *ddl.comments(shape, schema)):
+    build_indexes(connection, shape, schema)
+    for statement in ddl.comments(shape, schema):
         connection.execute(statement)
     note_relations(connection, schema, [shape.name])
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import string
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -36,11 +38,12 @@ from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.support.counting import NotedCounters
 from ctg_assets_tests.support.lakes import FIRST_DATA, completed, json_of, planned
-from ctg_assets_tests.support.postgres import query
+from ctg_assets_tests.support.postgres import index_kinds, query
 from ctg_assets_tests.support.processes import forked
 from ctg_assets_tests.support.shared_states import made_database, run_folder
 
 _SOURCE = GeneratedSource(48, seed=9)
+LONG = "".join(Random(7).choices(string.ascii_letters, k=10_000))
 # Of fewer, one that changes is so large a part that all are loaded anew.
 _MANY = range(44)
 
@@ -172,6 +175,26 @@ def test_tables_follow_what_changed(warehouse: Warehouse, server: PostgresAddres
         assert held_fingerprint(warehouse.address) == held_fingerprint(whole.address)
     titles = query(warehouse.address, "SELECT brief_title FROM ctgov.studies")
     assert {("Another Title",), ("Yet Another",)} <= set(titles)
+
+
+def test_a_text_too_long_for_a_b_tree_stops_no_build(warehouse: Warehouse) -> None:
+    """Changes that an index of AACT's alone refuses make whole tables, once; later ones are changes in place. 3 s."""
+    # Staging has no index on classes of sponsors, so that it takes the change in place.
+    index = "sponsors_agency_class_idx"
+    found = []
+    for day, name in ((20, "OTHER"), (21, LONG), (22, LONG[::-1])):
+        studies = _studies(*_MANY)
+        content = msgspec.json.decode(studies[3])
+        content["protocolSection"]["sponsorCollaboratorsModule"]["leadSponsor"]["class"] = name
+        warehouse.load([*studies[:3], msgspec.json.encode(content), *studies[4:]], f"2026-11-{day}")
+        is_whole = warehouse.build().changed_studies is None
+        found.append((is_whole, index_kinds(warehouse.address, "ctgov")[index]))
+        there = f"SELECT count(*) > 0 FROM ctgov.sponsors WHERE agency_class = '{name}'"
+        assert query(warehouse.address, there) == [(True,)]
+    assert found == [(True, "btree"), (True, "spgist"), (False, "spgist")]
+    kinds = query(warehouse.address, "SELECT kind FROM ctg_meta.loads ORDER BY load_number")
+    assert kinds == [("full",), ("delta",), ("delta",)]
+    assert index_kinds(warehouse.address, "ctgov")["sponsors_name_idx"] == "btree"
 
 
 def test_nothing_changed(of_two: Warehouse) -> None:

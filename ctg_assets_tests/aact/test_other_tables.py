@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -20,7 +22,7 @@ from ctg_assets.settings import Settings
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.support.lakes import FIRST_DATA, NEXT_DATA, completed, json_of, planned
-from ctg_assets_tests.support.postgres import query
+from ctg_assets_tests.support.postgres import index_kinds, query
 
 AT = datetime(2026, 11, 20, 9, 0, 5)  # noqa: DTZ001 - AACT's times have no zone
 
@@ -125,6 +127,18 @@ def test_rows_that_are_the_same_are_left_alone(tables: Tables) -> None:
     assert tables.ids("study_searches") == searches
     assert tables.ids("mesh_terms") != terms
     assert query(tables.address, "SELECT mesh_term FROM ctgov.mesh_terms") == [("Cysts",)]
+
+
+def test_a_term_too_long_for_a_b_tree(tables: Tables) -> None:
+    """A longer term than the index takes makes whole tables, and an index that takes it."""
+    tables.load(json_of(1, 2))
+    tables.build(found(1, 2))
+    assert index_kinds(tables.address, "ctgov")["mesh_terms_mesh_term_idx"] == "btree"
+    term = "".join(Random(7).choices(string.ascii_letters, k=10_000))
+    assert tables.build(found(1, 2, mesh=term)).changed_studies is None
+    assert index_kinds(tables.address, "ctgov")["mesh_terms_mesh_term_idx"] == "spgist"
+    assert query(tables.address, "SELECT mesh_term FROM ctgov.mesh_terms") == [(term,)]
+    assert tables.build(found(1, 2, mesh=term[::-1])).changed_studies == 0
 
 
 def test_other_results_replace_them(tables: Tables) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ctg_assets.model.spec import Column, ColumnType, ForeignKey, TableShape
 from ctg_assets.model.tables import staging_tables
 from ctg_assets.postgres import ddl
 from ctg_assets.postgres.connection import PostgresAddress, connect
+from ctg_assets.postgres.indexes import build_indexes
 from ctg_assets_tests.support.postgres import ALL, CONDITIONS, STUDIES, query
 
 
@@ -46,10 +45,10 @@ def test_odd_names_are_quoted(address: PostgresAddress) -> None:
         for statement in (
             ddl.create_table(shape, "odd"),
             ddl.create_primary_key(shape, "odd"),
-            *ddl.create_indexes(shape, "odd"),
             *ddl.comments(shape, "odd"),
         ):
             connection.execute(statement)
+        build_indexes(connection, shape, "odd")
     assert query(
         address,
         """SELECT c.relname, obj_description(c.oid, 'pg_class'), a.attname, col_description(c.oid, 1)
@@ -101,10 +100,3 @@ def test_names_in_the_model_are_unique() -> None:
         for columns in shape.indexes
     ]
     assert len(names) == len(set(names))
-
-
-def test_long_text_is_indexed_alone() -> None:
-    """An index of several columns cannot hold text of any length, so the declaration is refused."""
-    shape = replace(CONDITIONS, indexes=(("name", "version"),))
-    with pytest.raises(ValueError, match="declare one index for each"):
-        list(ddl.create_indexes(shape, "staging"))

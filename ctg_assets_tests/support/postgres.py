@@ -144,6 +144,18 @@ def query(address: PostgresAddress, statement: str) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall()) if cursor.description else []
 
 
+def index_kinds(address: PostgresAddress, schema: str) -> dict[str, str]:
+    """The access method of each index of a schema."""
+    found = query(
+        address,
+        f"""
+        SELECT c.relname, am.amname FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam
+        WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind = 'i'
+        """,
+    )
+    return dict(found)
+
+
 def take_as_built(address: PostgresAddress, schema: str) -> None:
     """Note that a schema made by hand, and all views in it, are what dbt has made."""
     with connect(address) as connection:
