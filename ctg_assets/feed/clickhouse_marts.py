@@ -6,8 +6,14 @@ import logging
 import time
 from contextlib import ExitStack
 
-from ctg_assets.clickhouse import FollowedTables, MartsSource, RowsRefusedError, StandingMarts
-from ctg_assets.feed.clickhouse_progress import ClickHouseProgress, unavailable
+from ctg_assets.clickhouse import (
+    ClickHouseUnavailableError,
+    FollowedTables,
+    MartsSource,
+    RowsRefusedError,
+    StandingMarts,
+)
+from ctg_assets.feed.clickhouse_progress import ClickHouseProgress
 from ctg_assets.feed.delivery import Pauses
 from ctg_assets.feed.errors import MartsError
 from ctg_assets.postgres.connection import PostgresAddress
@@ -37,12 +43,12 @@ class FollowedMarts:
         self._pause = 0.0
         self._next_try = 0.0
         self._next_look = 0.0
-        # What was told last.
-        self._noted: StandingMarts | None = None
+        # What was told last, unless that was a problem or nothing.
+        self._told: StandingMarts | None = None
         self._is_well = False
 
     def are_waiting(self, pauses: Pauses) -> bool:
-        """Whether there are marts to be brought; asked every moment, Postgres is looked at now and then."""
+        """Whether `bring` has something to do or to tell; asked every moment, Postgres is looked at now and then."""
         now = time.monotonic()
         if now < max(self._next_look, self._next_try):
             return False
@@ -50,9 +56,8 @@ class FollowedMarts:
         try:
             standing = self._standing()
         except WarehouseError:
-            # `bring` tells it.
             return True
-        return standing is not None and standing != self._copied.brought
+        return standing != self._told or not self._is_well
 
     def bring(self, pauses: Pauses) -> MartsError | None:
         """Bring the marts if they are not those that are there; returns what is in the way, if anything is.
@@ -62,16 +67,16 @@ class FollowedMarts:
         if time.monotonic() < self._next_try:
             return self._problem
         try:
-            with unavailable(rows=False):
-                brought = self._copied.bring(self._opened(), self._standing)
-        except (WarehouseError, RowsRefusedError) as error:
+            brought = self._copied.bring(self._opened(), self._standing)
+        except (WarehouseError, ClickHouseUnavailableError, RowsRefusedError) as error:
+            # Also of ClickHouse, which may take tables and not let us make marts.
             self._failed(error, pauses)
             return self._problem
-        if brought != self._noted or not self._is_well:
-            _log.info(_WAITING if brought is None else f"the marts are those of {brought}")
-            self._progress.is_well()
-        self._noted, self._is_well = brought, True
         self._problem, self._pause = None, 0.0
+        if brought != self._told or not self._is_well:
+            _log.info("marts of ClickHouse: %s", brought or _WAITING)
+            self._progress.is_well()
+            self._told, self._is_well = brought, True
         return None
 
     def _opened(self) -> PostgresAddress:
@@ -82,7 +87,7 @@ class FollowedMarts:
     def _standing(self) -> StandingMarts | None:
         return self._source.standing(self._opened())
 
-    def _failed(self, error: WarehouseError | RowsRefusedError, pauses: Pauses) -> None:
+    def _failed(self, error: Exception, pauses: Pauses) -> None:
         self._address = None
         self._postgres.close()
         self._pause = min(max(pauses.first, 2 * self._pause), pauses.longest_while_down)
@@ -94,6 +99,6 @@ class FollowedMarts:
 
 
 _WAITING = (
-    "the marts in Postgres are not all of the snapshot that is loaded there; they follow when "
-    "`ctg-assets refresh` has built them"
+    "as they were, since those in Postgres are not all of the snapshot that is loaded there; they "
+    "follow when `ctg-assets refresh` has built them"
 )

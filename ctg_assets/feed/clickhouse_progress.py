@@ -305,13 +305,11 @@ class ClickHouseProgress:
 
 
 @contextlib.contextmanager
-def unavailable(*, rows: bool = True) -> Iterator[None]:
-    """Have what ClickHouse cannot do now be a sink that is not there, and (`rows`) what it refuses, too."""
+def unavailable() -> Iterator[None]:
+    """Have what ClickHouse cannot do now be a sink that is not there."""
     try:
         yield
     except (ClickHouseUnavailableError, RowsRefusedError) as error:
-        if isinstance(error, RowsRefusedError) and not rows:
-            raise
         raise SinkUnavailableError(str(error)) from error
 
 

@@ -164,7 +164,7 @@ def _clickhouse(value: str) -> str:
 
 
 class ClickHouseSettings(_SinkSettings):
-    """A sink that keeps the flat tables in a ClickHouse: all studies, so it has no filters."""
+    """A sink that keeps the flat tables, and marts, in a ClickHouse: all studies, so it has no filters."""
 
     type: Literal["clickhouse"]
     url: Annotated[str, AfterValidator(_clickhouse)] = Field(

@@ -19,7 +19,7 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from ctg_assets.cli.app import app
-from ctg_assets.clickhouse import ClickHouse, MartsSource, StandingMarts
+from ctg_assets.clickhouse import ClickHouse, ClickHouseUnavailableError, MartsSource, StandingMarts
 from ctg_assets.feed.clickhouse import ClickHouseSink
 from ctg_assets.feed.config import ClickHouseSettings
 from ctg_assets.feed.delivery import Pauses
@@ -234,12 +234,18 @@ def _do_without(folder: Path, address: PostgresAddress) -> None:
         _hold_on(lake, absent)
         assert lake.deliver(there).problem is None
         assert _failing_since(lake) is None
+        _look_now_and_then(lake, address)
         server.do("ALTER TABLE ctg_marts.fct_site COMMENT COLUMN kind 'old'")
-        # The driver is not installed; then ClickHouse takes a row of one mart for wrong.
+        # The driver is not installed; the user has no right; ClickHouse takes a row of one mart for wrong.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(arrow_tables, "find_spec", lambda _: None)
             outcome = lake.deliver(source_of(address, "2", *COPIED))
         assert "pip install 'ctg-assets[clickhouse]'" in str(outcome.problem)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ClickHouse, "do", _forbidding(ClickHouse.do))
+            outcome = lake.deliver(source_of(address, "2", *COPIED))
+        assert isinstance(outcome.problem, MartsError)
+        assert "no right to make marts" in str(outcome.problem)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ClickHouse, "insert", _refusing(ClickHouse.insert))
             outcome = lake.deliver(source_of(address, "2", *COPIED))
@@ -276,10 +282,46 @@ def _hold_on(lake: FollowedLake, absent: MartsSource) -> None:
         assert next(asked) == 1
 
 
+def _look_now_and_then(lake: FollowedLake, address: PostgresAddress) -> None:
+    """What a consumer of a queue asks while nothing comes: it is to stop for what there is to be done or told, and for that alone."""
+    made_from: dict[str, str] | None = None
+    source = MartsSource(
+        lambda: contextlib.nullcontext(address),
+        lambda _: None if made_from is None else StandingMarts("7", "now", made_from),
+    )
+    [settings] = configured_sinks(lake.feed)
+    assert isinstance(settings, ClickHouseSettings)
+    sink = ClickHouseSink(settings, None, lake.lake, marts=source)
+    always, seldom = Pauses(for_news=0), Pauses(for_news=60)
+    with sink.open_progress() as progress:
+        progress.position()
+        for told in (None, dict.fromkeys(COPIED, "a"), dict.fromkeys(COPIED, "b"), None):
+            made_from = told
+            assert sink.are_marts_waiting(always)
+            assert sink.bring_marts(always) is None
+            assert not sink.are_marts_waiting(always)
+        made_from = {"fct_site": "3"}
+        assert sink.are_marts_waiting(seldom)
+        # It was looked at not long ago.
+        assert not sink.are_marts_waiting(always)
+
+
 def _failing_since(lake: FollowedLake) -> datetime | None:
     state = _status(lake).state
     assert state is not None
     return state.failing_since
+
+
+def _forbidding(do: Any) -> Any:
+    """Statements of a user who has no right to make marts."""
+
+    def forbidding(server: ClickHouse, statement: str) -> None:
+        if "CREATE DATABASE IF NOT EXISTS `ctg_marts`" in statement:
+            message = "no right to make marts"
+            raise ClickHouseUnavailableError(message)
+        do(server, statement)
+
+    return forbidding
 
 
 def _refusing(insert: Any) -> Any:
