@@ -166,7 +166,7 @@ def consume(
     What is no event, or is refused, is put aside in ctg_dead_letters. Whatever is killed, each message is
     acknowledged after its rows are there.
 
-    Exit codes: 0 done or stopped, 1 broker or ClickHouse did not do it, 2 unusable addresses, 4 another process
+    Exit codes: 0 done or stopped, 1 broker, ClickHouse or (for marts) Postgres did not do it, 2 unusable addresses, 4 another process
     writes these tables.
     """
     import os
