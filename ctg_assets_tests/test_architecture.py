@@ -31,6 +31,7 @@ ROOMS = (
         "logs",
         "times",
         "prefetch",
+        "arrow_memory",
         "storage",
         "counters_file",
         "cut_json",

@@ -19,6 +19,7 @@ from functools import partial
 import pyarrow as pa
 from psycopg import sql
 
+from ctg_assets.arrow_memory import memory_for_tables
 from ctg_assets.load.references import BatchReferences
 from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
 from ctg_assets.load.swap import Swap, add_until_swap, name_until_swap
@@ -79,6 +80,7 @@ def load_tables(request: LoadRequest, batches: Iterable[Mapping[str, pa.Table]])
     patience = _PATIENCE_SECONDS if request.patience_seconds is None else request.patience_seconds
     with contextlib.ExitStack() as stack:
         stack.enter_context(postgres_errors(f"loading {address.public_url}"))
+        stack.enter_context(memory_for_tables())
         load = _Load(
             request=request,
             control=stack.enter_context(session_alone(address, request.target)),

@@ -1,7 +1,8 @@
 """Studies become rows: the declared tables computed over typed snapshot rows, column by column.
 
 No step loops over rows. Columns are computed in polars, where text is passed on by reference, and
-become Arrow's at the end: only there is text copied, once for each row.
+become Arrow's at the end: only there is text copied, once for each row. Text that a table has as it lies
+in the snapshot is handed on as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pyarrow as pa
 from ctg_assets.model.joins import Found, LookedUp, Resolver
 from ctg_assets.model.source_reader import DTYPES, SourceReader, repeated
 from ctg_assets.model.spec import ColumnType
-from ctg_assets.model.tables import Table, staging_tables
+from ctg_assets.model.tables import Table, readings, staging_tables
 from ctg_assets.model.tables.column_values import (
     Constant,
     Difference,
@@ -172,9 +173,22 @@ class _BatchFlattener:
         shape = self._by_name[name].shape
         if len(self._order_of(self._by_name[name]).study) == 0:
             return shape.arrow_schema.empty_table()
-        found = self._found_of(name).columns
+        found = {**self._found_of(name).columns, **self._in_place(self._by_name[name])}
         arrays = [_arrow(found[column.name], column.type) for column in shape.columns]
         return pa.table(arrays, schema=shape.arrow_schema)
+
+    def _in_place(self, table: Table) -> dict[str, pa.Array]:
+        """The columns of text that are in the snapshot as the table has them, and need not be copied."""
+        rows, *others = self._rows_of(table)
+        found: dict[str, pa.Array] = {}
+        for item in () if others else table.fields:
+            match item.value:
+                case Read(path, readings.as_sent, when=None) if item.type is ColumnType.TEXT:
+                    full_path = rows.source.resolve(path)
+                    text = None if full_path is None else rows.text_in_place(full_path)
+                    if text is not None:
+                        found[item.name] = text
+        return found
 
     def table_in_two(self, name: str, studies: int) -> tuple[pa.Table, pa.Table]:
         """The rows of one table for the first so many studies, and for the others."""
@@ -292,8 +306,10 @@ class _Order:
         return gathered(column, self.permutation)
 
 
-def _arrow(column: pl.Series, kind: ColumnType) -> pa.Array | pa.ChunkedArray:
+def _arrow(column: pl.Series | pa.Array, kind: ColumnType) -> pa.Array | pa.ChunkedArray:
     """A column as Arrow's, of the type that the table's schema has."""
+    if isinstance(column, pa.Array):
+        return column
     if kind is not ColumnType.TEXT:
         return column.to_arrow()
     return pa.chunked_array(list(_text_chunks(column)), pa.string())

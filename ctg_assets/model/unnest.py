@@ -39,6 +39,7 @@ class Level:
         self.parent_index = parent_index
         self.position = position
         self._fields: dict[str, pa.Array] = {"": items}
+        self._texts: dict[str, pa.Array] = {}
         self._columns: dict[str, pl.Series] = {}
 
     @classmethod
@@ -69,12 +70,19 @@ class Level:
             found = self._fields[field] = pc.struct_field(holder, name)
         return found
 
+    def text(self, field: str) -> pa.Array:
+        """The same without U+0000, for which each text is looked at once."""
+        found = self._texts.get(field)
+        if found is None:
+            found = self._texts[field] = values.without_nul(self.read(field))
+        return found
+
     def column(self, field: str) -> pl.Series:
-        """The same as a polars column; its text has no U+0000, for which each is looked at once."""
+        """The same as a polars column; its text has no U+0000."""
         found = self._columns.get(field)
         if found is None:
             array = self.read(field)
-            array = values.without_nul(array) if array.type == pa.string() else array
+            array = self.text(field) if array.type == pa.string() else array
             found = self._columns[field] = series(array)
         return found
 
@@ -225,10 +233,18 @@ class Rows:
 
     def read(self, path: str) -> pl.Series:
         """The value of each row at a full registry path; a list that is not the row's own stays one."""
+        level = self._level_of(path)
+        return self._at_rows(level, level.column(level.relative(path)))
+
+    def text_in_place(self, path: str) -> pa.Array | None:
+        """The text of each row at a full registry path as the snapshot has it; None if it is not one for each row."""
+        level = self._level_of(path)
+        return level.text(level.relative(path)) if self.items_of(level.path) is None else None
+
+    def _level_of(self, path: str) -> Level:
         lists = enclosing_lists(path)
         is_own = lists[-1] in enclosing_lists(self.source.path)
-        level = self._levels.level(lists[-1] if is_own else lists[-2])
-        return self._at_rows(level, level.column(level.relative(path)))
+        return self._levels.level(lists[-1] if is_own else lists[-2])
 
     def beside_decimal_commas(
         self, rows: pl.Series, list_path: str, paths: tuple[str, ...]

@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ctg_assets import __version__
+from ctg_assets.arrow_memory import memory_for_tables
 from ctg_assets.lake import Lake
 from ctg_assets.release.census import take_census
 from ctg_assets.release.documents import dictionary_csv, readme
@@ -49,7 +50,6 @@ from ctg_assets.release.manifest import (
     release_number,
     release_path,
 )
-from ctg_assets.release.memory import memory_for_tables
 from ctg_assets.release.publishing import Publisher
 from ctg_assets.release.signing import public_pem
 from ctg_assets.release.staging_tables import Made, ReleaseBefore, make_staging_tables

@@ -14,6 +14,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
+from ctg_assets.arrow_memory import memory_for_tables
 from ctg_assets.lake import Lake
 from ctg_assets.load.clickhouse.marts import CopiedMarts
 from ctg_assets.load.clickhouse.notes import Base, Notes, rows_database
@@ -212,7 +213,8 @@ class FollowedTables:
             for name in names:
                 self._server.do(declaration(self._shapes[name], self._rows, beside[name]))
             count = 0
-            with Prefetch(source.batches(self._lake, state.manifest, names)) as batches:
+            read = source.batches(self._lake, state.manifest, names)
+            with memory_for_tables(), Prefetch(read) as batches:
                 for batch in batches:
                     for name, rows in batch.items():
                         if name in beside:

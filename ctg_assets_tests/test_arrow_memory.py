@@ -1,11 +1,11 @@
-"""The allocator of a release."""
+"""The allocator of loads and releases."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 import pytest
 
-from ctg_assets.release.memory import memory_for_tables
+from ctg_assets.arrow_memory import memory_for_tables
 
 
 def _fail() -> None:
