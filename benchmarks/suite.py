@@ -19,7 +19,7 @@ import psutil
 from msgspec.structs import replace
 from psycopg import sql
 
-from benchmarks import inputs, machine, report
+from benchmarks import inputs, machine, peer_duckdb, report
 from benchmarks.columns import BYTES
 from benchmarks.inputs import StudySet, settings_of
 from benchmarks.limit import PARSERS, WITHOUT_VALUES
@@ -69,7 +69,8 @@ class Plan:
 
 def missing_modules() -> list[str]:
     """What has to be installed for all peers and parsers and is not."""
-    return [name for name in ("dlt", "orjson", "pandas", "simdjson") if find_spec(name) is None]
+    wanted = ("dlt", "duckdb", "orjson", "pandas", "simdjson")
+    return [name for name in wanted if find_spec(name) is None]
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> Results:
@@ -96,7 +97,7 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Results:
         else:
             say("preparing real studies")
             course.peers(inputs.real_sample(sets, plan.real, plan.peer_studies))
-            course.largest_for_dlt(inputs.real(sets, plan.real, plan.real_copies))
+            course.fast_peers(inputs.real(sets, plan.real, plan.real_copies))
         for size in sorted(plan.sizes):
             say(f"making {size:,} studies, unless they are there")
             course.ours(inputs.generated(sets, size))
@@ -155,16 +156,18 @@ class _Course:
                     line if line is fastest else replace(line, name=f"{report.DLT}, slower")
                     for line in found
                 ]
+            self._measure_duckdb(studies)
             if find_spec("pandas"):
                 self._measure_pandas(studies)
             self._measure_pydantic(studies, work, rows)
 
-    def largest_for_dlt(self, studies: StudySet) -> None:
-        """Our stages, the limit, and dlt as it was fastest; other peers would take too long."""
+    def fast_peers(self, studies: StudySet) -> None:
+        """Our stages, the limit, DuckDB, and dlt as it was fastest; other peers would take too long."""
         with self._lake(studies) as work:
             self._measure_ours(studies, work)
             if self._dlt_format is not None:
                 self._measure_dlt(studies, self._dlt_format)
+            self._measure_duckdb(studies)
 
     # our own work and the limit
 
@@ -378,6 +381,16 @@ class _Course:
         self.contenders.append(_line(studies, report.DLT, figure, note=file_format))
         self._check_main_table(studies, report.DLT, figure)
 
+    def _measure_duckdb(self, studies: StudySet) -> None:
+        if find_spec("duckdb") is None:
+            return
+        way = peer_duckdb.way()
+        figure = self._in_new_databases(
+            "benchmarks.peer_duckdb:run", str(studies.data_dir), way=way
+        )
+        self.contenders.append(_line(studies, report.DUCKDB, figure, note=way))
+        self._check_main_table(studies, report.DUCKDB, figure)
+
     def _measure_pandas(self, studies: StudySet) -> None:
         figure = self._in_new_databases("benchmarks.peer_pandas:run", str(studies.data_dir))
         self.contenders.append(_line(studies, report.PANDAS, figure))
@@ -453,7 +466,7 @@ class _Course:
             run = run_task_here(task, arguments)
         name = task.partition(".")[2]
         shown = ", ".join(
-            str(arguments[key]) for key in ("parser", "file_format") if key in arguments
+            str(arguments[key]) for key in ("parser", "file_format", "way") if key in arguments
         )
         self.say(f"  {name}{f' ({shown})' if shown else ''}: {run.outcome.seconds:.2f} s")
         return run

@@ -16,6 +16,7 @@ from ctg_assets_tests.support.postgres import temporary_folder
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.process
 def test_everything_is_measured_and_loads_the_same_rows(tmp_path: Path) -> None:
     """All contenders run on the same studies and load them all; only inputs and results are left.
 
@@ -38,9 +39,11 @@ def test_everything_is_measured_and_loads_the_same_rows(tmp_path: Path) -> None:
     rows = {line.name: line.rows for line in results.contenders}
     assert set(rows) == {
         report.OURS_BARE, report.OURS_WHOLE, report.LIMIT, report.LIMIT_WITH_VALUES,
-        report.DLT, report.PANDAS, report.PYDANTIC,
+        report.DLT, report.DUCKDB, report.PANDAS, report.PYDANTIC,
     }  # fmt: skip
     assert rows[report.OURS_WHOLE] == rows[report.LIMIT] == rows[report.PYDANTIC]
+    # Both leave out our filters, so that they have more.
+    assert rows[report.DUCKDB] == rows[report.PANDAS]
     assert all(line.seconds > 0 for line in results.contenders)
     assert {"parse", "compact", "flatten", "load"} <= {line.name for line in results.stages}
     assert "at least 25 times dlt (20 generated)" in kept.with_suffix(".md").read_text()
