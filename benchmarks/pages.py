@@ -14,9 +14,8 @@ from benchmarks.inputs import PAGE_SIZE, settings_of
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.row_sources import row_sources
-from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS
-from ctg_assets.snapshot.parsing import parse_studies
-from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore, snapshot_schema
+from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS, type_contents
+from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore
 
 
 def lake_of(data_dir: str) -> Lake:
@@ -37,15 +36,21 @@ def page_numbers(data_dir: str) -> list[int]:
     return lake.shards.pages(extraction_of(lake))
 
 
-def pages(data_dir: str, numbers: Sequence[int] | None = None) -> Iterator[list[bytes]]:
-    """The studies of a set as JSON bytes, a page (or only some pages) at a time.
+def page_columns(data_dir: str, numbers: Sequence[int] | None = None) -> Iterator[pa.ChunkedArray]:
+    """The studies of a set as columns of JSON, a page (or only some pages) at a time.
 
     All of them have an NCT id.
     """
     lake = lake_of(data_dir)
     extraction_id = extraction_of(lake)
     for number in lake.shards.pages(extraction_id) if numbers is None else numbers:
-        yield lake.shards.read(extraction_id, number, ["study"])["study"].to_pylist()
+        yield lake.shards.read(extraction_id, number, ["study"])["study"]
+
+
+def pages(data_dir: str, numbers: Sequence[int] | None = None) -> Iterator[list[bytes]]:
+    """As `page_columns`, each study in bytes of its own."""
+    for column in page_columns(data_dir, numbers):
+        yield column.to_pylist()
 
 
 def manifest_of(lake: Lake) -> SnapshotManifest:
@@ -108,15 +113,10 @@ class StraightFromShards(SnapshotStore):
 
     def _typed(self, extraction_id: str, page: int) -> pa.Table:
         rows = self._lake.shards.read(extraction_id, page)
-        parsed = parse_studies(rows["study"].to_pylist(), identified=True)
-        kept = rows.drop_columns("study").take(pa.array(parsed.accepted, pa.int64()))
-        facts = {
-            "nct_id": kept["nct_id"],
-            "content_hash": kept["content_hash"],
-            "last_update_post_date": kept["last_update_post_date"],
-            "extraction_id": pa.repeat(extraction_id, kept.num_rows),
-            "page": pa.repeat(pa.scalar(page, pa.int32()), kept.num_rows),
+        found = {
+            "extraction_id": pa.repeat(extraction_id, rows.num_rows),
+            "page": pa.repeat(pa.scalar(page, pa.int32()), rows.num_rows),
         }
-        sections = dict(zip(parsed.studies.column_names, parsed.studies.columns, strict=True))
-        schema = snapshot_schema()
-        return pa.Table.from_arrays([(facts | sections)[n] for n in schema.names], schema=schema)
+        for name, column in found.items():
+            rows = rows.append_column(name, column)
+        return type_contents(rows).studies
