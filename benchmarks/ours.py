@@ -115,6 +115,28 @@ def ctgov(server_dir: str, dbname: str) -> Outcome:
     return Outcome(clock.seconds, parts=dict(report.seconds), rows=dict(report.rows))
 
 
+def follow(data_dir: str, server_dir: str, dbname: str, with_dbt: bool = True) -> Outcome:
+    """Bring tables, and unless told otherwise AACT's and the marts, to what has come into a lake.
+
+    All in one process, which starts dbt, as the steps of a refresh are. Raises AssertionError where
+    the tables were loaded whole.
+    """
+    clock = Clock()
+    parts: dict[str, float] = {}
+    rows: dict[str, int] = {}
+    with open_postgres(settings_of(Path(server_dir))), clock.running():
+        parts["compact"] = compact(data_dir).seconds
+        loaded = load(data_dir, server_dir, dbname)
+        if not {"delete", "commit"} & loaded.parts.keys():
+            message = "the tables were loaded whole after a small change"
+            raise AssertionError(message)
+        parts["load"], rows = loaded.seconds, loaded.rows
+        if with_dbt:
+            parts["ctgov"] = ctgov(server_dir, dbname).seconds
+            parts["dbt"] = dbt(server_dir, dbname).seconds
+    return Outcome(clock.seconds, parts=parts, rows=rows)
+
+
 def dbt(server_dir: str, dbname: str) -> Outcome:
     """Build the marts and run their tests, as far as a refresh would."""
     clock = Clock()

@@ -113,8 +113,7 @@ def goals(results: Results) -> list[Goal]:
         of_largest = [
             line
             for line in results.stages
-            if line.studies_of == largest.studies_of
-            and line.name not in (END_TO_END, REFRESH, CLICKHOUSE)
+            if line.studies_of == largest.studies_of and line.name not in (END_TO_END, CLICKHOUSE)
         ]
         # The two peaks of a stage need not fall together, so this is more than ever was.
         together = ((line.peak_bytes or 0) + (line.server_peak_bytes or 0) for line in of_largest)

@@ -288,30 +288,31 @@ class _Course:
             )
         )
         changed = self._run("benchmarks.changes:change_some", {"data_dir": data_dir})
-        figures = [Figure((self._run("benchmarks.ours:compact", {"data_dir": data_dir}),))]
-        loaded = self._task("benchmarks.ours:load", data_dir, dbname)
-        if not {"delete", "commit"} & loaded.outcome.parts.keys():
-            message = f"{studies.name}: the tables were loaded whole after a small change"
-            raise MismatchError(message)
-        figures.append(Figure((loaded,)))
-        if self.plan.with_dbt:
-            task = {"server_dir": str(self.scratch), "dbname": dbname}
-            figures += [
-                Figure((self._run(f"benchmarks.ours:{name}", task),)) for name in ("ctgov", "dbt")
-            ]
-        of_changed = replace_studies(studies, changed.outcome)
-        for name, figure in zip(("compact", "load", "ctgov", "dbt"), figures, strict=False):
-            self.stages.append(_line(of_changed, f"{report.REFRESH}: {name}", figure))
-        whole = _line(of_changed, report.REFRESH, figures[0])
-        seconds = sum(figure.fastest.wall_seconds for figure in figures)
+        followed = self._task(
+            "benchmarks.ours:follow", data_dir, dbname, with_dbt=self.plan.with_dbt
+        )
+        whole = _line(
+            replace_studies(studies, changed.outcome), report.REFRESH, Figure((followed,))
+        )
+        for name, seconds in followed.outcome.parts.items():
+            self.stages.append(
+                replace(
+                    whole,
+                    name=f"{report.REFRESH}: {name}",
+                    seconds=seconds,
+                    median_seconds=seconds,
+                    rows=None,
+                    peak_bytes=None,
+                    server_peak_bytes=None,
+                )
+            )
+        seconds = followed.wall_seconds
         self.stages.append(
             replace(
                 whole,
                 seconds=seconds,
                 median_seconds=seconds,
-                peak_bytes=max(figure.peak_bytes for figure in figures),
-                server_peak_bytes=max(figure.server_peak_bytes for figure in figures),
-                note="with starting its processes",
+                note="with starting its process and dbt's",
             )
         )
 
