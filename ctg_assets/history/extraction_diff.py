@@ -113,8 +113,7 @@ class ExtractionDiff:
 
     def find_new_contents(self) -> None:
         """Which of the rows seen hold contents that no period has."""
-        known = self.periods.select("nct_id", "content_hash").unique()
-        self.new_contents = self.seen.join(known, on=["nct_id", "content_hash"], how="anti")
+        self.new_contents = self.seen.join(self.periods, on=["nct_id", "content_hash"], how="anti")
 
     def add_sizes(self, sizes: Sequence[pl.DataFrame]) -> None:
         """Note the contents that were written, with their `json_bytes`."""
@@ -131,7 +130,9 @@ class ExtractionDiff:
 
     def observe(self) -> None:
         """Bring what was seen into the periods."""
-        known = self.periods.select("nct_id", *CONTENT, "contents_entry").unique(
+        # Of few studies that were seen the others need not be looked through, time and again.
+        of_seen = self.periods.join(self.seen, on="nct_id", how="semi", maintain_order="left")
+        known = of_seen.select("nct_id", *CONTENT, "contents_entry").unique(
             ["nct_id", "content_hash"], keep="first", maintain_order=True
         )
         observed = self.seen.select(
@@ -143,7 +144,7 @@ class ExtractionDiff:
             maintain_order="left",
         )
         observed = self._placed(observed, known)
-        last = self.periods.group_by("nct_id", maintain_order=True).last()
+        last = of_seen.group_by("nct_id", maintain_order=True).last()
         last = last.select(
             "nct_id",
             last_from="valid_from",
@@ -368,7 +369,8 @@ class ExtractionDiff:
         """All changes, numbered by study and time, with the numbers of their versions."""
         found = pl.concat([pl.DataFrame(schema=TRANSITIONS), *self._transitions])
         found = found.sort("nct_id", "observed_at", maintain_order=True)
-        versions = self.periods.select("nct_id", "content_hash", "version_number").unique()
+        of_changed = self.periods.join(found, on="nct_id", how="semi")
+        versions = of_changed.select("nct_id", "content_hash", "version_number").unique()
         for side in ("old", "new"):
             renamed = versions.rename(
                 {"content_hash": f"{side}_content_hash", "version_number": f"{side}_version_number"}

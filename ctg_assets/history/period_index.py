@@ -23,14 +23,19 @@ def seen_rows(
     as they were. A content that was current before is named by `as_before` alone: hashes are what would
     be large. Without `with_contents` (a census) only the dates are compared.
     """
-    current = _current_periods(before).select(
-        "nct_id",
-        known_hash="content_hash",
-        known_date="last_update_post_date",
-        known_time="last_observed_at",
+    current = (
+        _current_periods(before)
+        .join(seen, on="nct_id", how="semi")
+        .select(
+            "nct_id",
+            known_hash="content_hash",
+            known_date="last_update_post_date",
+            known_time="last_observed_at",
+        )
     )
     moved = (
         _current_periods(after)
+        .join(seen, on="nct_id", how="semi")
         .filter(~pl.col("nct_id").is_in(touched.implode()))
         .join(current, on="nct_id", how="inner")
         .filter(pl.col("last_observed_at") != pl.col("known_time"))

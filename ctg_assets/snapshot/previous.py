@@ -47,8 +47,9 @@ class PreviousStudies:
         for rows in parts.studies(there.columns, row_groups=_ROW_GROUPS_AT_A_TIME):
             found = pl.DataFrame(rows).filter(pl.col("nct_id").is_in(asked.implode()))
             there = pl.concat([there, found])
-        known = history.periods(CONTENT_COLUMNS).unique(["nct_id", "content_hash"])
-        facts = there.join(known, on=["nct_id", "content_hash"], how="inner")
+        named = ["nct_id", "content_hash"]
+        known = history.periods(CONTENT_COLUMNS).join(there, on=named, how="semi").unique(named)
+        facts = there.join(known, on=named, how="inner")
         if facts.height != there.height:
             message = (
                 f"{there.height - facts.height} contents of snapshot {since} are not in the history"
