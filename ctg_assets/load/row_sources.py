@@ -14,6 +14,7 @@ from ctg_assets.history.schemas import CHANGES_FILE, FIELD_CHANGES_FILE, TYPED_E
 from ctg_assets.history.store import IndexLostError
 from ctg_assets.lake import Lake
 from ctg_assets.load.delta import RowBatch
+from ctg_assets.load.former_studies import CONTENT, FormerStudies
 from ctg_assets.model.dependencies import staging_digests
 from ctg_assets.model.extras import EXTRAS, extras_rows
 from ctg_assets.model.flatten import ROWS_PER_STUDY, flatten, flatten_both, snapshot_columns
@@ -108,7 +109,11 @@ class RowSource(Protocol):
 
 def row_sources() -> tuple[RowSource, ...]:
     """All sources; a table comes after every table that it refers to."""
-    return (*_sources_of_studies(), HistoryOfStudies(), PastContents())
+    former = FormerStudies()
+    return (
+        *(FlattenedStudies(former), UnmodelledValues()),
+        *(HistoryOfStudies(), PastContents(former)),
+    )
 
 
 def staging_shapes() -> tuple[TableShape, ...]:
@@ -118,11 +123,7 @@ def staging_shapes() -> tuple[TableShape, ...]:
 
 def study_shapes() -> tuple[TableShape, ...]:
     """The tables that say how studies are, not how they came to be; referenced ones first."""
-    return tuple(shape for source in _sources_of_studies() for shape in source.shapes)
-
-
-def _sources_of_studies() -> tuple[RowSource, ...]:
-    return (FlattenedStudies(), UnmodelledValues())
+    return (*FlattenedStudies().shapes, *UnmodelledValues.shapes)
 
 
 class FlattenedStudies:
@@ -131,7 +132,9 @@ class FlattenedStudies:
     compared = True
     appended_to: Collection[str] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, former: FormerStudies | None = None) -> None:
+        """`former` hears of each study as it was before a change."""
+        self._former = former
         self._tables = staging_tables()
         self.shapes = tuple(table.shape for table in self._tables)
 
@@ -164,6 +167,8 @@ class FlattenedStudies:
         """The rows of changed studies, as they are and as they were."""
         with Prefetch(_now_and_then(lake, manifest, since)) as pairs:
             for now, then in pairs:
+                if self._former is not None:
+                    self._former.keep(then)
                 new, old = flatten_both(now, then)
                 yield RowBatch(new=new, old=old)
 
@@ -309,6 +314,10 @@ class PastContents:
     shapes = (STUDY_VERSION_REPORTING,)
     appended_to: Collection[str] = ()
 
+    def __init__(self, former: FormerStudies) -> None:
+        """What `former` has heard of is not read again."""
+        self._former_studies = former
+
     def content(self, snapshot: Ancestor) -> str:
         """The last entry that changed anything."""
         return f"history {snapshot.history_revision}"
@@ -349,7 +358,11 @@ class PastContents:
         # Older contents found later renumber the others.
         same = ["nct_id", "content_hash", "version_number"]
         yield RowBatch(new={}, old=_keys_of_past(then.join(now, on=same, how="anti")))
-        for rows in _reporting_rows(lake, now.join(then, on=same, how="anti")):
+        new = now.join(then, on=same, how="anti")
+        heard_of = self._former_studies.of(new)
+        yield RowBatch({STUDY_VERSION_REPORTING.name: heard_of})
+        left = new.join(pl.DataFrame(heard_of), on=CONTENT, how="anti")
+        for rows in _reporting_rows(lake, left):
             yield RowBatch({STUDY_VERSION_REPORTING.name: rows})
 
     def appended(self, lake: Lake, ancestor: Ancestor) -> Mapping[str, int]:
@@ -364,18 +377,17 @@ def _joined(shape: TableShape, batches: Iterable[pa.Table]) -> pa.Table:
 
 def _former(periods: pl.DataFrame) -> pl.DataFrame:
     """The contents of periods (PERIODS_SCHEMA) that are not current, by NCT id and number."""
-    content = ["nct_id", "content_hash"]
-    is_current = pl.col("valid_to").is_null().any().over(content)
+    is_current = pl.col("valid_to").is_null().any().over(CONTENT)
     return (
         periods.filter(are_nct_ids(pl.col("nct_id")))
         .filter(~is_current)
-        .unique(content)
+        .unique(CONTENT)
         .sort("nct_id", "version_number")
     )
 
 
 def _reporting_rows(lake: Lake, former: pl.DataFrame) -> Iterator[pa.Table]:
-    numbers = former.select("nct_id", "content_hash", "version_number")
+    numbers = former.select(*CONTENT, "version_number")
     with lake.history.open_contents() as contents:
         for some in former.select(CONTENT_COLUMNS).iter_slices(_CHANGED_AT_A_TIME):
             rows = pa.concat_tables(contents.rows(some, SCATTERED_AT_A_TIME))
@@ -413,8 +425,8 @@ def added_rows(lake: Lake, entries: Sequence[HistoryEntry], names: Collection[st
 
 
 def _touched(lake: Lake, entries: Sequence[HistoryEntry]) -> pl.Series:
-    none = pl.Series("nct_id", [], pl.String)
-    return pl.concat([none, *(lake.history.touched(entry.sequence) for entry in entries)]).unique()
+    touched = [lake.history.touched(entry.sequence) for entry in entries]
+    return pl.concat([pl.Series("nct_id", [], pl.String), *touched]).unique()
 
 
 def version_rows(periods: pl.DataFrame) -> Iterator[pa.Table]:

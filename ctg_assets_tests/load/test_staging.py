@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pytest
 
 from ctg_assets.extract.extractions import ExtractionMode
@@ -27,7 +28,7 @@ from ctg_assets.postgres.errors import LoadRejectedError
 from ctg_assets.refresh.desired_state import WarehouseState, actual_state, desired_state
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.snapshot.compaction import Compactor
+from ctg_assets.snapshot.compaction import Compactor, TypedContents, type_contents
 from ctg_assets.snapshot.store import SnapshotManifest
 from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.conftest import new_database
@@ -185,6 +186,35 @@ def test_changed_studies_give_the_tables_that_all_studies_give(
         "study_events",
         "study_field_changes",
     }
+
+
+def test_an_old_content_is_read_once_for_all_tables(
+    lake: Lake, database: Settings, address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Former contents are told by what was read to compare rows; one that was never loaded is read by itself."""
+    studies = _generated(40)
+    load_staging(address, lake, _snapshot(lake, database, studies))
+    edited = [studies[0].replace(b'"briefTitle":"', b'"briefTitle":"New: '), *studies[1:]]
+    twice = [edited[0].replace(b"New: ", b"Newer: "), *studies[1:]]
+    _snapshot(lake, database, edited, NEXT_DATA)
+    typed: list[int] = []
+
+    def counted(rows: pa.Table) -> TypedContents:
+        typed.append(rows.num_rows)
+        return type_contents(rows)
+
+    monkeypatch.setattr("ctg_assets.load.row_sources.type_contents", counted)
+    latest = _snapshot(lake, database, twice, "2026-11-21T09:00:05")
+    report = load_staging(address, lake, latest)
+    assert "commit" in report.seconds
+    # The content between the two was in no table, so that nobody has compared its rows.
+    assert typed == [1]
+    held = query(address, "SELECT * FROM staging.study_version_reporting ORDER BY id")
+    assert len(held) == 2
+    with new_database(address) as other:
+        load_staging(other, lake, latest)
+        whole = query(other, "SELECT * FROM staging.study_version_reporting ORDER BY id")
+    assert held == whole
 
 
 def test_only_rows_that_differ_are_written(
