@@ -60,6 +60,7 @@ _HELD_BY_CONSTRAINTS = (
     "test_name:unique",
     "test_name:unique_combination",
     "test_name:not_null,config.severity:error",
+    "test_name:accepted_values,config.severity:error",
 )
 
 

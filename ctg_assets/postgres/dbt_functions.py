@@ -121,7 +121,49 @@ _KEEP_VIEW = _Function(
     """,
 )
 
-_FUNCTIONS = (_REQUIRE_OURS, _NOTE_OWN, _KEEP_VIEW)
+# By name of a column, and the relation's own by an empty one. Returns the columns that are not there.
+_DESCRIBE = _Function(
+    "{meta}.describe(regclass, jsonb)",
+    """
+    CREATE OR REPLACE FUNCTION {meta}.describe(relation regclass, descriptions jsonb)
+    RETURNS text LANGUAGE plpgsql AS $function$
+    DECLARE
+        said record;
+    BEGIN
+        FOR said IN
+            SELECT
+                d.value,
+                CASE
+                    WHEN a.attname IS NOT NULL THEN format('COLUMN %s.%I', relation, a.attname)
+                    WHEN c.relkind = 'v' THEN format('VIEW %s', relation)
+                    ELSE format('TABLE %s', relation)
+                END AS described
+            FROM pg_class AS c
+            CROSS JOIN jsonb_each_text(descriptions) AS d
+            LEFT JOIN pg_attribute AS a
+                ON c.oid = a.attrelid AND a.attname = d.key AND a.attnum > 0 AND NOT a.attisdropped
+            LEFT JOIN pg_description AS there
+                ON there.classoid = 'pg_class'::regclass AND there.objoid = c.oid
+                AND there.objsubid = coalesce(a.attnum, 0)
+            WHERE c.oid = relation AND (d.key = '' OR a.attname IS NOT NULL)
+            AND coalesce(there.description, '') <> d.value
+        LOOP
+            EXECUTE format('COMMENT ON %s IS %L', said.described, said.value);
+        END LOOP;
+        RETURN (
+            SELECT string_agg(d.key, ', ' ORDER BY d.key)
+            FROM jsonb_object_keys(descriptions) AS d (key)
+            WHERE d.key <> '' AND NOT EXISTS (
+                SELECT FROM pg_attribute AS a
+                WHERE a.attrelid = relation AND a.attname = d.key AND a.attnum > 0 AND NOT a.attisdropped
+            )
+        );
+    END
+    $function$
+    """,
+)
+
+_FUNCTIONS = (_REQUIRE_OURS, _NOTE_OWN, _KEEP_VIEW, _DESCRIBE)
 
 
 def ensure_functions(connection: Connection) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
+import psycopg
 import pytest
 
 from ctg_assets.load.row_sources import staging_shapes
@@ -210,6 +211,50 @@ def test_every_column_is_described_in_the_database(
         (table, name, (text or "").strip()) for table, name, text in values(built[0], statement)
     }
     assert found == described
+
+
+def test_what_tests_say_of_single_values_is_held_by_constraints(
+    built: tuple[PostgresAddress, str], manifest: dict[str, Any]
+) -> None:
+    """Each test of missing or accepted values that a refresh of changes leaves out is a constraint of its mart."""
+    tests = [
+        (
+            manifest["nodes"][node["attached_node"]]["name"],
+            node["column_name"],
+            node["test_metadata"],
+        )
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "test"
+        and node["config"]["severity"].lower() == "error"
+        and (node.get("attached_node") or "").startswith("model.ctg.")
+        and manifest["nodes"][node["attached_node"]]["fqn"][1] == "marts"
+    ]
+    listed = {
+        (mart, column, frozenset(test["kwargs"]["values"]))
+        for mart, column, test in tests
+        if test["name"] == "accepted_values"
+    }
+    missing = {(mart, column) for mart, column, test in tests if test["name"] == "not_null"}
+    checks = values(
+        built[0],
+        "SELECT conrelid::regclass::text, attname, pg_get_constraintdef(c.oid) FROM pg_constraint AS c"
+        " JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
+        " WHERE c.contype = 'c' AND c.connamespace = 'marts'::regnamespace AND c.convalidated",
+    )
+    held = {
+        (mart.removeprefix("marts."), column, frozenset(re.findall(r"'([^']*)'::text", said)))
+        for mart, column, said in checks
+    }
+    never_null = values(
+        built[0],
+        "SELECT relname, attname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid"
+        " WHERE c.relnamespace = 'marts'::regnamespace AND c.relkind = 'r' AND attnotnull",
+    )
+    assert len(listed) > 20
+    assert held == listed
+    assert missing <= {*never_null}
+    with pytest.raises(psycopg.errors.CheckViolation), connect(built[0]) as connection:
+        connection.execute("UPDATE marts.fct_study_sponsor SET sponsor_role = 'payer'")
 
 
 def test_a_build_keeps_views_that_people_made(built: tuple[PostgresAddress, str]) -> None:

@@ -12,11 +12,17 @@
 
 {% macro note_load() -%}
     {% if not is_incremental() -%}
-        {#- What a test says is never missing is a constraint, which holds at every moment. One statement reads the table once. -#}
-        {% for test in graph.nodes.values() | selectattr("attached_node", "equalto", model.unique_id)
-            if test.test_metadata.name == "not_null" and test.config.severity | lower == "error" -%}
-            {{ "alter table " ~ this if loop.first else "," }} alter column {{ adapter.quote(test.column_name) }} set not null{{ ";" if loop.last }}
-        {% endfor -%}
+        {#- What a test says of single values is a constraint, which holds at every moment. One statement reads the table once. -#}
+        {%- set held = [] -%}
+        {%- for test in graph.nodes.values() | selectattr("attached_node", "equalto", model.unique_id) if test.config.severity | lower == "error" -%}
+            {%- set name, column = test.test_metadata.name, adapter.quote(test.column_name) -%}
+            {%- if name == "not_null" -%}
+                {%- do held.append("alter column " ~ column ~ " set not null") -%}
+            {%- elif name == "accepted_values" -%}
+                {%- do held.append("add check (" ~ column ~ " in ('" ~ test.test_metadata.kwargs["values"] | join("', '") ~ "'))") -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {{ "alter table " ~ this ~ " " ~ held | join(", ") ~ ";" if held }}
         {#- At once, since the next model joins this one before autovacuum comes round. #}
         analyze {{ this }};
     {%- endif %}
