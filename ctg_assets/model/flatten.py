@@ -32,7 +32,14 @@ from ctg_assets.model.tables.column_values import (
 )
 from ctg_assets.model.tables.declaration import Field
 from ctg_assets.model.tables.readings import Read
-from ctg_assets.model.unnest import FlattenError, Levels, Rows, gathered, row_numbers
+from ctg_assets.model.unnest import (
+    FlattenError,
+    Levels,
+    Rows,
+    gathered,
+    row_numbers,
+    series,
+)
 
 __all__ = ["FlattenError", "flatten", "flatten_both", "flatten_tables", "snapshot_columns"]
 
@@ -167,28 +174,37 @@ class _BatchFlattener:
         self._rows: dict[str, list[Rows]] = {}
         self._orders: dict[str, _Order] = {}
         self._found: dict[str, Found] = {}
+        self._texts: dict[str, dict[str, pa.Array]] = {}
 
     def table(self, name: str) -> pa.Table:
         """The rows of one table, ordered by study, source and position."""
         shape = self._by_name[name].shape
         if len(self._order_of(self._by_name[name]).study) == 0:
             return shape.arrow_schema.empty_table()
-        found = {**self._found_of(name).columns, **self._in_place(self._by_name[name])}
-        arrays = [_arrow(found[column.name], column.type) for column in shape.columns]
+        found = self._found_of(name).columns
+        made = self._made_texts(self._by_name[name])
+        arrays = [
+            made[column.name] if column.name in made else _arrow(found[column.name], column.type)
+            for column in shape.columns
+        ]
         return pa.table(arrays, schema=shape.arrow_schema)
 
-    def _in_place(self, table: Table) -> dict[str, pa.Array]:
-        """The columns of text that are in the snapshot as the table has them, and need not be copied."""
-        rows, *others = self._rows_of(table)
-        found: dict[str, pa.Array] = {}
-        for item in () if others else table.fields:
-            match item.value:
-                case Read(path, readings.as_sent, when=None) if item.type is ColumnType.TEXT:
-                    full_path = rows.source.resolve(path)
-                    text = None if full_path is None else rows.text_in_place(full_path)
-                    if text is not None:
-                        found[item.name] = text
-        return found
+    def _made_texts(self, table: Table) -> Mapping[str, pa.Array]:
+        """The columns that need no polars: text that lies in the snapshot as the table has it, and NCT ids."""
+        made = self._texts.get(table.name)
+        if made is None:
+            made = self._texts[table.name] = {}
+            rows, *others = self._rows_of(table)
+            for item in table.fields:
+                match item.value:
+                    case Snapshot("nct_id"):
+                        made[item.name] = self._levels.nct_ids_of(self._order_of(table).study)
+                    case Read(path, readings.as_sent, when=None) if item.type is ColumnType.TEXT:
+                        full_path = rows.source.resolve(path)
+                        if not others and full_path is not None:
+                            text = rows.text_in_place(full_path)
+                            made |= {} if text is None else {item.name: text}
+        return made
 
     def table_in_two(self, name: str, studies: int) -> tuple[pa.Table, pa.Table]:
         """The rows of one table for the first so many studies, and for the others."""
@@ -221,12 +237,19 @@ class _BatchFlattener:
         if len(order.study) == 0:
             none = {item.name: repeated(None, item.type, 0) for item in table.fields}
             return Found(order.study, none)
-        own = [item for item in table.fields if not isinstance(item.value, LookedUp)]
+        made = self._made_texts(table)
+        own = [
+            item
+            for item in table.fields
+            if not isinstance(item.value, LookedUp) and item.name not in made
+        ]
         parts: list[dict[str, pl.Series]] = []
         for rows, ids in zip(self._rows_of(table), order.source_ids, strict=True):
             read = SourceReader(rows).read(own)
             parts.append({item.name: self._column(item, rows, ids, read) for item in own})
-        columns = {item.name: order.joined([part[item.name] for part in parts]) for item in own}
+        columns = _Columns(made)
+        for item in own:
+            columns[item.name] = order.joined([part[item.name] for part in parts])
         found = Found(order.study, columns)
         finder = Resolver(found, self._found_of)
         for item in table.fields:
@@ -271,6 +294,18 @@ class _BatchFlattener:
         return repeated(None, ColumnType.BIGINT, len(rows))
 
 
+class _Columns(dict[str, pl.Series]):
+    """The columns of a table by name; one that was made as Arrow's becomes polars' when it is asked for."""
+
+    def __init__(self, made: Mapping[str, pa.Array]) -> None:
+        super().__init__()
+        self._made = made
+
+    def __missing__(self, name: str) -> pl.Series:
+        column = self[name] = series(self._made[name])
+        return column
+
+
 @dataclass(frozen=True)
 class _Order:
     """How the rows of a table's sources become one table: by study, then source, then position.
@@ -306,10 +341,8 @@ class _Order:
         return gathered(column, self.permutation)
 
 
-def _arrow(column: pl.Series | pa.Array, kind: ColumnType) -> pa.Array | pa.ChunkedArray:
+def _arrow(column: pl.Series, kind: ColumnType) -> pa.Array | pa.ChunkedArray:
     """A column as Arrow's, of the type that the table's schema has."""
-    if isinstance(column, pa.Array):
-        return column
     if kind is not ColumnType.TEXT:
         return column.to_arrow()
     return pa.chunked_array(list(_text_chunks(column)), pa.string())

@@ -12,6 +12,9 @@ _NUMBER_NOUGHT = "NCT00000000"
 _WHOLE = re.compile(_FORM)
 _ASKABLE = re.compile(r"NCT0*[1-9][0-9]{0,7}", re.ASCII)
 
+NCT_ID_BYTES = 11
+"""How long every id is."""
+
 UNIDENTIFIED = "?"
 """What stands before the content hash in place of an NCT id, for a record that has none."""
 

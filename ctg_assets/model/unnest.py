@@ -9,13 +9,15 @@ passed on by reference, however many rows repeat it.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.model import values
-from ctg_assets.model.nct_ids import EXPECTED, are_nct_ids
+from ctg_assets.model.nct_ids import EXPECTED, NCT_ID_BYTES, are_nct_ids
 from ctg_assets.model.tables.declaration import RowFilter, Source, enclosing_lists
 
 
@@ -142,6 +144,17 @@ class Levels:
             message = f"the snapshot has NCT id {example!r}; expected {EXPECTED}"
             raise FlattenError(message)
         return series(pc.utf8_slice_codeunits(nct_id, 3).cast(pa.int64()))
+
+    @cached_property
+    def _nct_ids(self) -> np.ndarray[Any, np.dtype[np.bytes_]]:
+        assert len(self.nct_number) == len(self.studies)  # noqa: S101 - raises for impossible ids
+        return np.array(self.studies.read("nct_id").to_pylist(), dtype=f"S{NCT_ID_BYTES}")
+
+    def nct_ids_of(self, study: pl.Series) -> pa.Array:
+        """The NCT ids of studies given by their index: all of one length, so that no text is looked at."""
+        ids = self._nct_ids[study.to_numpy()]
+        ends = np.arange(0, ids.nbytes + 1, NCT_ID_BYTES, dtype=np.int32)
+        return pa.StringArray.from_buffers(len(ids), pa.py_buffer(ends), pa.py_buffer(ids))
 
 
 class Rows:
