@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -20,16 +21,19 @@ from benchmarks.pages import (
     page_columns,
     row_batches,
 )
+from benchmarks.report import STAR
 from ctg_assets.aact.build import build_ctgov
 from ctg_assets.aact.request import CtgovRequest
 from ctg_assets.lake import Lake
 from ctg_assets.load.row_sources import staging_shapes
 from ctg_assets.load.staging import load_staging
-from ctg_assets.marts.building import build_arguments, target_folder
+from ctg_assets.marts.building import build_arguments, prepare_build, target_folder
 from ctg_assets.marts.dbt_project import PROJECT_DIR, profile_environment
+from ctg_assets.marts.selection import all_marts, needed_models, wanted_views
 from ctg_assets.marts.up_to_date import note_built
 from ctg_assets.postgres.server import open_postgres
 from ctg_assets.release.places import release_to
+from ctg_assets.shipped import shipped_marts
 from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.parsing import parse_studies
 
@@ -116,7 +120,7 @@ def ctgov(server_dir: str, dbname: str) -> Outcome:
 
 
 def follow(data_dir: str, server_dir: str, dbname: str, with_dbt: bool = True) -> Outcome:
-    """Bring tables, and unless told otherwise AACT's and the marts, to what has come into a lake.
+    """Bring tables, and unless told otherwise the star schema, to what has come into a lake.
 
     All in one process, which starts dbt, as the steps of a refresh are. Raises AssertionError where
     the tables were loaded whole.
@@ -132,22 +136,50 @@ def follow(data_dir: str, server_dir: str, dbname: str, with_dbt: bool = True) -
             raise AssertionError(message)
         parts["load"], rows = loaded.seconds, loaded.rows
         if with_dbt:
-            parts["ctgov"] = ctgov(server_dir, dbname).seconds
-            parts["dbt"] = dbt(server_dir, dbname).seconds
+            parts[STAR] = star_schema(server_dir, dbname).seconds
     return Outcome(clock.seconds, parts=parts, rows=rows)
 
 
-def dbt(server_dir: str, dbname: str) -> Outcome:
-    """Build the marts and run their tests, as far as a refresh would."""
+def star_schema(server_dir: str, dbname: str) -> Outcome:
+    """Build the star schema and run its tests, as a refresh would that is asked for nothing else."""
+    # Tests that also read other marts are left out, as CTG_MARTS would.
+    alone = {"DBT_INDIRECT_SELECTION": "cautious"}
+    return _dbt(server_dir, dbname, [f"+{name}" for name in sorted(star_marts())], alone)
+
+
+def other_marts(server_dir: str, dbname: str) -> Outcome:
+    """Build all other marts, after the star schema, and run all tests that are left."""
+    outcome = _dbt(server_dir, dbname, ["source:*", *sorted(other_models())], {})
+    with open_postgres(settings_of(Path(server_dir))) as server:
+        note_built(server.database(dbname))
+    return outcome
+
+
+def star_marts() -> frozenset[str]:
+    """The marts that CTG_MARTS=core asks for."""
+    return needed_models(shipped_marts()["core"]) & all_marts()
+
+
+def other_models() -> frozenset[str]:
+    """All other marts, what they are made from, and the views that no mart reads."""
+    others = all_marts() - star_marts()
+    return (needed_models(others) | wanted_views(all_marts())) - star_marts()
+
+
+def _dbt(
+    server_dir: str, dbname: str, selected: Sequence[str], variables: dict[str, str]
+) -> Outcome:
+    """Build what is selected of all marts and what they are made from."""
     clock = Clock()
     with open_postgres(settings_of(Path(server_dir))) as server:
         address = server.database(dbname)
         notes = str(target_folder(Path(server_dir) / "dbt", address))
         command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors"]
-        command += [*build_arguments(address), "--target-path", notes, "--log-path", notes]
+        command += [*build_arguments(address), "--select", " ".join(selected)]
+        command += ["--target-path", notes, "--log-path", notes]
         command += ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
-        environment = os.environ | profile_environment(address)
+        environment = os.environ | profile_environment(address) | variables
         with clock.running():
+            prepare_build(address)
             subprocess.run(command, env=environment, check=True)
-        note_built(address)
     return Outcome(clock.seconds)
