@@ -12,6 +12,7 @@ import polars as pl
 from ctg_assets.extract import credible_times
 from ctg_assets.extract.extractions import ExtractionMode, ExtractionPlan
 from ctg_assets.history.entries import StudyChangeKind
+from ctg_assets.history.sightings import Sightings
 from ctg_assets.history.timeline import (
     SHORTEST,
     Absence,
@@ -19,6 +20,7 @@ from ctg_assets.history.timeline import (
     Transition,
     insert_observation,
     lasting,
+    lies_between,
 )
 from ctg_assets.history.timeline_rows import (
     CONTENT,
@@ -63,6 +65,7 @@ class ExtractionDiff:
     whole: bool
     walks: Sequence[datetime]
     absences: Sequence[tuple[Absence, ExtractionMode]]
+    sightings: Sightings
     stale_ids: pl.Series = field(default_factory=lambda: pl.Series("nct_id", [], pl.String))
     new_contents: pl.DataFrame = field(default_factory=pl.DataFrame)
     before: pl.DataFrame = field(init=False)
@@ -258,14 +261,19 @@ class ExtractionDiff:
         dated = observed.with_columns(seen_date=possible)
         order = ["seen_date"] if self.plan.dated_by_studies else []
         dated = dated.sort("nct_id", *order, nulls_last=False, maintain_order=True)
+        sightings: Mapping[str, Sequence[datetime]] | None = None
         for row in dated.iter_rows(named=True):
             nct_id = row["nct_id"]
             at = self._observed_time(row["seen_date"]) - row["newer"] * SHORTEST
+            walks = self.walks
+            if lies_between(of_study[nct_id], content_of(row), at):
+                sightings = self.sightings.of(ids.to_list()) if sightings is None else sightings
+                walks = sorted({*walks, *sightings.get(nct_id, ())})
             of_study[nct_id], transitions = insert_observation(
                 of_study[nct_id],
                 content_of(row),
                 at,
-                self.walks,
+                walks,
                 absences if is_nct_id(nct_id) else of_contents,
             )
             noted[nct_id] += transitions

@@ -41,6 +41,7 @@ from ctg_assets.history.schemas import (
     TOUCHED_FILE,
     TOUCHED_PERIODS_FILE,
 )
+from ctg_assets.history.sightings import Sightings
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.history.timeline import Absence
 from ctg_assets.model.nct_ids import are_nct_ids
@@ -153,6 +154,7 @@ class Recorder:
                 whole=_walked_whole(plan, completion),
                 walks=whole_walks(before),
                 absences=absences(before),
+                sightings=Sightings(self._history, [(each, each.sequence) for each in before]),
             )
             if plan.mode is ExtractionMode.CENSUS:
                 work.find_stale_ids()

@@ -29,6 +29,7 @@ from ctg_assets.history.recording import (
     write_reasons,
 )
 from ctg_assets.history.schemas import CONTENTS_SCHEMA
+from ctg_assets.history.sightings import Sightings
 from ctg_assets.history.store import HistoryStore
 
 # Contents copied at a time; most are 16 kB.
@@ -104,6 +105,8 @@ class Replayer:
         if not scope.replayed:
             return
         past = list(earlier)
+        # What is recorded once more is not written yet; what it saw is kept as it was.
+        kept = [(entry, entry.sequence) for entry in earlier]
         was = periods = before
         for entry in scope.undone:
             was = self._as_recorded(was, entry)
@@ -123,6 +126,7 @@ class Replayer:
                 whole=entry.complete,
                 walks=whole_walks(past),
                 absences=absences(past),
+                sightings=Sightings(self._history, kept),
             )
             reasons = self._observe(work, places, past, entry)
             changes, withdrawn, diverged = _numbered(
@@ -148,6 +152,7 @@ class Replayer:
             )
             yield Replay(entry, now, work, changes, withdrawn, places, reasons)
             past.append(now)
+            kept = [*kept, (now, entry.sequence)]
             periods = work.periods
             sequence, next_seq = sequence + 1, now.next_change_seq
 

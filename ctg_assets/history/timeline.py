@@ -67,8 +67,8 @@ def insert_observation(
     """A study's periods, by time, after it was observed with a content; and the changes that shows.
 
     What is known of other times stays: between two observations, a content is taken to have lasted
-    until another one was observed. `walks` are the times, ascending, at which all studies were
-    observed; of other observations only the last one in each period is known. `absences`, ascending,
+    until another one was observed. `walks` are the times, ascending, at which the study was
+    observed, by walks of everything or otherwise; they count where it `lies_between`. `absences`, ascending,
     end a content where no period tells that the study was there. If another content begins at the
     very same time, this one is put a microsecond later.
     """
@@ -108,6 +108,15 @@ def insert_observation(
         )
         transitions.append(_update(following.valid_from, content, following.content))
     return _joined([*before, observed, *after]), _real(transitions)
+
+
+def lies_between(periods: Sequence[Period], content: Content, observed_at: datetime) -> bool:
+    """Whether at this time another content than this is known to have been there before and afterwards."""
+    return any(
+        period.valid_from <= observed_at < period.last_observed_at
+        and period.content.content_hash != content.content_hash
+        for period in periods
+    )
 
 
 def lasting(transitions: Sequence[Transition], periods: Sequence[Period]) -> list[Transition]:

@@ -754,6 +754,22 @@ def test_the_index_is_derived_through_dated_imports(
         (2, ExtractionMode.IMPORT, {"NCT00000001": "b"}),
     ]
 )
+@example(
+    [
+        (1, ExtractionMode.FULL, {"NCT00000001": "a"}),
+        (3, ExtractionMode.IMPORT, {"NCT00000001": "a"}),
+        (2, ExtractionMode.IMPORT, {"NCT00000001": "a"}),
+        (1, ExtractionMode.FULL, {"NCT00000001": "b"}),
+    ]
+)
+@example(
+    [
+        (1, ExtractionMode.FULL, {"NCT00000001": "a"}),
+        (3, ExtractionMode.INCREMENTAL, {"NCT00000001": "a"}),
+        (4, ExtractionMode.FULL, {"NCT00000001": "a"}),
+        (2, ExtractionMode.IMPORT, {"NCT00000001": "b"}),
+    ]
+)
 def test_any_sequence_of_extractions(
     extractions: list[tuple[int, ExtractionMode, dict[str | None, str]]],
 ) -> None:
