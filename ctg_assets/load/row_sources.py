@@ -149,10 +149,12 @@ class FlattenedStudies:
 
     def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
         """The rows of all studies."""
-        for studies in lake.snapshots.batches(
+        read = lake.snapshots.batches(
             manifest.snapshot_id, snapshot_columns(names), row_groups=ROW_GROUPS_AT_A_TIME
-        ):
-            yield flatten(studies, names)
+        )
+        with Prefetch(read) as ahead:
+            for studies in ahead:
+                yield flatten(studies, names)
 
     def batches_within(
         self, lake: Lake, manifest: SnapshotManifest, names: Collection[str], groups: Groups
