@@ -149,12 +149,10 @@ class FlattenedStudies:
 
     def batches(self, lake: Lake, manifest: SnapshotManifest, names: Collection[str]) -> Rows:
         """The rows of all studies."""
-        read = lake.snapshots.batches(
-            manifest.snapshot_id, snapshot_columns(names), row_groups=ROW_GROUPS_AT_A_TIME
-        )
+        columns, some = snapshot_columns(names), ROW_GROUPS_AT_A_TIME
+        read = lake.snapshots.batches(manifest.snapshot_id, columns, row_groups=some)
         with Prefetch(read) as ahead:
-            for studies in ahead:
-                yield flatten(studies, names)
+            yield from (flatten(studies, names) for studies in ahead)
 
     def batches_within(
         self, lake: Lake, manifest: SnapshotManifest, names: Collection[str], groups: Groups
