@@ -19,7 +19,7 @@
             {%- if name == "not_null" -%}
                 {%- do held.append("alter column " ~ column ~ " set not null") -%}
             {%- elif name == "accepted_values" -%}
-                {%- do held.append("add check (" ~ column ~ " in ('" ~ test.test_metadata.kwargs["values"] | join("', '") ~ "'))") -%}
+                {%- do held.append("add check (" ~ column ~ " in ('" ~ test.test_metadata.kwargs["values"] | map("replace", "'", "''") | join("', '") ~ "'))") -%}
             {%- endif -%}
         {%- endfor -%}
         {{ "alter table " ~ this ~ " " ~ held | join(", ") ~ ";" if held }}
