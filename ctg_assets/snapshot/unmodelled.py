@@ -49,9 +49,9 @@ def unknown_in_table(inferred: pa.Table) -> dict[int, set[Path]]:
     return found
 
 
-def unknown_in_lines(lines: pa.ChunkedArray) -> dict[int, set[Path]]:
+def unknown_in_json(studies: pa.ChunkedArray) -> dict[int, set[Path]]:
     """As `unknown_in_table`, of the studies' JSON."""
-    decoded = enumerate(map(msgspec.json.decode, lines.to_pylist()))
+    decoded = enumerate(map(msgspec.json.decode, studies.to_pylist()))
     return {row: found for row, study in decoded if (found := set(_unknown_in_json(study)))}
 
 
@@ -137,12 +137,12 @@ _Found = tuple[str, tuple[int, ...], bytes]
 """An unknown field's path as spelled, the positions of the items it lies in, its JSON."""
 
 
-def extras_of(lines: pa.ChunkedArray, unknown: Mapping[int, Collection[Path]]) -> Iterator[Extra]:
-    """What studies have at unknown paths, byte for byte; `lines` are the studies, `unknown` as by row."""
+def extras_of(studies: pa.ChunkedArray, unknown: Mapping[int, Collection[Path]]) -> Iterator[Extra]:
+    """What studies have at unknown paths, byte for byte; `studies` are their JSON, `unknown` as by row."""
     for row in sorted(unknown):
         sought = _Sought()
         for path in unknown[row]:
             sought.add(path)
-        for name, positions, raw in sorted(sought.found_in(lines[row].as_py(), ())):
+        for name, positions, raw in sorted(sought.found_in(studies[row].as_py(), ())):
             if raw != b"null":
                 yield Extra(row, name, positions, raw)
