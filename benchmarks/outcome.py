@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+BEFORE = "before the clock"
+"""The part of a task that took place before its seconds were counted."""
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -14,8 +14,9 @@ from benchmarks.inputs import PAGE_SIZE, settings_of
 from ctg_assets.extract.extractions import ExtractionState
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.load.row_sources import row_sources
-from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS, type_contents
+from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS
 from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore
+from ctg_assets.snapshot.typed_contents import type_contents
 
 
 def lake_of(data_dir: str) -> Lake:

@@ -28,8 +28,9 @@ from ctg_assets.load.row_sources import row_sources, staging_shapes, study_shape
 from ctg_assets.model.history_tables import STUDY_CHANGES, STUDY_VERSIONS
 from ctg_assets.setting_values import RefreshMode
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings
-from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
+from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS
 from ctg_assets.snapshot.store import SnapshotManifest, snapshot_schema
+from ctg_assets.snapshot.typed_contents import CONTENT_COLUMNS, type_contents
 from ctg_assets.times import parse_data_timestamp, parse_time, require_possible
 
 _STUDY = pa.field("study", pa.large_binary(), nullable=False)

@@ -1,8 +1,8 @@
 """The rows of an extraction, one a study, sorted by NCT id within bounded memory.
 
 The registry hands studies out in no order. To sort 600,000 of them (10 GB of JSON) without holding
-them, the shards are read once and their rows dealt out to bucket files by NCT id range; each bucket
-is then sorted on its own. A small extraction is one bucket and touches no scratch file.
+them, the shards are read once into sorted portions (`portions.py`), which are merged. Portions that were made
+while pages came are taken as they are. A small extraction is sorted in memory and touches no scratch file.
 """
 
 from __future__ import annotations
@@ -10,23 +10,30 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
+from ctg_assets.extract.portions import (
+    Merging,
+    Portion,
+    PortionStore,
+    merging,
+    portion_writer,
+)
 from ctg_assets.extract.shards import SHARD_SCHEMA, ShardStore
 from ctg_assets.model.nct_ids import UNIDENTIFIED, are_nct_ids
 from ctg_assets.prefetch import Prefetch
 from ctg_assets.storage.files import Storage
 
-# JSON of a bucket, held twice while it is sorted. Parsing takes a row group of it at a time.
-_BUCKET_JSON_BYTES = 128 << 20
+# JSON of a portion, held once while it is sorted and written; two are at work at a time.
+_PORTION_JSON_BYTES = 128 << 20
 
-# JSON gathered before it is dealt out: a single page would give each bucket a handful of rows.
-_DEAL_JSON_BYTES = 64 << 20
+# Of each portion so much is held while they are merged.
+_BLOCK_JSON_BYTES = 1 << 20
 
 # Copying JSON takes about a tenth of the time that reading it does.
 _MOST_COPIED = 0.5
@@ -45,6 +52,8 @@ _SCRATCH_PREFIX = "compact-"
 SORTED_SCHEMA = pa.schema([*SHARD_SCHEMA, pa.field("page", pa.int32())])
 """A shard's rows with their page; `nct_id` is never NULL, see `keys`."""
 
+PORTION_SCHEMA = pa.schema([*SORTED_SCHEMA, pa.field("row", pa.uint32())])
+"""The same as it lies in portions: with the row's place in its page."""
 
 _FACTS = pa.schema(
     [SHARD_SCHEMA.field(name) for name in ("nct_id", "content_hash", "last_update_post_date")]
@@ -69,6 +78,7 @@ class SortedRows:
     def __init__(self, storage: Storage, scratch: Path) -> None:
         """Read shards of `storage`; `scratch` is a local folder for temporary files."""
         self._shards = ShardStore(storage)
+        self._portions = PortionStore(scratch)
         self._scratch = scratch
 
     def clean(self) -> None:
@@ -102,61 +112,62 @@ class SortedRows:
     def rows(self, extraction_id: str, chosen: pl.DataFrame, json_bytes: int) -> Iterator[pa.Table]:
         """The chosen rows (of `facts`) in SORTED_SCHEMA, sorted by NCT id, some at a time.
 
-        `json_bytes` is about how large they are together.
+        `json_bytes` is about how large they are together. Raises DamagedPortionError.
         """
-        buckets = max(1, -(-json_bytes // _BUCKET_JSON_BYTES))
-        per_bucket = max(1, -(-chosen.height // buckets))
-        dealt = chosen.with_columns((pl.int_range(pl.len()) // per_bucket).alias("bucket"))
-        by_page = dealt.partition_by("page", as_dict=True)
-        if buckets == 1:
+        by_page = chosen.partition_by("page", as_dict=True)
+        if json_bytes <= _PORTION_JSON_BYTES:
             yield from _in_order(list(self._chosen(extraction_id, by_page)))
             return
         self._scratch.mkdir(parents=True, exist_ok=True)
+        made_before = self._portions.records(extraction_id, self._shards)
+        for record in made_before:
+            for info in record.pages:
+                by_page.pop((info.page,), None)
         with tempfile.TemporaryDirectory(dir=self._scratch, prefix=_SCRATCH_PREFIX) as folder:
-            files = [Path(folder) / f"{bucket}.arrow" for bucket in range(buckets)]
-            self._deal_out(extraction_id, by_page, files)
-            for file in files:
-                yield from _in_order([_read_bucket(file)])
-                file.unlink()
+            portions = [record.studies for record in made_before]
+            portions += self._make_portions(extraction_id, by_page, Path(folder))
+            with merging(portions, PORTION_SCHEMA) as merged:
+                for some in _in_steps(chosen):
+                    yield _as_sorted(_merged_rows(merged, some))
 
-    def _deal_out(
-        self, extraction_id: str, by_page: dict[tuple[object, ...], pl.DataFrame], files: list[Path]
-    ) -> None:
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with ExitStack() as stack:
-            writers = [
-                stack.enter_context(
-                    pa.ipc.new_stream(
-                        stack.enter_context(pa.OSFile(str(file), "wb")),
-                        SORTED_SCHEMA,
-                        options=options,
-                    )
-                )
-                for file in files
-            ]
-            threads = stack.enter_context(ThreadPoolExecutor(_WRITING_THREADS))
+    def _make_portions(
+        self, extraction_id: str, by_page: dict[tuple[object, ...], pl.DataFrame], folder: Path
+    ) -> list[Portion]:
+        """Portions of the chosen rows of these pages, in a folder."""
+        made: list[Future[Portion]] = []
+        gathered: list[pl.DataFrame] = []
+
+        def write(number: int, rows: list[pl.DataFrame]) -> Portion:
+            return _write_studies(folder / f"{number}.arrow", _sorted(rows))
+
+        with (
+            ThreadPoolExecutor(_WRITING_THREADS) as threads,
             # One page ahead of the writing: the reader's thread decompresses, the others compress.
-            read = stack.enter_context(Prefetch(self._chosen(extraction_id, by_page)))
-            gathered: list[pl.DataFrame] = []
+            Prefetch(self._chosen(extraction_id, by_page)) as read,
+        ):
             size = 0
             for rows in read:
                 gathered.append(rows)
                 size += _json_bytes(rows)
-                if size >= _DEAL_JSON_BYTES:
-                    _deal(gathered, writers, threads)
-                    size = 0
-            _deal(gathered, writers, threads)
+                if size >= _PORTION_JSON_BYTES:
+                    if len(made) >= _WRITING_THREADS:
+                        made[-_WRITING_THREADS].result()
+                    made.append(threads.submit(write, len(made), gathered))
+                    gathered, size = [], 0
+            if gathered:
+                made.append(threads.submit(write, len(made), gathered))
+        return [each.result() for each in made]
 
     def _chosen(
         self, extraction_id: str, by_page: dict[tuple[object, ...], pl.DataFrame]
     ) -> Iterator[pl.DataFrame]:
-        """The chosen rows of each page that has any, with their page and bucket."""
+        """The chosen rows of each page that has any, with their page and row."""
         for page in self._shards.pages(extraction_id):
             if (page,) in by_page:
                 chosen = by_page[page,]
                 rows = pl.DataFrame(self._shards.read(extraction_id, page))
                 rows = without_neighbours(rows[chosen["row"]], rows.height)
-                yield rows.with_columns(chosen["nct_id"], chosen["page"], chosen["bucket"])
+                yield rows.with_columns(chosen["nct_id"], chosen["page"], chosen["row"])
 
 
 def without_neighbours(rows: pl.DataFrame, read: int) -> pl.DataFrame:
@@ -167,27 +178,61 @@ def without_neighbours(rows: pl.DataFrame, read: int) -> pl.DataFrame:
     return pl.DataFrame(rows.to_arrow()) if rows.height < read * _MOST_COPIED else rows
 
 
+def sorted_page_rows(shards: ShardStore, extraction_id: str, pages: Sequence[int]) -> pl.DataFrame:
+    """All rows of some pages with page and row, sorted by what they are known by, `nct_id`."""
+    read = (
+        pl.DataFrame(shards.read(extraction_id, page))
+        .with_row_index("row")
+        .with_columns(pl.lit(page, pl.Int32).alias("page"))
+        for page in pages
+    )
+    return _sorted(
+        [rows.with_columns(nct_id=keys(pl.col("nct_id"), pl.col("content_hash"))) for rows in read]
+    )
+
+
+def study_blocks(rows: pl.DataFrame) -> Iterator[pa.RecordBatch]:
+    """Sorted rows as blocks of a portion; here the JSON is copied."""
+    for block in slices_of_bytes(rows, _BLOCK_JSON_BYTES):
+        table = block.select(PORTION_SCHEMA.names).to_arrow().cast(PORTION_SCHEMA)
+        yield from table.combine_chunks().to_batches()
+
+
+def slices_of_bytes(rows: pl.DataFrame, json_bytes: int) -> Iterator[pl.DataFrame]:
+    """Rows in slices of about so much JSON each."""
+    numbers = rows["study"].bin.size().cum_sum() // json_bytes
+    ends = numbers.rle().struct.field("len").cum_sum().to_list()
+    for start, end in pairwise([0, *ends]):
+        yield rows.slice(start, end - start)
+
+
 def _json_bytes(rows: pl.DataFrame) -> int:
     return int(rows["study"].bin.size().sum())
 
 
-def _deal(
-    gathered: list[pl.DataFrame],
-    writers: Sequence[pa.RecordBatchStreamWriter],
-    threads: ThreadPoolExecutor,
-) -> None:
-    """Append rows to the files of their buckets; `gathered` is emptied."""
-    if not gathered:
-        return
-    by_bucket = pl.concat(gathered).partition_by("bucket", as_dict=True)
-    gathered.clear()
+def _sorted(rows: list[pl.DataFrame]) -> pl.DataFrame:
+    """Rows by NCT id, and of one by page and row; of the JSON, only references are sorted."""
+    return pl.concat(rows).sort("nct_id", "page", "row")
 
-    def write(bucket: int, rows: pl.DataFrame) -> None:
-        writers[bucket].write_table(_as_sorted(rows))
 
-    written = [threads.submit(write, bucket, rows) for (bucket,), rows in by_bucket.items()]
-    for each in written:
-        each.result()
+def _in_steps(chosen: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Chosen rows by NCT id, some at a time, all of one id in one."""
+    step = (chosen["nct_id"].rank("min") - 1) // _ROWS_AT_A_TIME
+    for start, end in pairwise([0, *step.rle().struct.field("len").cum_sum().to_list()]):
+        yield chosen.slice(start, end - start)
+
+
+def _merged_rows(merged: Merging, chosen: pl.DataFrame) -> pl.DataFrame:
+    """The next chosen rows out of portions."""
+    batches = merged.until(chosen["nct_id"][-1])
+    rows = pl.DataFrame(pa.Table.from_batches(batches, PORTION_SCHEMA))
+    found = chosen.select("page", "row").join(rows, on=["page", "row"], maintain_order="left")
+    if found.height != chosen.height:
+        message = (
+            f"{chosen.height - found.height} rows of pages are not in the portions made of them"
+        )
+        raise pa.ArrowInvalid(message)
+    return found
 
 
 def _as_sorted(rows: pl.DataFrame) -> pa.Table:
@@ -195,16 +240,16 @@ def _as_sorted(rows: pl.DataFrame) -> pa.Table:
     return rows.select(SORTED_SCHEMA.names).to_arrow().cast(SORTED_SCHEMA)
 
 
-def _read_bucket(file: Path) -> pl.DataFrame:
-    with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
-        return pl.DataFrame(reader.read_all())
+def _write_studies(file: Path, rows: pl.DataFrame) -> Portion:
+    with portion_writer(file, PORTION_SCHEMA) as writer:
+        for block in study_blocks(rows):
+            writer.write(block)
+    return Portion(file=str(file), blocks=writer.blocks)
 
 
 def _in_order(parts: list[pl.DataFrame]) -> Iterator[pa.Table]:
-    """The rows of a bucket, sorted, some at a time; `parts` is emptied."""
-    rows = pl.concat(parts) if parts else pl.DataFrame(SORTED_SCHEMA.empty_table())
+    """All rows, sorted, some at a time; `parts` is emptied."""
+    rows = _sorted(parts) if parts else pl.DataFrame(SORTED_SCHEMA.empty_table())
     parts.clear()
-    # Of the JSON, only references are sorted.
-    rows = rows.sort("nct_id", maintain_order=True)
     for some in rows.iter_slices(_ROWS_AT_A_TIME):
         yield _as_sorted(some)

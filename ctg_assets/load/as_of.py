@@ -23,7 +23,8 @@ from ctg_assets.model.spec import TableShape
 from ctg_assets.postgres.builds import BuildRecord
 from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.target import Target
-from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, ROW_GROUP_ROWS, type_contents
+from ctg_assets.snapshot.compaction import ROW_GROUP_ROWS
+from ctg_assets.snapshot.typed_contents import CONTENT_COLUMNS, type_contents
 
 
 class NothingObservedError(CtgAssetsError, ValueError):

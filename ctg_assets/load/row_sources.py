@@ -33,9 +33,9 @@ from ctg_assets.model.tables import staging_tables
 from ctg_assets.model.version_reporting import reporting_digest, reporting_rows
 from ctg_assets.postgres.errors import WholeLoadNeededError
 from ctg_assets.prefetch import Prefetch
-from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, type_contents
 from ctg_assets.snapshot.previous import PreviousStudies
 from ctg_assets.snapshot.store import Ancestor, SnapshotManifest
+from ctg_assets.snapshot.typed_contents import CONTENT_COLUMNS, type_contents
 
 # Flattening a batch costs half a second however small it is. Three row groups, 12,000 studies, are about
 # 200 MB of Arrow, and 400 MB of rows.

@@ -26,8 +26,8 @@ from ctg_assets.postgres.connection import PostgresAddress
 from ctg_assets.postgres.ddl import STAGING, definition
 from ctg_assets.postgres.errors import WholeLoadNeededError
 from ctg_assets.prefetch import Prefetch
-from ctg_assets.snapshot.compaction import model_fingerprint
 from ctg_assets.snapshot.store import Ancestor, SnapshotManifest
+from ctg_assets.snapshot.typed_contents import model_fingerprint
 from ctg_assets.times import parse_data_timestamp
 
 _log = logging.getLogger(__name__)

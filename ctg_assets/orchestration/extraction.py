@@ -20,6 +20,7 @@ from ctg_assets.orchestration.resources import SettingsResource
 from ctg_assets.orchestration.run_logs import about
 from ctg_assets.refresh.checks import check_shards
 from ctg_assets.refresh.extraction_plan import plan_and_ask
+from ctg_assets.snapshot.typing_ahead import typing_ahead
 
 # One crawl at a time, whoever asks for it: the registry's limit is on us as a whole.
 REGISTRY_POOL = "registry"
@@ -126,10 +127,13 @@ def page_shards(
                 last_page = max(number for _, number in pages)
                 with (
                     about(context, "page_shards", extraction_id),
+                    typing_ahead(lake.storage, lake.scratch, extraction_id) as ahead,
                     closing(crawler.walk(plan, last_page)) as crawled,
                 ):
                     for page in crawled:
                         done.append(page.shard)
+                        if ahead is not None:
+                            ahead.add(page.shard)
                         if page.fresh:
                             counters.add(RECORDS.by(page.shard.studies, stage="extract"))
                         _log_page(context, plan, page)

@@ -23,12 +23,9 @@ from ctg_assets.refresh.desired_state import WarehouseState, actual_state, desir
 from ctg_assets.refresh.mode_policy import Choice, choose
 from ctg_assets.refresh.pending import is_current, is_wanted, next_to_record, unrecorded
 from ctg_assets.settings import Settings
-from ctg_assets.snapshot.compaction import (
-    has_events_told,
-    model_fingerprint,
-    stands_on_what_counts,
-)
+from ctg_assets.snapshot.compaction import has_events_told, stands_on_what_counts
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.snapshot.typed_contents import model_fingerprint
 
 # Tokens may expire and counts may be off for a moment, but not time after time at one data version.
 _MOST_WALKS_GIVEN_UP = 5

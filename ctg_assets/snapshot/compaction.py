@@ -1,7 +1,7 @@
 """Compaction: a complete extraction becomes the next snapshot.
 
 A snapshot builds on the one before it as long as little has changed: only studies that changed are
-typed. While one thread writes what was parsed, the next rows are parsed.
+typed. Those of a first crawl were typed while they came (`typing_ahead.py`). While one thread writes what was parsed, the next rows are parsed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -27,14 +26,10 @@ from ctg_assets.history.recording import ExplainMissing, Recorder
 from ctg_assets.history.retelling import retell_events
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.metrics import NO_COUNTERS, RECORDS, TRANSFORMATION_ERRORS, Counters
-from ctg_assets.model import json_text
 from ctg_assets.model.changes.rules import event_rules
-from ctg_assets.model.identity import identify, may_be_odd
-from ctg_assets.model.json_text import FOUND, why_refused
-from ctg_assets.model.nct_ids import EXPECTED, are_nct_ids, is_nct_id
+from ctg_assets.model.json_text import FOUND
+from ctg_assets.model.nct_ids import are_nct_ids
 from ctg_assets.prefetch import Prefetch
-from ctg_assets.snapshot import misfits, parsing, unmodelled
-from ctg_assets.snapshot.parsing import parse_studies
 from ctg_assets.snapshot.store import (
     EXTRAS_FILE,
     EXTRAS_SCHEMA,
@@ -49,12 +44,19 @@ from ctg_assets.snapshot.store import (
     snapshot_path,
     snapshot_schema,
 )
-from ctg_assets.snapshot.unmodelled import Extra
+from ctg_assets.snapshot.typed_contents import (
+    CONTENT_COLUMNS,
+    TypedContents,
+    model_fingerprint,
+    type_contents,
+)
+from ctg_assets.snapshot.typing_ahead import (
+    finished_portions,
+    remove_needless_portions,
+    typed_contents,
+)
 from ctg_assets.storage.files import Storage
 from ctg_assets.storage.sealed_parquet import sealed_writer
-
-TYPING_CODE = (parsing, misfits, unmodelled, json_text)
-"""The modules by which studies are typed."""
 
 # Flattening takes some row groups at a time; one is about 70 MB of Arrow at the registry's average size.
 ROW_GROUP_ROWS = 4000
@@ -69,18 +71,6 @@ _COMPRESSION_LEVEL = 1
 
 # Whom to look up in a file; bounds on the study's several hundred own columns cost a fifth of writing.
 _STATISTICS = ["nct_id", "last_update_post_date"]
-_NO_NCT_ID = f"protocolSection.identificationModule.nctId: expected {EXPECTED}; found no such id"
-
-
-# What names a content of the history, and what a snapshot says of it beside the study itself.
-CONTENT_COLUMNS = (
-    "nct_id",
-    "content_hash",
-    "last_update_post_date",
-    "extraction_id",
-    "page",
-    "contents_entry",
-)
 
 
 class OvertakenError(CtgAssetsError):
@@ -93,6 +83,7 @@ class Compactor:
     def __init__(self, storage: Storage, scratch: Path, counters: Counters = NO_COUNTERS) -> None:
         """Compact within `storage`; `scratch` is a local folder for temporary files."""
         self._storage = storage
+        self._scratch = scratch
         self._counters = counters
         self._history = HistoryStore(storage)
         self._snapshots = SnapshotStore(storage)
@@ -148,6 +139,7 @@ class Compactor:
                 )
             manifest = self._manifest(entry, current, parts, lineage, unknown_fields or Counter())
             self._snapshots.write_manifest(manifest)
+            remove_needless_portions(self._storage, self._scratch)
             return manifest
 
     def _with_events_told(self, manifest: SnapshotManifest) -> SnapshotManifest:
@@ -193,10 +185,7 @@ class Compactor:
         unknown_fields: Counter[str] = Counter()
         with ExitStack() as stack:
             output = stack.enter_context(_Output(self._storage, name))
-            facts = wanted.select(CONTENT_COLUMNS)
-            read = self._history.contents(facts, ROW_GROUP_ROWS)
-            for rows in stack.enter_context(Prefetch(read)):
-                typed = type_contents(rows)
+            for typed in self._typed(stack, name, wanted, whole=replaced is None):
                 output.add(typed)
                 studies += typed.studies.num_rows
                 set_aside += typed.quarantined.num_rows
@@ -210,6 +199,18 @@ class Compactor:
             with sealed_writer(self._storage, path, REPLACED_SCHEMA) as writer:
                 writer.write_table(pa.table([pa.array(replaced, pa.string())], REPLACED_SCHEMA))
         return unknown_fields
+
+    def _typed(
+        self, stack: ExitStack, extraction_id: str, wanted: pl.DataFrame, *, whole: bool
+    ) -> Iterator[TypedContents]:
+        """Studies typed, some at a time; what is read or made ahead ends with `stack`."""
+        facts = wanted.select(CONTENT_COLUMNS)
+        portions = finished_portions(self._storage, self._scratch, extraction_id) if whole else []
+        if portions:
+            merged = typed_contents(portions, self._history, facts, ROW_GROUP_ROWS)
+            return stack.enter_context(Prefetch(merged))
+        read = self._history.contents(facts, ROW_GROUP_ROWS)
+        return map(type_contents, stack.enter_context(Prefetch(read)))
 
     def _manifest(
         self,
@@ -301,70 +302,6 @@ def remove_withdrawn_snapshots(history: HistoryStore, snapshots: SnapshotStore) 
     return removed
 
 
-@dataclass(frozen=True)
-class TypedContents:
-    """Contents of studies, typed: as in a snapshot's files (`snapshot_schema()`, EXTRAS_SCHEMA, ...).
-
-    `unknown_fields` counts the occurrences of fields outside the model, by path.
-    """
-
-    studies: pa.Table
-    extras: pa.Table
-    quarantined: pa.Table
-    unknown_fields: Counter[str]
-
-
-def type_contents(rows: pa.Table) -> TypedContents:
-    """Type some contents of the history.
-
-    `rows` have `nct_id`, `content_hash`, `last_update_post_date`, `extraction_id`, `page` and `study`.
-    Never fails on content: what cannot be typed is quarantined with the reason.
-    """
-    history_ids = rows["nct_id"].to_pylist()
-    raw = rows["study"]
-    odd = dict(_odd(history_ids, rows["content_hash"].to_pylist(), raw))
-    named = [i for i in range(len(raw)) if i not in odd]
-    sound = raw.take(pa.array(named, pa.int64())) if odd else raw
-    parsed = parse_studies(sound, identified=True)
-    reasons = odd | {named[rejection.index]: rejection.reason for rejection in parsed.rejections}
-
-    kept = rows.drop_columns("study").take(
-        pa.array([named[i] for i in parsed.accepted], pa.int64())
-    )
-    facts = [kept[name] for name in snapshot_schema().names if name in kept.column_names]
-    columns = [*facts, *parsed.studies.columns]
-    rejected = sorted(reasons)
-    quarantined = rows.take(pa.array(rejected, pa.int64()))
-    return TypedContents(
-        studies=pa.Table.from_arrays(columns, schema=snapshot_schema()),
-        extras=_extra_rows([history_ids[i] for i in named], parsed.extras),
-        quarantined=pa.table(
-            [
-                [identify(study).nct_id for study in quarantined["study"].to_pylist()],
-                quarantined["extraction_id"],
-                quarantined["page"],
-                [reasons[i] for i in rejected],
-                quarantined["study"],
-                quarantined["nct_id"],
-            ],
-            schema=QUARANTINE_FILE_SCHEMA,
-        ),
-        unknown_fields=parsed.unknown_fields,
-    )
-
-
-def _odd(
-    nct_ids: Sequence[str], content_hashes: Sequence[str], studies: pa.ChunkedArray
-) -> Iterator[tuple[int, str]]:
-    """The studies that are no sound JSON or have no NCT id, and why."""
-    for i, (nct_id, content_hash) in enumerate(zip(nct_ids, content_hashes, strict=True)):
-        named = is_nct_id(nct_id)
-        if not named or may_be_odd(content_hash):
-            reason = why_refused(studies[i].as_py()) or (None if named else _NO_NCT_ID)
-            if reason is not None:
-                yield i, reason
-
-
 class _Output:
     """The files of a part being written; studies go to theirs in a thread, one table behind."""
 
@@ -411,29 +348,6 @@ class _Output:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
-
-
-def _extra_rows(nct_ids: Sequence[str], extras: Sequence[Extra]) -> pa.Table:
-    """Values from outside the model as rows of the snapshot's file."""
-    return pa.table(
-        [
-            [nct_ids[extra.index] for extra in extras],
-            [extra.path for extra in extras],
-            ["/".join(map(str, extra.positions)) or None for extra in extras],
-            [extra.json.decode() for extra in extras],
-        ],
-        schema=EXTRAS_SCHEMA,
-    )
-
-
-def model_fingerprint() -> str:
-    """A digest of the schemas of a snapshot's files, and of the code by which studies are typed.
-
-    So all parts of a snapshot are typed alike, and a content that is typed once more is as it was.
-    """
-    spelled = f"{snapshot_schema().to_string()}\n{EXTRAS_SCHEMA.to_string()}\n"
-    code = [Path(str(module.__file__)).read_bytes() for module in TYPING_CODE]
-    return hashlib.sha256(b"".join([spelled.encode(), *code])).hexdigest()
 
 
 def _writer(

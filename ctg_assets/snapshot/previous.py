@@ -15,8 +15,8 @@ import pyarrow as pa
 from ctg_assets.history.contents import SCATTERED_AT_A_TIME, Contents
 from ctg_assets.history.store import HistoryStore
 from ctg_assets.prefetch import Prefetch
-from ctg_assets.snapshot.compaction import CONTENT_COLUMNS, type_contents
 from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore, snapshot_schema
+from ctg_assets.snapshot.typed_contents import CONTENT_COLUMNS, type_contents
 
 # Two columns of so many studies are some 30 MB.
 _ROW_GROUPS_AT_A_TIME = 50

@@ -17,12 +17,12 @@ _PAGES = 6
 _PAGE_BYTES = 4 << 20
 
 
-@pytest.mark.parametrize("bucket_bytes", [64 << 20, 1000])
+@pytest.mark.parametrize("portion_bytes", [64 << 20, 1000])
 def test_few_rows_of_many_pages_do_not_keep_the_pages(
-    storage: Storage, tmp_path: Path, bucket_bytes: int, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, tmp_path: Path, portion_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refresh takes some studies of each page; what it holds is these, and a page being read."""
-    monkeypatch.setattr(external_sort, "_BUCKET_JSON_BYTES", bucket_bytes)
+    monkeypatch.setattr(external_sort, "_PORTION_JSON_BYTES", portion_bytes)
     pages = [
         [
             study(f"NCT0000{page}{row:03d}", title="x" * (_PAGE_BYTES // 8 if row else 100))

@@ -608,7 +608,7 @@ from ctg_assets.extract import external_sort
 from ctg_assets.history.recording import Recorder
 from ctg_assets.storage.files import Storage
 
-external_sort._BUCKET_JSON_BYTES = 300
+external_sort._PORTION_JSON_BYTES = 300
 external_sort._ROWS_AT_A_TIME = 1
 
 def wait():

@@ -28,8 +28,9 @@ from ctg_assets.postgres.errors import LoadRejectedError
 from ctg_assets.refresh.desired_state import WarehouseState, actual_state, desired_state
 from ctg_assets.settings import Settings
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.snapshot.compaction import Compactor, TypedContents, type_contents
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.store import SnapshotManifest
+from ctg_assets.snapshot.typed_contents import TypedContents, type_contents
 from ctg_assets.times import parse_data_timestamp
 from ctg_assets_tests.conftest import new_database
 from ctg_assets_tests.support.counting import NotedCounters

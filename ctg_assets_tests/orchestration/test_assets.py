@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from ctg_assets.extract.extractions import ExtractionPlan, ExtractionState
+from ctg_assets.extract.portions import PortionStore
 from ctg_assets.lake import Lake, open_lake
 from ctg_assets.orchestration.extraction import extraction_plan, page_shards
 from ctg_assets.orchestration.pages import range_tags, registered_pages
@@ -22,6 +23,7 @@ from ctg_assets.settings import Settings, load_settings
 from ctg_assets.simulator import catalog
 from ctg_assets.simulator.serving import RunningSimulator, running_simulator
 from ctg_assets.simulator.source import GeneratedSource
+from ctg_assets.snapshot import typing_ahead
 from ctg_assets_tests.support.postgres import temporary_folder
 
 # Each test has a Dagster instance of its own.
@@ -97,6 +99,25 @@ def bench() -> Iterator[Bench]:
             retry_seconds=0,
         )
         yield Bench(settings, instance, simulator)
+
+
+def test_a_first_walk_is_typed_while_it_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pages lie in portions afterwards, the snapshot is made of these, and they are removed."""
+    monkeypatch.setattr(typing_ahead, "_PORTION_JSON_BYTES", 1)
+    plan = bench.plan()
+    assert bench.materialize(page_shards, range_tags(plan, 1, 2)).success
+    assert bench.materialize(page_shards, range_tags(plan, 3, PAGES)).success
+    portions = PortionStore(bench.lake.scratch)
+    records = portions.records(plan.extraction_id, bench.lake.shards)
+    assert [[info.page for info in record.pages] for record in records] == [[1], [2], [3]]
+    assert bench.materialize(history).success
+    with monkeypatch.context() as patch:
+        patch.setattr("ctg_assets.snapshot.compaction.type_contents", None)
+        assert bench.materialize(studies).success
+    assert bench.metadata("studies")["dagster/row_count"] == STUDIES
+    assert portions.extractions() == []
 
 
 @pytest.mark.postgres

@@ -23,14 +23,15 @@ from ctg_assets.history.recording import IncompleteExtractionError
 from ctg_assets.model.identity import identify
 from ctg_assets.model.nct_ids import is_nct_id
 from ctg_assets.simulator.source import GeneratedSource
-from ctg_assets.snapshot import compaction, parsing
-from ctg_assets.snapshot.compaction import Compactor, model_fingerprint
+from ctg_assets.snapshot import compaction, parsing, typed_contents
+from ctg_assets.snapshot.compaction import Compactor
 from ctg_assets.snapshot.store import (
     QUARANTINE_SCHEMA,
     SnapshotManifest,
     SnapshotStore,
     snapshot_schema,
 )
+from ctg_assets.snapshot.typed_contents import model_fingerprint
 from ctg_assets.storage.files import Storage
 from ctg_assets_tests.soak import SHARE, times
 from ctg_assets_tests.support.made_lakes import (
@@ -174,12 +175,12 @@ BAD_STUDIES = {
 
 
 @pytest.mark.parametrize("kind", list(BAD_STUDIES))
-@pytest.mark.parametrize("bucket_bytes", [64 << 20, 200])
+@pytest.mark.parametrize("portion_bytes", [64 << 20, 200])
 def test_a_bad_study_goes_to_quarantine(
-    storage: Storage, tmp_path: Path, kind: str, bucket_bytes: int, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, tmp_path: Path, kind: str, portion_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its id as far as it has one, page, reason and bytes, while all others go on."""
-    monkeypatch.setattr(external_sort, "_BUCKET_JSON_BYTES", bucket_bytes)
+    monkeypatch.setattr(external_sort, "_PORTION_JSON_BYTES", portion_bytes)
     bad, nct_id, reason = BAD_STUDIES[kind]
     good = [study(f"NCT0000000{digit}") for digit in (7, 1, 4)]
     manifest = compacted(storage, tmp_path, [[good[0]], [good[1], bad, good[2]], []])
@@ -284,17 +285,17 @@ def _outcome(pages: Sequence[Sequence[bytes]]) -> tuple[Any, ...]:
     st.sampled_from([1, 150, 400]),
     st.integers(1, 3),
 )
-def test_buckets_make_no_difference(
-    studies: list[bytes], page_size: int, bucket_bytes: int, group_rows: int
+def test_portions_make_no_difference(
+    studies: list[bytes], page_size: int, portion_bytes: int, group_rows: int
 ) -> None:
-    """Many small buckets and row groups give the rows, quarantine and facts that one bucket gives."""
+    """Many small portions and row groups give the rows, quarantine and facts that sorting in memory gives."""
     pages = in_pages(studies, page_size)
-    one_bucket = _outcome(pages)
+    in_memory = _outcome(pages)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(external_sort, "_BUCKET_JSON_BYTES", bucket_bytes)
+        patch.setattr(external_sort, "_PORTION_JSON_BYTES", portion_bytes)
         patch.setattr(compaction, "ROW_GROUP_ROWS", group_rows)
-        assert _outcome(pages) == one_bucket
-    rows, _, quarantine, facts = one_bucket
+        assert _outcome(pages) == in_memory
+    rows, _, quarantine, facts = in_memory
     kept = [row["nct_id"] for row in rows]
     assert kept == sorted(set(kept))
     assert len(rows) + len(quarantine) + int(facts["duplicate_rows"]) == len(studies)
@@ -463,7 +464,8 @@ from ctg_assets.snapshot import parsing
 from ctg_assets.extract import external_sort
 from ctg_assets.storage.files import Storage
 
-external_sort._BUCKET_JSON_BYTES = external_sort._DEAL_JSON_BYTES = 8 << 20
+external_sort._PORTION_JSON_BYTES = 8 << 20
+external_sort._BLOCK_JSON_BYTES = 256 << 10
 external_sort._ROWS_AT_A_TIME = compaction.ROW_GROUP_ROWS = 400
 compaction.Compactor(Storage.local(Path(sys.argv[1])), Path(sys.argv[2])).compact(sys.argv[3])
 peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]
@@ -474,9 +476,9 @@ print(int(peak) >> 10)
 @pytest.mark.soak
 @pytest.mark.process
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """65 MB of JSON more, in soaks 130 MB, take hardly more memory: what counts is the size of a bucket and of a page.
+    """65 MB of JSON more, in soaks 130 MB, take hardly more memory: what counts is the size of a portion and of a page.
 
-    About 30 and 50 MiB more; with buckets of any size it is 150 and 380.
+    About 30 and 50 MiB more; with portions of any size it is 150 and 380.
     """
     source = GeneratedSource(1200, seed=1)
     studies = [source.raw(index) for index in range(len(source))]
@@ -505,7 +507,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < (more - fewer) * 28, f"peaks of {peaks} MiB"
 
 
-@pytest.mark.parametrize("module", compaction.TYPING_CODE, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", typed_contents.TYPING_CODE, ids=lambda module: module.__name__)
 def test_other_code_that_types_is_another_model(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: ModuleType
 ) -> None:
@@ -523,4 +525,4 @@ def test_all_code_that_types_is_known() -> None:
     used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     own = {name for name in used if name is not None and name.startswith("ctg_assets.snapshot")}
     assert own
-    assert own <= {module.__name__ for module in compaction.TYPING_CODE}
+    assert own <= {module.__name__ for module in typed_contents.TYPING_CODE}
