@@ -22,7 +22,7 @@ from ctg_assets.extract.portions import (
     Portion,
     PortionStore,
     merging,
-    portion_writer,
+    write_portion,
 )
 from ctg_assets.extract.shards import SHARD_SCHEMA, ShardStore
 from ctg_assets.model.nct_ids import UNIDENTIFIED, are_nct_ids
@@ -241,10 +241,10 @@ def _as_sorted(rows: pl.DataFrame) -> pa.Table:
 
 
 def _write_studies(file: Path, rows: pl.DataFrame) -> Portion:
-    with portion_writer(file, PORTION_SCHEMA) as writer:
+    with write_portion(file, PORTION_SCHEMA) as writer:
         for block in study_blocks(rows):
             writer.write(block)
-    return Portion(file=str(file), blocks=writer.blocks)
+    return writer.portion
 
 
 def _in_order(parts: list[pl.DataFrame]) -> Iterator[pa.Table]:

@@ -50,28 +50,36 @@ class Portion(msgspec.Struct, frozen=True, kw_only=True):
 class PortionWriter:
     """Writes the rows of a portion, which must come sorted by `nct_id`."""
 
-    def __init__(self, writer: pa.ipc.RecordBatchStreamWriter, stream: _DigestingStream) -> None:
+    def __init__(
+        self, file: Path, writer: pa.ipc.RecordBatchStreamWriter, stream: _DigestingStream
+    ) -> None:
+        self._file = file
         self._writer = writer
         self._stream = stream
-        self.blocks: list[RowBlock] = []
+        self._blocks: list[RowBlock] = []
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Write rows as one block."""
         self._writer.write_batch(rows)
-        self.blocks.append(self._stream.take_block())
+        self._blocks.append(self._stream.take_block())
+
+    @property
+    def portion(self) -> Portion:
+        """What was written."""
+        return Portion(file=str(self._file), blocks=self._blocks)
 
 
 @contextmanager
-def portion_writer(file: Path, schema: pa.Schema) -> Iterator[PortionWriter]:
+def write_portion(file: Path, schema: pa.Schema) -> Iterator[PortionWriter]:
     """A writer of a new file with rows of a schema, which has `nct_id`; raises OSError."""
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with file.open("wb") as stream:
         digesting = _DigestingStream(stream)
         with pa.ipc.new_stream(digesting, schema, options=options) as writer:
-            portion = PortionWriter(writer, digesting)
+            rows_writer = PortionWriter(file, writer, digesting)
             # The schema is written with the first rows; so that it is not in their block, these are none.
-            portion.write(pa.RecordBatch.from_pylist([], schema))
-            yield portion
+            rows_writer.write(pa.RecordBatch.from_pylist([], schema))
+            yield rows_writer
 
 
 class Merging:
@@ -98,13 +106,20 @@ def merging(portions: Sequence[Portion], schema: pa.Schema) -> Iterator[Merging]
 class PortionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Portions that were made of the same pages while an extraction was under way.
 
-    `studies` has the JSON, `typed` the same typed by a model with the fingerprint `typed_by`.
+    `studies` has the JSON; `typed` the same typed by a model with the fingerprint `typed_by`, and `extras`
+    what the studies have outside this model.
     """
 
     pages: list[ShardInfo]
     studies: Portion
     typed: Portion
+    extras: Portion
     typed_by: str
+
+    @property
+    def portions(self) -> tuple[Portion, ...]:
+        """All of them."""
+        return self.studies, self.typed, self.extras
 
 
 class PortionStore:
@@ -128,12 +143,15 @@ class PortionStore:
         found = [record for _, record in self._all(extraction_id)]
         return [record for record in found if _is_of(record, extraction_id, shards)]
 
-    def new_files(self, extraction_id: str) -> tuple[int, Path, Path]:
-        """The number of the next record, and the files for its studies and typed studies."""
+    def next_number(self, extraction_id: str) -> int:
+        """The number of the next record."""
+        return max((number for number, _ in self._all(extraction_id)), default=0) + 1
+
+    def file(self, extraction_id: str, number: int, kind: str) -> Path:
+        """The file for portions of a kind, as the fields of the record are called; its folder is made."""
         folder = self._folder(extraction_id)
         folder.mkdir(parents=True, exist_ok=True)
-        number = max((number for number, _ in self._all(extraction_id)), default=0) + 1
-        return number, folder / f"{number:05d}-studies.arrow", folder / f"{number:05d}-typed.arrow"
+        return folder / f"{number:05d}-{kind}.arrow"
 
     def publish(self, extraction_id: str, number: int, record: PortionRecord) -> None:
         """Let portions count whose files are whole."""
@@ -160,7 +178,7 @@ class PortionStore:
 def _is_of(record: PortionRecord, extraction_id: str, shards: ShardStore) -> bool:
     """Whether the pages are still those that the portions were made of, and their files are there."""
     there = set(shards.pages(extraction_id))
-    return all(Path(each.file).exists() for each in (record.studies, record.typed)) and all(
+    return all(Path(each.file).exists() for each in record.portions) and all(
         info.page in there and shards.info(extraction_id, info.page) == info
         for info in record.pages
     )

@@ -11,8 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
 from itertools import accumulate
 from pathlib import Path
 
@@ -28,11 +27,11 @@ from ctg_assets.extract.external_sort import (
 )
 from ctg_assets.extract.extractions import ExtractionState, ExtractionStore
 from ctg_assets.extract.portions import (
-    Portion,
     PortionRecord,
     PortionStore,
+    PortionWriter,
     merging,
-    portion_writer,
+    write_portion,
 )
 from ctg_assets.extract.shards import ShardInfo, ShardStore
 from ctg_assets.history.store import HistoryStore
@@ -60,6 +59,11 @@ _PORTION_JSON_BYTES = 384 << 20
 _BLOCK_JSON_BYTES = 12 << 20
 
 _KEYS = ["nct_id", "content_hash", "extraction_id", "page"]
+
+# Extras as they lie in portions, with the content that they belong to.
+_EXTRAS_SCHEMA = pa.schema(
+    [*EXTRAS_SCHEMA, *(snapshot_schema().field(name) for name in _KEYS if name != "nct_id")]
+)
 
 
 class TypingAhead:
@@ -139,8 +143,8 @@ def remove_needless_portions(storage: Storage, scratch: Path) -> None:
             portions.remove(extraction_id)
 
 
-def finished_portions(storage: Storage, scratch: Path, extraction_id: str) -> list[Portion]:
-    """Typed portions of all of a complete extraction, if some were made by the present model while it was under way.
+def finished_portions(storage: Storage, scratch: Path, extraction_id: str) -> list[PortionRecord]:
+    """Portions of all of a complete extraction, if some were made by the present model while it was under way.
 
     Those that are missing are made. Raises OSError, and what reading shards raises.
     """
@@ -154,32 +158,35 @@ def finished_portions(storage: Storage, scratch: Path, extraction_id: str) -> li
             some = _first_of_bytes(missing, _PORTION_JSON_BYTES)
             found.append(_make_portion(portions, shards, extraction_id, some))
             missing = missing[len(some) :]
-    return [record.typed for record in found]
+    return found
 
 
 def typed_contents(
-    portions: Sequence[Portion], history: HistoryStore, wanted: pl.DataFrame, rows_at_a_time: int
+    records: Sequence[PortionRecord],
+    history: HistoryStore,
+    wanted: pl.DataFrame,
+    rows_at_a_time: int,
 ) -> Iterator[TypedContents]:
-    """Contents typed, from portions as far as they are in these, some rows at a time.
+    """Contents typed, out of portions as far as they are in these, some rows at a time.
 
     `wanted` has CONTENT_COLUMNS, sorted by NCT id, each once. Raises DamagedPortionError.
     """
-    with merging(portions, snapshot_schema()) as merged, history.open_contents() as contents:
+    with (
+        merging([record.typed for record in records], snapshot_schema()) as typed,
+        merging([record.extras for record in records], _EXTRAS_SCHEMA) as extras,
+        history.open_contents() as contents,
+    ):
         for some in wanted.iter_slices(rows_at_a_time):
-            ahead = _chosen(merged.until(some["nct_id"][-1]), some)
-            left = some.join(pl.DataFrame(ahead.select(["nct_id"])), on="nct_id", how="anti")
+            last_id = some["nct_id"][-1]
+            found = _found(typed.until(last_id), extras.until(last_id), some)
+            left = some.join(
+                pl.DataFrame(found.studies.select(["nct_id"])), on="nct_id", how="anti"
+            )
             if left.is_empty():
-                yield TypedContents(
-                    ahead,
-                    EXTRAS_SCHEMA.empty_table(),
-                    QUARANTINE_FILE_SCHEMA.empty_table(),
-                    Counter(),
-                )
-                continue
-            [rows] = contents.rows(left, left.height)
-            typed = type_contents(rows)
-            studies = pa.concat_tables([ahead, typed.studies]).combine_chunks()
-            yield replace(typed, studies=studies.take(pc.sort_indices(studies["nct_id"])))
+                yield found
+            else:
+                [rows] = contents.rows(left, left.height)
+                yield _together(found, type_contents(rows))
 
 
 def _make_portion(
@@ -187,46 +194,84 @@ def _make_portion(
 ) -> PortionRecord:
     """Make the portions of some pages; raises OSError, and what reading shards raises."""
     rows = sorted_page_rows(shards, extraction_id, [info.page for info in infos])
-    number, studies_file, typed_file = portions.new_files(extraction_id)
+    number = portions.next_number(extraction_id)
+
+    def writer(kind: str, schema: pa.Schema) -> AbstractContextManager[PortionWriter]:
+        return write_portion(portions.file(extraction_id, number, kind), schema)
+
     with (
-        portion_writer(studies_file, PORTION_SCHEMA) as studies,
-        portion_writer(typed_file, snapshot_schema()) as typed,
+        writer("studies", PORTION_SCHEMA) as studies,
+        writer("typed", snapshot_schema()) as typed,
+        writer("extras", _EXTRAS_SCHEMA) as extras,
     ):
         for some in slices_of_bytes(rows, _BLOCK_JSON_BYTES):
             for block in study_blocks(some):
                 studies.write(block)
-            for block in _typed_rows(extraction_id, some).to_batches():
-                typed.write(block)
+            found = _typed_rows(extraction_id, some)
+            for target, table in ((typed, found.studies), (extras, _with_keys(found))):
+                for block in table.combine_chunks().to_batches():
+                    target.write(block)
     record = PortionRecord(
         pages=list(infos),
-        studies=Portion(file=str(studies_file), blocks=studies.blocks),
-        typed=Portion(file=str(typed_file), blocks=typed.blocks),
+        studies=studies.portion,
+        typed=typed.portion,
+        extras=extras.portion,
         typed_by=model_fingerprint(),
     )
     portions.publish(extraction_id, number, record)
     return record
 
 
-def _typed_rows(extraction_id: str, rows: pl.DataFrame) -> pa.Table:
-    """Studies as a snapshot has them; without those of which it has more to say."""
+def _typed_rows(extraction_id: str, rows: pl.DataFrame) -> TypedContents:
+    """Sorted studies as a snapshot has them; what is set aside is left to the compaction."""
     # Of a content that was sent twice, the history has the page that it was on last.
     once = rows.filter(pl.struct("nct_id", "content_hash").is_last_distinct())
+    # Extras say whose they are by the id alone; a study with two contents is left to the compaction, too.
+    once = once.filter(pl.col("nct_id").is_unique())
     facts = once.with_columns(
         extraction_id=pl.lit(extraction_id), contents_entry=pl.lit(None, pl.Int32)
     )
-    typed = type_contents(facts.select(*CONTENT_COLUMNS, "study").to_arrow())
-    if not typed.extras.num_rows:
-        return typed.studies.combine_chunks()
-    is_plain = pc.invert(pc.is_in(typed.studies["nct_id"], typed.extras["nct_id"]))
-    return typed.studies.filter(is_plain).combine_chunks()
+    return type_contents(facts.select(*CONTENT_COLUMNS, "study").to_arrow())
 
 
-def _chosen(batches: Sequence[pa.RecordBatch], wanted: pl.DataFrame) -> pa.Table:
+def _with_keys(typed: TypedContents) -> pa.Table:
+    """The extras of typed studies, with what names the content that each belongs to."""
+    keys = pl.DataFrame(typed.studies.select(_KEYS))
+    extras = pl.DataFrame(typed.extras).join(keys, on="nct_id", maintain_order="left")
+    return extras.select(_EXTRAS_SCHEMA.names).to_arrow().cast(_EXTRAS_SCHEMA)
+
+
+def _found(
+    typed: Sequence[pa.RecordBatch], extras: Sequence[pa.RecordBatch], wanted: pl.DataFrame
+) -> TypedContents:
     """Those of the wanted contents that are in some rows of portions, in their order."""
-    rows = pa.Table.from_batches(batches, snapshot_schema())
-    found = pl.DataFrame(rows.select(_KEYS)).with_row_index("place")
-    places = wanted.select(_KEYS).join(found, on=_KEYS, maintain_order="left")["place"]
-    return rows.combine_chunks().take(places.to_arrow())
+    rows = pa.Table.from_batches(typed, snapshot_schema())
+    keys = pl.DataFrame(rows.select(_KEYS)).with_row_index("place")
+    chosen = wanted.select(_KEYS).join(keys, on=_KEYS, maintain_order="left")
+    studies = rows.combine_chunks().take(chosen["place"].to_arrow())
+    found = pl.DataFrame(pa.Table.from_batches(extras, _EXTRAS_SCHEMA))
+    found = chosen.select(_KEYS).join(found, on=_KEYS, maintain_order="left_right")
+    return TypedContents(
+        studies=studies,
+        extras=found.select(EXTRAS_SCHEMA.names).to_arrow().cast(EXTRAS_SCHEMA),
+        quarantined=QUARANTINE_FILE_SCHEMA.empty_table(),
+        unknown_fields=Counter(found["path"].to_list()),
+    )
+
+
+def _together(found: TypedContents, typed: TypedContents) -> TypedContents:
+    """Contents out of portions and others, by NCT id."""
+    studies, extras = (
+        pa.concat_tables(tables).combine_chunks()
+        for tables in ((found.studies, typed.studies), (found.extras, typed.extras))
+    )
+    places = pl.DataFrame(extras.select(["nct_id"])).with_row_index("place").sort("nct_id", "place")
+    return TypedContents(
+        studies=studies.take(pc.sort_indices(studies["nct_id"])),
+        extras=extras.take(places["place"].to_arrow()),
+        quarantined=typed.quarantined,
+        unknown_fields=found.unknown_fields + typed.unknown_fields,
+    )
 
 
 def _may_be_compacted(extractions: ExtractionStore, extraction_id: str) -> bool:

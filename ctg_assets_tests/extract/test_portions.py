@@ -17,7 +17,7 @@ from ctg_assets.extract.portions import (
     PortionRecord,
     PortionStore,
     merging,
-    portion_writer,
+    write_portion,
 )
 from ctg_assets.extract.shards import ShardStore
 from ctg_assets.storage.files import Storage
@@ -30,12 +30,12 @@ Row = tuple[str, bytes]
 
 
 def _written(file: Path, rows: Sequence[Row], block_rows: int = 2) -> Portion:
-    with portion_writer(file, SCHEMA) as writer:
+    with write_portion(file, SCHEMA) as writer:
         for start in range(0, len(rows), block_rows):
             some = rows[start : start + block_rows]
             columns = [[nct_id for nct_id, _ in some], [value for _, value in some]]
             writer.write(pa.record_batch(columns, schema=SCHEMA))
-    return Portion(file=str(file), blocks=writer.blocks)
+    return writer.portion
 
 
 ids = st.integers(0, 30).map(lambda number: f"NCT{number:08d}")
@@ -100,12 +100,14 @@ def _published(scratch: Path, storage: Storage) -> PortionRecord:
     """A record of portions of two pages of an extraction."""
     made = extraction(storage, [[study("NCT00000001")], [study("NCT00000002")]])
     store = PortionStore(scratch)
-    number, studies, typed = store.new_files(made.extraction_id)
+    number = store.next_number(made.extraction_id)
+    studies, typed, extras = (
+        _written(store.file(made.extraction_id, number, kind), [("NCT00000001", b"")])
+        for kind in ("studies", "typed", "extras")
+    )
+    pages = list(ShardStore(storage).infos(ID))
     record = PortionRecord(
-        pages=list(ShardStore(storage).infos(ID)),
-        studies=_written(studies, [("NCT00000001", b"")]),
-        typed=_written(typed, [("NCT00000001", b"")]),
-        typed_by="model",
+        pages=pages, studies=studies, typed=typed, extras=extras, typed_by="model"
     )
     store.publish(made.extraction_id, number, record)
     return record
@@ -134,7 +136,7 @@ def test_portions_are_found_again(tmp_path: Path, storage: Storage) -> None:
     store = PortionStore(tmp_path)
     assert store.extractions() == [ID]
     assert store.records(ID, ShardStore(storage)) == [record]
-    assert store.new_files(ID)[0] == 2
+    assert store.next_number(ID) == 2
     store.remove(ID)
     assert store.extractions() == []
     assert store.records(ID, ShardStore(storage)) == []

@@ -133,10 +133,13 @@ def test_all_fields_are_typed_ahead_as_they_are_typed(tmp_path: Path) -> None:
 def test_what_was_typed_ahead_is_not_typed_again(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But for studies that the snapshot has more to say of; pages that no portion has are typed first."""
-    extraction(
-        storage, [[study("NCT00000003")], [study("NCT00000001", novel=1)], [study("NCT00000002")]]
-    )
+    """But for what is set aside; pages that no portion has are typed first."""
+    pages = [
+        [study("NCT00000003", novel=1)],
+        [study("NCT00000001", hasResults="no")],
+        [study("NCT00000002")],
+    ]
+    extraction(storage, pages)
     _type_ahead(storage, tmp_path, [1, 2])
     typed: list[list[str]] = []
 
@@ -182,7 +185,7 @@ def test_a_failure_does_not_stop_the_crawl(
         raise OSError(message)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(PortionStore, "new_files", full)
+        patch.setattr(PortionStore, "file", full)
         _type_ahead(storage, tmp_path, [1, 2])
     [record] = caplog.records
     assert "OSError: No space left on device" in record.getMessage()
@@ -246,7 +249,7 @@ def test_what_another_model_typed_is_typed_again(
 
 
 @pytest.mark.usefixtures("small_portions")
-@pytest.mark.parametrize("kind", ["studies", "typed"])
+@pytest.mark.parametrize("kind", ["studies", "typed", "extras"])
 def test_after_damage_the_next_try_succeeds(storage: Storage, tmp_path: Path, kind: str) -> None:
     """A flipped bit in a scratch file reaches neither history nor snapshot."""
     scratch = tmp_path / "scratch"
@@ -299,6 +302,6 @@ def test_a_killed_typing_leaves_nothing_that_counts(tmp_path: Path) -> None:
     kill_at_signal(KILLED_TYPING, str(lake), str(scratch), ID)
     [record] = PortionStore(scratch).records(ID, ShardStore(storage))
     assert [info.page for info in record.pages] == [1]
-    assert len(list(scratch.glob("*/*.arrow"))) == 4
+    assert len(list(scratch.glob("*/*.arrow"))) == 6
     assert Compactor(storage, scratch).compact(ID).studies == 8
     assert list(scratch.iterdir()) == []
