@@ -130,13 +130,14 @@ def typing_ahead(
 
 def remove_needless_portions(storage: Storage, scratch: Path) -> None:
     """Remove the portions of extractions that are gone, given up or overtaken, or have their snapshot."""
-    entries = HistoryStore(storage).entries()
-    latest = entries[-1].extraction_id if entries else None
-    overtaken = {entry.extraction_id for entry in entries} - {latest}
     portions = PortionStore(scratch)
-    for extraction_id in portions.extractions():
+    known = portions.extractions()
+    if not known:
+        return
+    entries = [entry.extraction_id for entry in HistoryStore(storage).entries()]
+    for extraction_id in known:
         if (
-            extraction_id in overtaken
+            extraction_id in entries[:-1]
             or SnapshotStore(storage).manifest(extraction_id) is not None
             or not _may_be_compacted(ExtractionStore(storage), extraction_id)
         ):
