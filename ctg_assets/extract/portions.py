@@ -8,10 +8,10 @@ once, from its beginning, a block at a time; each block has a CRC-32, since what
 from __future__ import annotations
 
 import io
-import re
+import secrets
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +26,6 @@ from ctg_assets.storage.files import Storage
 from ctg_assets.storage.records import read_record, write_record
 
 _FOLDER_PREFIX = "portions-"
-_RECORD_NAME = re.compile(r"([0-9]{5,})\.json")
 
 
 class DamagedPortionError(TransientError):
@@ -122,6 +121,25 @@ class PortionRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.studies, self.typed, self.extras
 
 
+class NewPortions:
+    """Portions that are being made; `is_published` says whether they count."""
+
+    def __init__(self, folder: Path, name: str, publish: Callable[[PortionRecord], None]) -> None:
+        self._folder = folder
+        self._name = name
+        self._publish = publish
+        self.is_published = False
+
+    def write(self, kind: str, schema: pa.Schema) -> AbstractContextManager[PortionWriter]:
+        """A writer of the portion of a kind, as the fields of the record are called; raises OSError."""
+        return write_portion(self._folder / f"{self._name}-{kind}.arrow", schema)
+
+    def publish(self, record: PortionRecord) -> None:
+        """Let the portions count, whose files are whole."""
+        self._publish(record)
+        self.is_published = True
+
+
 class PortionStore:
     """The portions that were made of extractions before they were complete.
 
@@ -139,23 +157,36 @@ class PortionStore:
         return sorted(folder.name.removeprefix(_FOLDER_PREFIX) for folder in folders)
 
     def records(self, extraction_id: str, shards: ShardStore) -> list[PortionRecord]:
-        """The portions of an extraction whose pages are as they were when they were made."""
-        found = [record for _, record in self._all(extraction_id)]
-        return [record for record in found if _is_of(record, extraction_id, shards)]
+        """The portions of an extraction whose pages are as they were when they were made.
 
-    def next_number(self, extraction_id: str) -> int:
-        """The number of the next record."""
-        return max((number for number, _ in self._all(extraction_id)), default=0) + 1
+        No page is in two of them, should two processes have made portions of it.
+        """
+        found = []
+        covered: set[int] = set()
+        for record in self._all(extraction_id):
+            pages = {info.page for info in record.pages}
+            if covered.isdisjoint(pages) and _is_of(record, extraction_id, shards):
+                found.append(record)
+                covered |= pages
+        return found
 
-    def file(self, extraction_id: str, number: int, kind: str) -> Path:
-        """The file for portions of a kind, as the fields of the record are called; its folder is made."""
+    @contextmanager
+    def new(self, extraction_id: str) -> Iterator[NewPortions]:
+        """Portions to be written and published; what is not published is removed."""
+        name = secrets.token_hex(8)
         folder = self._folder(extraction_id)
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{number:05d}-{kind}.arrow"
 
-    def publish(self, extraction_id: str, number: int, record: PortionRecord) -> None:
-        """Let portions count whose files are whole."""
-        write_record(self._records, f"{self._folder(extraction_id).name}/{number:05d}.json", record)
+        def publish(record: PortionRecord) -> None:
+            write_record(self._records, f"{folder.name}/{name}.json", record)
+
+        new = NewPortions(folder, name, publish)
+        try:
+            yield new
+        finally:
+            if not new.is_published:
+                for file in folder.glob(f"{name}-*"):
+                    file.unlink()
 
     def remove(self, extraction_id: str) -> None:
         """Remove all portions of an extraction; nothing happens where there are none."""
@@ -164,15 +195,13 @@ class PortionStore:
     def _folder(self, extraction_id: str) -> Path:
         return self._scratch / f"{_FOLDER_PREFIX}{extraction_id}"
 
-    def _all(self, extraction_id: str) -> Iterator[tuple[int, PortionRecord]]:
+    def _all(self, extraction_id: str) -> Iterator[PortionRecord]:
         folder = self._folder(extraction_id).name
         for name in self._records.names(folder):
-            if match := _RECORD_NAME.fullmatch(name):
-                try:
-                    record = read_record(self._records, f"{folder}/{name}", PortionRecord)
-                except DamagedFileError:
-                    continue  # it vouches for nothing, and its pages are still there
-                yield int(match[1]), record
+            if name.endswith(".json"):
+                # A damaged one vouches for nothing, and its pages are still there.
+                with suppress(DamagedFileError):
+                    yield read_record(self._records, f"{folder}/{name}", PortionRecord)
 
 
 def _is_of(record: PortionRecord, extraction_id: str, shards: ShardStore) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ctg_assets.errors import CtgAssetsError
 from ctg_assets.extract.external_sort import (
     PORTION_SCHEMA,
     slices_of_bytes,
@@ -29,9 +30,7 @@ from ctg_assets.extract.extractions import ExtractionState, ExtractionStore
 from ctg_assets.extract.portions import (
     PortionRecord,
     PortionStore,
-    PortionWriter,
     merging,
-    write_portion,
 )
 from ctg_assets.extract.shards import ShardInfo, ShardStore
 from ctg_assets.history.store import HistoryStore
@@ -66,6 +65,10 @@ _EXTRAS_SCHEMA = pa.schema(
 )
 
 
+class _StoppedError(CtgAssetsError):
+    """Nobody waits for the portion any more."""
+
+
 class TypingAhead:
     """Makes portions of an extraction's pages, in a thread of its own."""
 
@@ -77,28 +80,37 @@ class TypingAhead:
         self._done = _pages(portions.records(extraction_id, shards))
         self._waiting: list[ShardInfo] = []
         self._thread = ThreadPoolExecutor(1)
-        self._has_failed = False
+        self._stopped = False
 
     def add(self, shard: ShardInfo) -> None:
         """Tell of a page that is there; returns at once."""
-        if shard.page in self._done or self._has_failed:
+        if shard.page in self._done or self._stopped:
             return
         self._waiting.append(shard)
         if _json_bytes(self._waiting) >= _PORTION_JSON_BYTES:
             self._thread.submit(self._make, self._waiting)
             self._waiting = []
 
-    def close(self, *, give_up: bool) -> None:
-        """Wait for the portions that were begun; with `give_up`, only for the one that is being made."""
-        self._thread.shutdown(cancel_futures=give_up)
+    def finish(self) -> None:
+        """Wait for the portions that were begun."""
+        self._thread.shutdown()
+
+    def stop(self) -> None:
+        """Give up the portion that is being made, and those after it."""
+        self._stopped = True
+        self._thread.shutdown(cancel_futures=True)
 
     def _make(self, shards: list[ShardInfo]) -> None:
-        if self._has_failed:
+        if self._stopped:
             return
         try:
-            _make_portion(self._portions, self._shards, self._extraction_id, shards)
+            _make_portion(
+                self._portions, self._shards, self._extraction_id, shards, lambda: self._stopped
+            )
+        except _StoppedError:
+            return
         except Exception as error:  # noqa: BLE001 - told; the compaction does the same work, and fails if it must
-            self._has_failed = True
+            self._stopped = True
             _log.warning(
                 "pages are no longer sorted and typed while others come (%s: %s); compaction will take longer",
                 type(error).__name__,
@@ -123,9 +135,9 @@ def typing_ahead(
     try:
         yield ahead
     except BaseException:
-        ahead.close(give_up=True)
+        ahead.stop()
         raise
-    ahead.close(give_up=False)
+    ahead.finish()
 
 
 def remove_needless_portions(storage: Storage, scratch: Path) -> None:
@@ -154,7 +166,8 @@ def finished_portions(storage: Storage, scratch: Path, extraction_id: str) -> li
     found = [record for record in found if record.typed_by == model_fingerprint()]
     if found:
         done = _pages(found)
-        missing = [info for info in shards.infos(extraction_id) if info.page not in done]
+        pages = [page for page in shards.pages(extraction_id) if page not in done]
+        missing = [shards.info(extraction_id, page) for page in pages]
         while missing:
             some = _first_of_bytes(missing, _PORTION_JSON_BYTES)
             found.append(_make_portion(portions, shards, extraction_id, some))
@@ -191,35 +204,37 @@ def typed_contents(
 
 
 def _make_portion(
-    portions: PortionStore, shards: ShardStore, extraction_id: str, infos: Sequence[ShardInfo]
+    portions: PortionStore,
+    shards: ShardStore,
+    extraction_id: str,
+    infos: Sequence[ShardInfo],
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> PortionRecord:
-    """Make the portions of some pages; raises OSError, and what reading shards raises."""
+    """Make the portions of some pages; raises OSError, _StoppedError, and what reading shards raises."""
     rows = sorted_page_rows(shards, extraction_id, [info.page for info in infos])
-    number = portions.next_number(extraction_id)
-
-    def writer(kind: str, schema: pa.Schema) -> AbstractContextManager[PortionWriter]:
-        return write_portion(portions.file(extraction_id, number, kind), schema)
-
-    with (
-        writer("studies", PORTION_SCHEMA) as studies,
-        writer("typed", snapshot_schema()) as typed,
-        writer("extras", _EXTRAS_SCHEMA) as extras,
-    ):
-        for some in slices_of_bytes(rows, _BLOCK_JSON_BYTES):
-            for block in study_blocks(some):
-                studies.write(block)
-            found = _typed_rows(extraction_id, some)
-            for target, table in ((typed, found.studies), (extras, _with_keys(found))):
-                for block in table.combine_chunks().to_batches():
-                    target.write(block)
-    record = PortionRecord(
-        pages=list(infos),
-        studies=studies.portion,
-        typed=typed.portion,
-        extras=extras.portion,
-        typed_by=model_fingerprint(),
-    )
-    portions.publish(extraction_id, number, record)
+    with portions.new(extraction_id) as new:
+        with (
+            new.write("studies", PORTION_SCHEMA) as studies,
+            new.write("typed", snapshot_schema()) as typed,
+            new.write("extras", _EXTRAS_SCHEMA) as extras,
+        ):
+            for some in slices_of_bytes(rows, _BLOCK_JSON_BYTES):
+                if is_stopped():
+                    raise _StoppedError
+                for block in study_blocks(some):
+                    studies.write(block)
+                found = _typed_rows(extraction_id, some)
+                for target, table in ((typed, found.studies), (extras, _with_keys(found))):
+                    for block in table.combine_chunks().to_batches():
+                        target.write(block)
+        record = PortionRecord(
+            pages=list(infos),
+            studies=studies.portion,
+            typed=typed.portion,
+            extras=extras.portion,
+            typed_by=model_fingerprint(),
+        )
+        new.publish(record)
     return record
 
 

@@ -100,16 +100,16 @@ def _published(scratch: Path, storage: Storage) -> PortionRecord:
     """A record of portions of two pages of an extraction."""
     made = extraction(storage, [[study("NCT00000001")], [study("NCT00000002")]])
     store = PortionStore(scratch)
-    number = store.next_number(made.extraction_id)
-    studies, typed, extras = (
-        _written(store.file(made.extraction_id, number, kind), [("NCT00000001", b"")])
-        for kind in ("studies", "typed", "extras")
-    )
-    pages = list(ShardStore(storage).infos(ID))
-    record = PortionRecord(
-        pages=pages, studies=studies, typed=typed, extras=extras, typed_by="model"
-    )
-    store.publish(made.extraction_id, number, record)
+    with store.new(made.extraction_id) as new:
+        written = {}
+        for kind in ("studies", "typed", "extras"):
+            with new.write(kind, SCHEMA) as writer:
+                writer.write(pa.record_batch([["NCT00000001"], [b""]], schema=SCHEMA))
+            written[kind] = writer.portion
+        record = PortionRecord(
+            pages=list(ShardStore(storage).infos(ID)), typed_by="model", **written
+        )
+        new.publish(record)
     return record
 
 
@@ -131,16 +131,33 @@ def _other_record(record: PortionRecord, scratch: Path, storage: Storage) -> Non
 
 
 def test_portions_are_found_again(tmp_path: Path, storage: Storage) -> None:
-    """Until they are removed, and numbered on."""
+    """Until they are removed."""
     record = _published(tmp_path, storage)
     store = PortionStore(tmp_path)
     assert store.extractions() == [ID]
     assert store.records(ID, ShardStore(storage)) == [record]
-    assert store.next_number(ID) == 2
     store.remove(ID)
     assert store.extractions() == []
     assert store.records(ID, ShardStore(storage)) == []
     store.remove(ID)
+
+
+def test_no_page_is_in_two_portions(tmp_path: Path, storage: Storage) -> None:
+    """Of portions that two processes made of the same pages, one counts."""
+    record = _published(tmp_path, storage)
+    store = PortionStore(tmp_path)
+    with store.new(ID) as new:
+        new.publish(record)
+    assert store.records(ID, ShardStore(storage)) == [record]
+
+
+def test_portions_that_fail_leave_no_files(tmp_path: Path) -> None:
+    """What was written until then is removed."""
+    with pytest.raises(RuntimeError), PortionStore(tmp_path).new(ID) as new:  # noqa: PT012
+        with new.write("typed", SCHEMA):
+            pass
+        raise RuntimeError
+    assert list(tmp_path.glob("*/*")) == []
 
 
 @pytest.mark.parametrize("change", [_another_page, _no_page, _no_file, _other_record])

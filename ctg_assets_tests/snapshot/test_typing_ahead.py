@@ -167,7 +167,8 @@ def test_an_interrupted_crawl_goes_on_typing(storage: Storage, tmp_path: Path) -
     _type_ahead(storage, tmp_path, [1, 2])
     _type_ahead(storage, tmp_path, [1, 2])
     records = PortionStore(tmp_path).records(ID, ShardStore(storage))
-    assert [[info.page for info in record.pages] for record in records] == [[1], [2]]
+    assert sorted(info.page for record in records for info in record.pages) == [1, 2]
+    assert len(list(tmp_path.glob("*/*.json"))) == 2
 
 
 @pytest.mark.usefixtures("small_portions")
@@ -185,7 +186,7 @@ def test_a_failure_does_not_stop_the_crawl(
         raise OSError(message)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(PortionStore, "file", full)
+        patch.setattr(PortionStore, "new", full)
         _type_ahead(storage, tmp_path, [1, 2])
     [record] = caplog.records
     assert "OSError: No space left on device" in record.getMessage()
@@ -271,21 +272,21 @@ def test_after_damage_the_next_try_succeeds(storage: Storage, tmp_path: Path, ki
 KILLED_TYPING = """
 import sys
 from pathlib import Path
-from ctg_assets.extract.portions import PortionStore
+from ctg_assets.extract.portions import NewPortions
 from ctg_assets.extract.shards import ShardStore
 from ctg_assets.snapshot import typing_ahead
 from ctg_assets.storage.files import Storage
 
 typing_ahead._PORTION_JSON_BYTES = 1
-publish = PortionStore.publish
+publish = NewPortions.publish
 
-def published(self, extraction_id, number, record):
-    if number == 2:
+def published(self, record):
+    if record.pages[0].page == 2:
         print("ready", flush=True)
         sys.stdin.read()
-    publish(self, extraction_id, number, record)
+    publish(self, record)
 
-PortionStore.publish = published
+NewPortions.publish = published
 storage, scratch = Storage.local(Path(sys.argv[1])), Path(sys.argv[2])
 with typing_ahead.typing_ahead(storage, scratch, sys.argv[3]) as ahead:
     for info in ShardStore(storage).infos(sys.argv[3]):
