@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -27,7 +28,7 @@ _COMPRESSION_LEVEL = 1
 
 # Of contents, single ones are read, with the page they lie in: some seven to a row group of real studies, for
 # a sixteenth more of bytes. 64 kB are a tenth more, and 1 MB, Parquet's own, is a whole row group.
-_PAGES_OF_CONTENTS = {"data_page_size": 128 << 10, "write_batch_size": 1}
+_PAGES_OF_CONTENTS: dict[str, Any] = {"data_page_size": 128 << 10, "write_batch_size": 1}
 
 _REPEATING = ("kind", "ended_by", "extraction_id", "path", "change", "last_observed_at")
 

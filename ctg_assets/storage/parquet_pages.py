@@ -124,7 +124,7 @@ def _plain_values(page: bytes, count: int) -> list[bytes]:
     length = page[:_LENGTH_BYTES]
     size = _LENGTH_BYTES + int.from_bytes(length, "little")
     if size * count == len(page):
-        starts = range(_LENGTH_BYTES, len(page), size)
+        starts = range(_LENGTH_BYTES, len(page) + 1, size)
         if all(page.startswith(length, start - _LENGTH_BYTES) for start in starts):
             # Ids and digests are each as long as the others.
             return [page[start : start + size - _LENGTH_BYTES] for start in starts]

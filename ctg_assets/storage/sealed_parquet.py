@@ -69,7 +69,7 @@ def sealed_writer(
         sealing.finish()
 
 
-class SealedParquet(pq.ParquetFile):
+class SealedParquet(pq.ParquetFile):  # type: ignore[misc]
     """A Parquet file of which every byte that is read is checked."""
 
     def __init__(self, file: _CheckedFile, metadata: pq.FileMetaData | None = None) -> None:
