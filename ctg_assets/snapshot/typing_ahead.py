@@ -50,8 +50,8 @@ from ctg_assets.storage.files import Storage
 
 _log = logging.getLogger(__name__)
 
-# JSON of a portion, which is held while it is written. 10 GB make 27 portions.
-_PORTION_JSON_BYTES = 384 << 20
+# JSON of a portion, which is held while it is written. 10 GB make 40 portions.
+_PORTION_JSON_BYTES = 256 << 20
 
 # JSON of a block of typed studies, which take about as much typed. A block of each portion is held while they
 # are merged. Smaller ones take twice the time to read, for they have 500 columns all the same.
