@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 from ctg_assets.errors import CtgAssetsError
 from ctg_assets.lake import Lake, existing_lake
 from ctg_assets.load.as_of import contents_at, rows_of_contents
-from ctg_assets.load.row_sources import row_sources, staging_shapes, study_shapes, version_rows
+from ctg_assets.load.history_rows import version_rows
+from ctg_assets.load.row_sources import row_sources, staging_shapes, study_shapes
 from ctg_assets.model.history_tables import STUDY_CHANGES, STUDY_VERSIONS
 from ctg_assets.setting_values import RefreshMode
 from ctg_assets.settings import ENV_PREFIX, Settings, load_settings

@@ -14,7 +14,8 @@ from ctg_assets.errors import CtgAssetsError
 from ctg_assets.lake import Lake
 from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import LoadProgress, LoadReport, LoadRequest
-from ctg_assets.load.row_sources import ROW_GROUPS_AT_A_TIME, study_shapes
+from ctg_assets.load.row_sources import study_shapes
+from ctg_assets.load.study_rows import ROW_GROUPS_AT_A_TIME
 from ctg_assets.model.extras import EXTRAS, extras_rows
 from ctg_assets.model.flatten import flatten
 from ctg_assets.model.history_tables import STUDY_VERSIONS

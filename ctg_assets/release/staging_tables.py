@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.lake import Lake
-from ctg_assets.load.row_sources import FlattenedStudies, RowSource, row_sources, staging_shapes
+from ctg_assets.load.row_source import RowSource
+from ctg_assets.load.row_sources import row_sources, staging_shapes
 from ctg_assets.load.staging import tables_at, wanted_tables
+from ctg_assets.load.study_rows import FlattenedStudies
 from ctg_assets.model.id_ranges import IdRanges, numbers_of
 from ctg_assets.postgres.copy_format import storable
 from ctg_assets.prefetch import Prefetch

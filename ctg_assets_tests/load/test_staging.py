@@ -204,7 +204,7 @@ def test_an_old_content_is_read_once_for_all_tables(
         typed.append(rows.num_rows)
         return type_contents(rows)
 
-    monkeypatch.setattr("ctg_assets.load.row_sources.type_contents", counted)
+    monkeypatch.setattr("ctg_assets.load.history_rows.type_contents", counted)
     latest = _snapshot(lake, database, twice, "2026-11-21T09:00:05")
     report = load_staging(address, lake, latest)
     assert "commit" in report.seconds

@@ -155,8 +155,8 @@ def test_only_the_rows_of_changed_studies_are_made(
     def refused(*_: object) -> Any:
         pytest.fail("all changes of the history were read")
 
-    monkeypatch.setattr("ctg_assets.load.row_sources.flatten_both", counted)
-    monkeypatch.setattr("ctg_assets.load.row_sources.HistoryOfStudies.batches", refused)
+    monkeypatch.setattr("ctg_assets.load.study_rows.flatten_both", counted)
+    monkeypatch.setattr("ctg_assets.load.history_rows.HistoryOfStudies.batches", refused)
     walked.release(Storage.local(tmp_path / "releases"))
     # Two as they are and were, and one as it was.
     assert sum(asked) == 5

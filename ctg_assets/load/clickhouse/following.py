@@ -32,7 +32,8 @@ from ctg_assets.load.clickhouse.tables import (
     versioned,
     view,
 )
-from ctg_assets.load.row_sources import added_rows, row_sources, staging_shapes
+from ctg_assets.load.history_rows import added_rows
+from ctg_assets.load.row_sources import row_sources, staging_shapes
 from ctg_assets.model.history_tables import STUDY_CHANGES
 from ctg_assets.model.id_ranges import IdRanges
 from ctg_assets.postgres.copy_format import storable
