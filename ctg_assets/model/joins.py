@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.model import values
@@ -24,7 +27,12 @@ LookedUp = Lookup | FirstFound | Match | Aggregate
 
 _STUDY = "study of the row"  # no column name has spaces
 
-# Lookups lead through a table with so many places at most: 64 MB, for a moment.
+_Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+# What stands for no number, and in an array for the last place.
+_NONE = -1
+
+# Lookups lead through a table with so many places at most: 32 MB, for a moment.
 _PLACES = 2**23
 
 
@@ -69,7 +77,7 @@ class Resolver:
         theirs = [gathered(target.columns[name], kept) for name in value.on]
         ours = [self._own.columns[name] for name in value.on.values()]
         rows = _first_equal((gathered(target.study, kept), theirs), (self._own.study, ours))
-        return gathered(target.columns[value.column], kept).gather(rows)
+        return gathered(target.columns[value.column], kept)[rows]
 
     def _matched(self, value: Match) -> pl.DataFrame:
         """The id and the quality of the match of each row."""
@@ -119,33 +127,44 @@ def _first_equal(
     such numbers leads from one row to the other: on group codes within outcomes this takes a third
     of the time of a join.
     """
-    their_key, our_key = theirs[0], ours[0]
-    count = max(_size(their_key), _size(our_key))
+    their_key, our_key = (key.to_numpy().astype(np.int64) for key in (theirs[0], ours[0]))
+    # Studies ascend, so the last index is the highest.
+    count = 1 + max((int(key[-1]) for key in (their_key, our_key) if len(key)), default=-1)
     for their, our in zip(theirs[1], ours[1], strict=True):
-        their_code, our_code, codes = _coded(their, our)
+        their_code, our_code, codes = _coded(their.to_arrow(), our.to_arrow())
         if count * codes > _PLACES:
             # As few numbers as they have different ones, so that the product stays a number.
-            their_key, our_key, count = _coded(their_key, our_key)
-        their_key, our_key = their_key * codes + their_code, our_key * codes + our_code
+            their_key, our_key, count = _coded_anew(their_key, our_key)
+        their_key = _joined(their_key, their_code, codes)
+        our_key = _joined(our_key, our_code, codes)
         count *= codes
     if count > _PLACES:
-        their_key, our_key, count = _coded(their_key, our_key)
-    first = true(their_key.is_first_distinct() & their_key.is_not_null())
-    places = pl.Series([None], dtype=pl.Int64).new_from_index(0, count)
-    return places.scatter(their_key.gather(first), first).gather(our_key)
+        their_key, our_key, count = _coded_anew(their_key, our_key)
+    # Of rows that are alike the first is the last to take the place; the last place is that of no key.
+    places = np.full(count + 1, _NONE, np.int32)
+    places[their_key[::-1]] = np.arange(len(their_key), dtype=np.int32)[::-1]
+    places[_NONE] = _NONE
+    rows = places[our_key]
+    return series(pa.array(rows, pa.uint32(), mask=rows == _NONE))
 
 
-def _size(indices: pl.Series) -> int:
-    # Studies ascend, so the last index is the highest.
-    return int(indices[-1]) + 1 if len(indices) else 0
+def _joined(key: _Numbers, code: _Numbers, codes: int) -> _Numbers:
+    """One number for each pair of two; none where one of them is none."""
+    return np.where((key == _NONE) | (code == _NONE), _NONE, key * codes + code)
 
 
-def _coded(theirs: pl.Series, ours: pl.Series) -> tuple[pl.Series, pl.Series, int]:
-    """Values as numbers below the last of the three; NULL for NULL, and for what they do not have."""
-    encoded = theirs.to_arrow().dictionary_encode()
-    found = pc.index_in(ours.to_arrow(), value_set=encoded.dictionary)
-    codes = [series(one).cast(pl.Int64) for one in (encoded.indices, found)]
-    return codes[0], codes[1], len(encoded.dictionary)
+def _coded_anew(theirs: _Numbers, ours: _Numbers) -> tuple[_Numbers, _Numbers, int]:
+    """The same with as few different numbers as they have."""
+    arrays = [pa.array(one, mask=one == _NONE) for one in (theirs, ours)]
+    return _coded(*arrays)
+
+
+def _coded(theirs: pa.Array, ours: pa.Array) -> tuple[_Numbers, _Numbers, int]:
+    """Values as numbers below the last of the three; none for NULL, and for what they do not have."""
+    encoded = theirs.dictionary_encode()
+    found = pc.index_in(ours, value_set=encoded.dictionary)
+    codes = [pc.fill_null(one, _NONE).to_numpy() for one in (encoded.indices, found)]
+    return codes[0].astype(np.int64), codes[1].astype(np.int64), len(encoded.dictionary)
 
 
 def _match(
@@ -182,5 +201,5 @@ def _match(
             "quality",
             id=pl.when(quality == exact).then(id_).when(quality == alike).then(id_alike),
         )
-        .collect()
+        .collect(optimizations=values.ONLY_SHARED)
     )

@@ -48,7 +48,8 @@ class SourceReader:
                     expressions.append(self._expression(item).alias(item.name))
         if expressions:
             # Lazy, since only the lazy engine computes once what several expressions share.
-            computed = pl.DataFrame(self._inputs).lazy().select(expressions).collect()
+            query = pl.DataFrame(self._inputs).lazy().select(expressions)
+            computed = query.collect(optimizations=values.ONLY_SHARED)
             found |= {column.name: column for column in computed}
         return found
 
@@ -123,6 +124,13 @@ class SourceReader:
         if key not in self._inputs:
             self._inputs[key] = read()
         return pl.col(key)
+
+
+def as_type(column: pl.Series, kind: ColumnType) -> pl.Series:
+    """The column as one of this type."""
+    wanted = DTYPES[kind]
+    # A cast that has nothing to do costs 8 μs, of which there are 900 in a batch.
+    return column if column.dtype == wanted else column.cast(wanted)
 
 
 def repeated(value: object, kind: ColumnType, count: int) -> pl.Series:
