@@ -68,6 +68,10 @@ def row_batches(lake: Lake) -> Iterator[Mapping[str, pa.Table]]:
         yield from source.batches(lake, manifest_of(lake), names)
 
 
+# One is read while the other is typed.
+_PAGES_AT_ONCE = 2
+
+
 class StraightFromShards(SnapshotStore):
     """Stands in for the snapshots of a lake: rows are typed from its shards as they are asked for.
 
@@ -92,7 +96,7 @@ class StraightFromShards(SnapshotStore):
         del columns, since
         most_rows = row_groups * ROW_GROUP_ROWS
         numbers = iter(self._lake.shards.pages(snapshot_id))
-        with ThreadPoolExecutor(1) as ahead:
+        with ThreadPoolExecutor(_PAGES_AT_ONCE) as ahead:
             # As much is parsed while a batch is flattened and sent as the next one takes.
             pending = deque(
                 ahead.submit(self._typed, snapshot_id, page)

@@ -1,13 +1,15 @@
-"""Reading ahead: the next of what an iterator gives is made while the last is worked on."""
+"""Working ahead: the next of what an iterator gives is made while the last is worked on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Prefetch(Generic[_Item]):
@@ -36,3 +38,23 @@ class Prefetch(Generic[_Item]):
         while (item := pending.result()) is not None:
             pending = self._thread.submit(next, self._items, None)
             yield item
+
+
+def map_ahead(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, at_once: int
+) -> Generator[_Result, None, None]:
+    """The results of some work on each item, in their order; so many are worked on at once, in threads.
+
+    What reading an item or working on it raises goes through.
+    """
+    threads = ThreadPoolExecutor(at_once)
+    pending: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            pending.append(threads.submit(work, item))
+            if len(pending) == at_once:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)

@@ -18,8 +18,8 @@ from ctg_assets.postgres.errors import LoadRejectedError
 from ctg_assets.postgres.target import Target
 
 # Small batches of many tables would cost a COPY each; what is gathered and what is being sent bounds
-# memory at about tables * 4 MB + 512 MB beside the caller's batch. The rows of 12,000 studies, some
-# 400 MB, find room, so that they are sent while the next ones are made.
+# memory at about tables * 4 MB + 512 MB beside the caller's batch. The rows of 8,000 studies, some
+# 270 MB, find room, so that they are sent while the next ones are made.
 _GATHER_BYTES = 4 << 20
 _UNSENT_BYTES = 512 << 20
 
