@@ -26,7 +26,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 @contextlib.contextmanager
 def session(address: PostgresAddress) -> Iterator[Connection]:
-    """A connection for the work of a load; the server's and role's time limits do not apply to it."""
+    """A connection for the work of a load; the server's and role's time limits do not apply to it.
+
+    Long texts are compressed with LZ4 where the server has it and nobody chose otherwise: an eighth of Postgres'
+    part of copying less than with pglz, for as many bytes. The embedded one is built without.
+    """
     with contextlib.closing(connect(address, application_name=_NAME)) as connection:
         with postgres_errors("preparing the load"):
             # Waiting for the next batch is not idling. The empty search_path makes Postgres name
@@ -38,6 +42,10 @@ def session(address: PostgresAddress) -> Iterator[Connection]:
             # Since Postgres 17.
             connection.execute(
                 "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"
+            )
+            connection.execute(
+                "SELECT set_config(name, 'lz4', false) FROM pg_settings"
+                " WHERE name = 'default_toast_compression' AND source = 'default' AND 'lz4' = ANY (enumvals)"
             )
         yield connection
 
