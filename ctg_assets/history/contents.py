@@ -8,30 +8,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ctg_assets.extract.external_sort import without_neighbours
-from ctg_assets.storage.parquet_pages import ScatteredRows
-from ctg_assets.storage.sealed_parquet import SealedParquet
 
-# Contents that lie apart are read so many at a time, with their neighbours some 35 MB of JSON where these
-# have to be read. A hundred leave the processor's caches and the allocator's pools: 1.8 ms each instead of 1.1 ms.
+# Contents that lie apart are read so many at a time, with their neighbours some 35 MB of JSON. A
+# hundred leave the processor's caches and the allocator's pools: 1.8 ms each instead of 1.1 ms.
 SCATTERED_AT_A_TIME = 50
-
-# Of a row group with more of them most pages are read, which Arrow does faster.
-_SCATTERED_IN_A_GROUP = 4
 
 # Of 16, some 10 MB, are made in memory that is at hand. Of all 125 that the rows of a snapshot's group
 # lie in, most of the time goes into new memory: 1.5 s of processor for 440 MB instead of 0.6 s.
 _ROW_GROUPS_AT_A_TIME = 16
 
 
-_KEY = ("nct_id", "content_hash")
-
-
 class Contents:
     """The contents of all entries; each file is opened once."""
 
-    def __init__(self, open_file: Callable[[int], SealedParquet]) -> None:
+    def __init__(self, open_file: Callable[[int], pq.ParquetFile]) -> None:
         self._open_file = open_file
         self._files: dict[int, _ContentsFile] = {}
 
@@ -54,31 +47,33 @@ class Contents:
 class _ContentsFile:
     """One entry's contents, open for reading single studies."""
 
-    def __init__(self, file: SealedParquet) -> None:
+    def __init__(self, file: pq.ParquetFile) -> None:
         self._file = file
-        self._scattered = ScatteredRows(file, [*_KEY, "study"])
-        # Of what is a request each, Arrow asks for several at once.
-        self._may_scatter = not file.is_remote and self._scattered.are_readable()
         metadata = self._file.metadata
         column = self._file.schema_arrow.get_field_index("nct_id")
-        statistics = [
-            metadata.row_group(group).column(column).statistics
-            for group in range(metadata.num_row_groups)
-        ]
-        self._first_ids = np.array([each.min for each in statistics], dtype=str)
-        self._last_ids = np.array([each.max for each in statistics], dtype=str)
+        self._first_ids = np.array(
+            [
+                metadata.row_group(group).column(column).statistics.min
+                for group in range(metadata.num_row_groups)
+            ],
+            dtype=str,
+        )
+        self._last_ids = np.array(
+            [
+                metadata.row_group(group).column(column).statistics.max
+                for group in range(metadata.num_row_groups)
+            ],
+            dtype=str,
+        )
 
     def read(self, wanted: pl.DataFrame) -> pl.DataFrame:
         """The wanted rows with their JSON, in any order."""
         groups = self._groups(wanted["nct_id"])
-        if self._may_scatter and wanted.height <= len(groups) * _SCATTERED_IN_A_GROUP:
-            matched = self._read_scattered(groups, wanted)
-        else:
-            steps = range(0, max(1, len(groups)), _ROW_GROUPS_AT_A_TIME)
-            matched = pl.concat(
-                self._read_some(groups[start : start + _ROW_GROUPS_AT_A_TIME], wanted)
-                for start in steps
-            )
+        steps = range(0, max(1, len(groups)), _ROW_GROUPS_AT_A_TIME)
+        matched = pl.concat(
+            self._read_some(groups[start : start + _ROW_GROUPS_AT_A_TIME], wanted)
+            for start in steps
+        )
         if matched.height != wanted.height:
             message = (
                 f"{wanted.height - matched.height} contents of the history are not in its files"
@@ -86,29 +81,11 @@ class _ContentsFile:
             raise pa.ArrowInvalid(message)
         return matched
 
-    def _read_scattered(self, groups: list[int], wanted: pl.DataFrame) -> pl.DataFrame:
-        """As `_read_some`, at the cost of the pages in which the wanted rows lie."""
-        keys = wanted.select(pl.col(_KEY).cast(pl.Binary))
-        places = {key: place for place, key in enumerate(keys.iter_rows())}
-        found: list[int] = []
-        studies: list[bytes] = []
-        for number in groups:
-            group = self._scattered.row_group(number)
-            ids, hashes = (group.values(name) for name in _KEY)
-            rows = {
-                row: place
-                for row in ids
-                if (place := places.get((ids[row], hashes[row]))) is not None
-            }
-            contents = group.values("study", rows.keys())
-            found += rows.values()
-            studies += [contents[row] for row in rows]
-        others = wanted[found].select(*_KEY, pl.exclude(_KEY))
-        return others.with_columns(study=pl.Series(studies, dtype=pl.Binary))
-
     def _read_some(self, groups: list[int], wanted: pl.DataFrame) -> pl.DataFrame:
-        rows = pl.DataFrame(self._file.read_row_groups(groups, columns=[*_KEY, "study"]))
-        matched = rows.join(wanted, on=_KEY, how="inner")
+        rows = pl.DataFrame(
+            self._file.read_row_groups(groups, columns=["nct_id", "content_hash", "study"])
+        )
+        matched = rows.join(wanted, on=["nct_id", "content_hash"], how="inner")
         return without_neighbours(matched.select(pl.exclude("study"), "study"), rows.height)
 
     def _groups(self, nct_ids: pl.Series) -> list[int]:

@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctg_assets.history.entries import HistoryEntry
-from ctg_assets.history.schemas import CONTENTS_SCHEMA, SEEN_SCHEMA
+from ctg_assets.history.schemas import SEEN_SCHEMA
 from ctg_assets.storage.files import Storage
 from ctg_assets.storage.records import read_record, write_record
 from ctg_assets.storage.sealed_parquet import open_sealed, sealed_writer
@@ -25,10 +24,6 @@ _REQUESTS_AT_ONCE = 16
 
 # JSON at level 1 is written at about 450 MB/s to a sixth of its size; level 3 takes twice as long.
 _COMPRESSION_LEVEL = 1
-
-# Of contents, single ones are read, with the page they lie in: some seven to a row group of real studies, for
-# a sixteenth more of bytes. 64 kB are a tenth more, and 1 MB, Parquet's own, is a whole row group.
-_PAGES_OF_CONTENTS: dict[str, Any] = {"data_page_size": 128 << 10, "write_batch_size": 1}
 
 _REPEATING = ("kind", "ended_by", "extraction_id", "path", "change", "last_observed_at")
 
@@ -106,6 +101,5 @@ def frame_writer(storage: Storage, path: str, schema: pa.Schema) -> Iterator[pq.
         # What one walk after another sees is a list of all ids, close to one another.
         column_encoding={"nct_id": "DELTA_BYTE_ARRAY"} if schema == SEEN_SCHEMA else None,
         write_statistics=["nct_id"] if "nct_id" in schema.names else False,
-        **(_PAGES_OF_CONTENTS if schema == CONTENTS_SCHEMA else {}),
     ) as writer:
         yield writer

@@ -69,27 +69,8 @@ def sealed_writer(
         sealing.finish()
 
 
-class SealedParquet(pq.ParquetFile):  # type: ignore[misc]
-    """A Parquet file of which every byte that is read is checked."""
-
-    def __init__(self, file: _CheckedFile, metadata: pq.FileMetaData | None = None) -> None:
-        """Read from a checked file; `metadata` is its footer, if that was read already."""
-        super().__init__(file, metadata=metadata)
-        self._checked = file
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether each read is a request."""
-        return self._checked.is_remote
-
-    def between(self, start: int, end: int) -> Any:
-        """Some of its bytes as they lie there."""
-        self._checked.seek(start)
-        return self._checked.read(end - start)
-
-
 @contextlib.contextmanager
-def open_sealed(storage: Storage, relative: str) -> Iterator[SealedParquet]:
+def open_sealed(storage: Storage, relative: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file for reading; nothing is read of it but what its seal vouches for.
 
     Raises DamagedFileError, also from within the block, when it is not there or not as it was written.
@@ -194,18 +175,13 @@ class _CheckedFile(RandomReads):
         """Whether there is a seal."""
         return self._digests is not None
 
-    @property
-    def is_remote(self) -> bool:
-        """Whether each read is a request."""
-        return self._storage.is_remote
-
-    def parquet(self) -> SealedParquet:
+    def parquet(self) -> pq.ParquetFile:
         """The file, for reading rows."""
         if self._digests is None:
-            return SealedParquet(self)
+            return pq.ParquetFile(self)
         # Left to itself, Parquet begins by reading the end of the file, rows and all.
         footer = self._tail[4 * len(self._digests) + _FIXED_BYTES :]
-        return SealedParquet(self, metadata=_parsed(footer))
+        return pq.ParquetFile(self, metadata=_parsed(footer))
 
     def read(self, size: int | None = -1) -> Any:
         start = self._position

@@ -136,42 +136,6 @@ def test_only_changed_studies_are_read_until_everything_may_have_changed(
     ) == [(True, True, 1)]
 
 
-def test_the_month_is_written_where_contents_changed(
-    address: PostgresAddress, tmp_path: Path
-) -> None:
-    """After changes it has dim_study's rows, and only those of other content were written; after a load of everything any."""
-    registry = Registry(address, 1)
-    model = ["run", "--select", "dim_study", "fct_study_snapshot_monthly"]
-
-    def rows(columns: str, table: str) -> set[tuple[Any, ...]]:
-        return set(values(address, f"SELECT {columns} FROM marts.{table}"))
-
-    def written() -> set[tuple[Any, ...]]:
-        return rows("nct_id, xmin::text", "fct_study_snapshot_monthly")
-
-    def assert_as_now() -> None:
-        kept = "nct_id, content_hash, overall_status, enrollment, site_count"
-        assert rows(kept, "fct_study_snapshot_monthly") == rows(kept, "dim_study")
-
-    studies, before = {*registry.revisions}, written()
-    revisions = dict(registry.revisions)
-    registry.change()
-    dbt_on(address, tmp_path, *model)
-    assert_as_now()
-    changed = {index for index, now in registry.revisions.items() if revisions.get(index) != now}
-    gone = studies - {*registry.revisions}
-    assert len(gone) == 1
-    assert {study for study, _ in before ^ written()} == {
-        nct_id(SEED, index) for index in changed | gone
-    }
-
-    with connect(address) as connection:
-        connection.execute("UPDATE marts.fct_study_snapshot_monthly SET overall_status = 'wrong'")
-    registry.load()
-    dbt_on(address, tmp_path, *model)
-    assert_as_now()
-
-
 TITLES = """{{ config(unique_key="nct_id") }}
 select
     nct_id,

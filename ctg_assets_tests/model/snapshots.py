@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from ctg_assets.model.fields import study_arrow_schema
-from ctg_assets.model.identity import identify
 from ctg_assets.snapshot.parsing import parse_studies
 from ctg_assets_tests.shared_material import shared_path
 
@@ -39,12 +38,10 @@ def snapshot(*studies: Study) -> pa.Table:
 
 def typed_rows(contents: Iterable[bytes]) -> pa.Table:
     """Snapshot rows of studies given as JSON, but for those that cannot be typed."""
-    sent = list(contents)
-    parsed = parse_studies(sent)
-    studies = parsed.studies
-    nct_id = pc.struct_field(studies["protocolSection"], ["identificationModule", "nctId"])
-    hashes = [identify(sent[index]).content_hash for index in parsed.accepted]
-    return studies.append_column("nct_id", nct_id).append_column("content_hash", [hashes])
+    parsed = parse_studies(contents).studies
+    nct_id = pc.struct_field(parsed["protocolSection"], ["identificationModule", "nctId"])
+    hashes = pc.binary_join_element_wise("hash of", nct_id, " ")
+    return parsed.append_column("nct_id", nct_id).append_column("content_hash", hashes)
 
 
 @cache

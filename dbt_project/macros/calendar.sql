@@ -10,10 +10,3 @@
         "start_date", "primary_completion_date", "completion_date",
     ]) }}
 {%- endmacro %}
-
-{% macro data_date() -%}
-    coalesce(
-        (select cast(data_timestamp at time zone 'UTC' as date) from {{ ref("stg_load_info") }}),
-        (select max(last_update_posted_date) from {{ ref("stg_studies") }})
-    )
-{%- endmacro %}
