@@ -310,3 +310,30 @@ def test_files_that_are_named_are_there() -> None:
 def test_the_tests_that_take_longest_are_there() -> None:
     """Each file that is to begin early lies where the list of them says."""
     assert [name for name in kinds.LONGEST if not (kinds.TESTS / name).is_file()] == []
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def _has_window(node: ast.AST) -> bool:
+    return any(isinstance(each, ast.Attribute) and each.attr == "over" for each in ast.walk(node))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_window_within_a_window(name: str) -> None:
+    """polars computes the inner one anew for each group of the outer: 36 s instead of 0.4 s of 600,000 studies."""
+    for function in ast.walk(_tree(PACKAGE / name)):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        windows = {
+            target.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and _has_window(node.value)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and node.attr == "over":
+                assert not _has_window(node.value), ast.unparse(node)
+                assert not windows & _names(node.value), ast.unparse(node)

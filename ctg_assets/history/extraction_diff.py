@@ -327,10 +327,11 @@ class ExtractionDiff:
             pl.col(name).cast(dtype) for name, dtype in PERIODS.items()
         )
         changed = pl.concat([kept.filter(concerned), added])
+        # In two steps: one window within another takes a hundred times as long, 36 s of 600,000 studies.
         first = pl.col("valid_from").min().over("nct_id", "content_hash")
-        changed = changed.with_columns(
-            version_number=first.rank("dense").over("nct_id").cast(pl.Int32)
-        )
+        number = pl.col("first").rank("dense").over("nct_id").cast(pl.Int32)
+        changed = changed.with_columns(first=first).with_columns(version_number=number)
+        changed = changed.drop("first")
         if kept.height:
             changed = pl.concat([kept.filter(~concerned), changed])
         self.periods = changed.sort("nct_id", "valid_from")
