@@ -322,7 +322,7 @@ def _has_window(node: ast.AST) -> bool:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_window_within_a_window(name: str) -> None:
-    """polars computes the inner one anew for each group of the outer: 36 s instead of 0.4 s of 600,000 studies."""
+    """Polars computes the inner one anew for each group of the outer: 36 s instead of 0.4 s of 600,000 studies."""
     for function in ast.walk(_tree(PACKAGE / name)):
         if not isinstance(function, ast.FunctionDef):
             continue
