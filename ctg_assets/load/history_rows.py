@@ -14,7 +14,7 @@ from ctg_assets.history.store import IndexLostError
 from ctg_assets.lake import Lake
 from ctg_assets.load.delta import RowBatch
 from ctg_assets.load.former_studies import CONTENT, FormerStudies
-from ctg_assets.load.row_source import Groups, MadeBy, Rows
+from ctg_assets.load.row_source_protocol import Groups, MadeBy, Rows
 from ctg_assets.model.flatten import ROWS_PER_STUDY
 from ctg_assets.model.history_tables import (
     HISTORY_TABLES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctg_assets.load.former_studies import FormerStudies
 from ctg_assets.load.history_rows import HistoryOfStudies, PastContents
-from ctg_assets.load.row_source import RowSource
+from ctg_assets.load.row_source_protocol import RowSource
 from ctg_assets.load.study_rows import FlattenedStudies, UnmodelledValues
 from ctg_assets.model.spec import TableShape
 

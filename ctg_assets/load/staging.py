@@ -13,7 +13,7 @@ from ctg_assets.load.counting import count_load, counting_errors
 from ctg_assets.load.delta import apply_delta
 from ctg_assets.load.full import load_tables
 from ctg_assets.load.request import ChangesSince, LoadProgress, LoadReport, LoadRequest
-from ctg_assets.load.row_source import MadeBy, Rows
+from ctg_assets.load.row_source_protocol import MadeBy, Rows
 from ctg_assets.load.row_sources import row_sources, staging_shapes
 from ctg_assets.metrics import NO_COUNTERS, RECORDS, Counters
 from ctg_assets.model.changes.rules import event_rules

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ctg_assets.lake import Lake
 from ctg_assets.load.delta import RowBatch
 from ctg_assets.load.former_studies import FormerStudies
-from ctg_assets.load.row_source import Groups, MadeBy, Rows
+from ctg_assets.load.row_source_protocol import Groups, MadeBy, Rows
 from ctg_assets.model.dependencies import staging_digests
 from ctg_assets.model.extras import EXTRAS, extras_rows
 from ctg_assets.model.flatten import flatten, flatten_both, snapshot_columns

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctg_assets.lake import Lake
-from ctg_assets.load.row_source import RowSource
+from ctg_assets.load.row_source_protocol import RowSource
 from ctg_assets.load.row_sources import row_sources, staging_shapes
 from ctg_assets.load.staging import tables_at, wanted_tables
 from ctg_assets.load.study_rows import FlattenedStudies

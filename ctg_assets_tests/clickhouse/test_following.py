@@ -21,7 +21,7 @@ from ctg_assets.feed.service import (
 )
 from ctg_assets.lake import Lake
 from ctg_assets.load.clickhouse import following
-from ctg_assets.load.row_source import MadeBy, RowSource
+from ctg_assets.load.row_source_protocol import MadeBy, RowSource
 from ctg_assets.load.study_rows import FlattenedStudies
 from ctg_assets.refresh.undo import undoer
 from ctg_assets.snapshot.store import SnapshotManifest

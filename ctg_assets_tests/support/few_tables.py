@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ctg_assets.load.row_source import RowSource
+from ctg_assets.load.row_source_protocol import RowSource
 from ctg_assets.load.row_sources import row_sources
 from ctg_assets.load.study_rows import FlattenedStudies
 from ctg_assets.model.spec import TableShape
