@@ -39,6 +39,7 @@ from ctg_assets_tests.support.made_lakes import (
     in_pages,
     kill_at_signal,
     memory_storage,
+    small_studies,
     study,
 )
 
@@ -248,18 +249,6 @@ def test_values_outside_the_model_are_kept(storage: Storage, tmp_path: Path) -> 
         ("NCT00000003", "novel", None, '{"a" : "é"}'),
         ("NCT00000003", site, "2", "1.50"),
     ]
-
-
-ids = st.sampled_from([f"NCT0000002{digit}" for digit in range(6)] + ["NCT1", None])
-dates = st.sampled_from([None, "2026-01-01", "2026-02-01"])
-drift = st.sampled_from([{}, {"novel": 1}, {"novel": "x"}, {"hasResults": "no"}])
-small_studies = st.builds(
-    lambda nct_id, date, title, more: study(nct_id, date, title, **more),
-    ids,
-    dates,
-    st.sampled_from("abc"),
-    drift,
-)
 
 
 def _outcome(pages: Sequence[Sequence[bytes]]) -> tuple[Any, ...]:

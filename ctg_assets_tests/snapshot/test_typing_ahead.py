@@ -29,20 +29,11 @@ from ctg_assets_tests.support.made_lakes import (
     in_pages,
     kill_at_signal,
     memory_storage,
+    small_studies,
     study,
 )
 
 ID = "20261120T090000Z-full-aaaaaa"
-
-ids = st.sampled_from([f"NCT0000002{digit}" for digit in range(6)] + ["NCT1", None])
-drift = st.sampled_from([{}, {"novel": 1}, {"novel": "x"}, {"hasResults": "no"}])
-small_studies = st.builds(
-    lambda nct_id, date, title, more: study(nct_id, date, title, **more),
-    ids,
-    st.sampled_from([None, "2026-01-01", "2026-02-01"]),
-    st.sampled_from("abc"),
-    drift,
-)
 
 
 def _type_ahead(storage: Storage, scratch: Path, pages: Iterable[int]) -> None:

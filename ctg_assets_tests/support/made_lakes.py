@@ -56,6 +56,18 @@ def study(nct_id: Any, posted: Any = "2026-01-01", title: Any = "A study", **mor
     return json.dumps(content, ensure_ascii=False).encode()
 
 
+_drift = st.sampled_from([{}, {"novel": 1}, {"novel": "x"}, {"hasResults": "no"}])
+
+# Few ids, so that they come again; some of none, some with fields outside the model or a value of another type.
+small_studies: st.SearchStrategy[bytes] = st.builds(
+    lambda nct_id, date, title, more: study(nct_id, date, title, **more),
+    st.sampled_from([f"NCT0000002{digit}" for digit in range(6)] + ["NCT1", None]),
+    st.sampled_from([None, "2026-01-01", "2026-02-01"]),
+    st.sampled_from("abc"),
+    _drift,
+)
+
+
 def plan(extraction_id: str = "20261120T090000Z-full-aaaaaa", **changes: Any) -> ExtractionPlan:
     """A plan, with the given differences from a plain one."""
     facts: dict[str, Any] = {
