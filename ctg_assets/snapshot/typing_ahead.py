@@ -111,11 +111,7 @@ class TypingAhead:
             return
         except Exception as error:  # noqa: BLE001 - told; the compaction does the same work, and fails if it must
             self._stopped = True
-            _log.warning(
-                "pages are no longer sorted and typed while others come (%s: %s); compaction will take longer",
-                type(error).__name__,
-                error,
-            )
+            _tell_it_is_left(error)
 
 
 @contextmanager
@@ -125,19 +121,37 @@ def typing_ahead(
     """What is to be told of an extraction's pages as they come; None where it would not pay.
 
     It pays while there is no history: afterwards, only what changed is sorted and typed. Portions that
-    nobody needs any more are removed first.
+    nobody needs any more are removed first. What fails here is told and does not stop the crawl.
     """
-    remove_needless_portions(storage, scratch)
-    if HistoryStore(storage).latest() is not None:
+    ahead = _begun(storage, scratch, extraction_id)
+    if ahead is None:
         yield None
         return
-    ahead = TypingAhead(PortionStore(scratch), ShardStore(storage), extraction_id)
     try:
         yield ahead
     except BaseException:
         ahead.stop()
         raise
     ahead.finish()
+
+
+def _begun(storage: Storage, scratch: Path, extraction_id: str) -> TypingAhead | None:
+    try:
+        remove_needless_portions(storage, scratch)
+        if HistoryStore(storage).latest() is not None:
+            return None
+        return TypingAhead(PortionStore(scratch), ShardStore(storage), extraction_id)
+    except Exception as error:  # noqa: BLE001 - told; the compaction does the same work, and fails if it must
+        _tell_it_is_left(error)
+        return None
+
+
+def _tell_it_is_left(error: Exception) -> None:
+    _log.warning(
+        "pages are not sorted and typed while others come (%s: %s); compaction will take longer",
+        type(error).__name__,
+        error,
+    )
 
 
 def remove_needless_portions(storage: Storage, scratch: Path) -> None:

@@ -184,6 +184,33 @@ def test_a_failure_does_not_stop_the_crawl(
     assert Compactor(storage, tmp_path).compact(ID).studies == 2
 
 
+@pytest.mark.parametrize("broken", ["unreadable", "not to be cleared"])
+def test_a_crawl_begins_whatever_is_in_the_scratch_folder(
+    storage: Storage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
+) -> None:
+    """Typing ahead is left, which is told; the pages are there for the compaction."""
+    extraction(storage, [[study("NCT00000001")]])
+
+    def denied(*_: object) -> None:
+        message = "Permission denied"
+        raise PermissionError(message)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        if broken == "unreadable":
+            patch.setattr(PortionStore, "records", denied)
+        else:
+            (tmp_path / "portions-of-an-extraction-that-is-gone").mkdir()
+            patch.setattr(PortionStore, "remove", denied)
+        with typing_ahead.typing_ahead(storage, tmp_path, ID) as ahead:
+            assert ahead is None
+    [record] = caplog.records
+    assert "PermissionError: Permission denied" in record.getMessage()
+
+
 @pytest.mark.usefixtures("small_portions")
 def test_nothing_is_typed_ahead_once_there_is_a_history(storage: Storage, tmp_path: Path) -> None:
     """Then only what changed is sorted and typed, which is little."""
