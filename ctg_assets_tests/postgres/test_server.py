@@ -389,19 +389,24 @@ def test_settings_hold(empty_dir: Path) -> None:
 
 
 def test_settings_fit_the_machine(empty_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small laptop gives Postgres little memory, a large machine not more than is of use."""
+    """A small laptop gives Postgres little memory, a large machine not more than is of use.
+
+    Helpers of an index build need cores, and 32 MB of sorting each.
+    """
     written = {}
-    for memory in (1024, 24 * 1024, 1024 * 1024):
+    names = ("shared_buffers", "maintenance_work_mem", "max_parallel_maintenance_workers")
+    for memory, cores in ((1024, 1), (24 * 1024, 2), (24 * 1024, 4), (1024 * 1024, 64)):
         monkeypatch.setattr(server_settings, "_memory_mebibytes", lambda memory=memory: memory)
+        monkeypatch.setattr(server_settings, "_cores", lambda cores=cores: cores)
         server_settings.write_settings(empty_dir, Path("/tmp/x"))
         lines = (empty_dir / server_settings.SETTINGS_FILE).read_text().splitlines()
-        written[memory] = [
-            line for line in lines if line.startswith(("shared_buffers", "maintenance_work_mem"))
-        ]
+        settings = dict(line.split(" = ") for line in lines if line.startswith(names))
+        written[cores] = [settings[name] for name in names]
     assert written == {
-        1024: ["shared_buffers = '128MB'", "maintenance_work_mem = '64MB'"],
-        24 * 1024: ["shared_buffers = '1024MB'", "maintenance_work_mem = '384MB'"],
-        1024 * 1024: ["shared_buffers = '1024MB'", "maintenance_work_mem = '384MB'"],
+        1: ["'128MB'", "'16MB'", "'0'"],
+        2: ["'1024MB'", "'16MB'", "'0'"],
+        4: ["'1024MB'", "'64MB'", "'1'"],
+        64: ["'1024MB'", "'96MB'", "'2'"],
     }
 
 
