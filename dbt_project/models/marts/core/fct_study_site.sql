@@ -33,23 +33,51 @@ countries as (
 ),
 
 sites as (
+    select
+        id,
+        nct_id,
+        status,
+        position,
+        {{ spelling_key(["name", "city", "state", "zip", "country", "latitude", "longitude"]) }}
+            as spelling_key
+    from {{ of_changed_studies(ref("stg_facilities")) }}
+),
+
+-- Each spelling once, since folding takes long and many entries are spelled alike.
+spelled_alike as (
+    select
+        spelling_key,
+        min(id) as id
+    from sites
+    group by spelling_key
+),
+
+entries as (
     select * from {{ of_changed_studies(ref("stg_facilities")) }}
 ),
 
-folded_sites as (
+-- Materialized: else a name is folded wherever the column stands, three times.
+folded_spellings as materialized (
     select
-        sites.*,
-        coalesce(countries.country_code, sites.country) as place_country,
-        {{ folded("sites.name") }} as folded_name,
-        {{ folded("sites.city") }} as place_city
-    from sites
-    left join countries on sites.country = countries.country
+        spelled_alike.spelling_key,
+        {{ surrogate_key([
+            "entries.name", "entries.city", "entries.state", "entries.zip", "entries.country"
+        ]) }} as site_key,
+        coalesce(countries.country_code, entries.country) as place_country,
+        {{ folded("entries.name") }} as folded_name,
+        {{ folded("entries.city") }} as place_city
+    from spelled_alike
+    inner join entries on spelled_alike.id = entries.id
+    left join countries on entries.country = countries.country
 ),
 
 -- Without the number that a sponsor gave the site: `Samsung Medical Center ( Site 5101)`.
 places as (
     select
-        *,
+        spelling_key,
+        site_key,
+        place_city,
+        place_country,
         case
             when folded_name ~ '[0-9]$'
                 then regexp_replace(
@@ -60,16 +88,17 @@ places as (
                 )
             else folded_name
         end as place_name
-    from folded_sites
+    from folded_spellings
 )
 
 select
-    id as study_site_id,
-    nct_id,
-    {{ surrogate_key(["name", "city", "state", "zip", "country"]) }} as site_key,
-    {{ spelling_key(["name", "city", "state", "zip", "country", "latitude", "longitude"]) }}
-        as spelling_key,
-    {{ surrogate_key(["place_name", "place_city", "place_country"]) }} as place_key,
-    status as site_status,
-    position
-from places
+    sites.id as study_site_id,
+    sites.nct_id,
+    places.site_key,
+    sites.spelling_key,
+    {{ surrogate_key(["places.place_name", "places.place_city", "places.place_country"]) }}
+        as place_key,
+    sites.status as site_status,
+    sites.position
+from sites
+inner join places on sites.spelling_key = places.spelling_key
