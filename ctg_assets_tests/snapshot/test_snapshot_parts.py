@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctg_assets.extract.extractions import ExtractionMode
-from ctg_assets.snapshot import compaction
+from ctg_assets.snapshot import compaction, store
 from ctg_assets.snapshot.compaction import Compactor, OvertakenError
 from ctg_assets.snapshot.store import SnapshotManifest, SnapshotStore
 from ctg_assets.storage.files import Storage
+from ctg_assets.storage.sealed_parquet import open_sealed
 from ctg_assets_tests.history.histories import Chronicler, hash_of
 from ctg_assets_tests.soak import times
 from ctg_assets_tests.support.made_lakes import memory_storage, study
@@ -143,6 +147,31 @@ def test_parts_do_not_become_too_many(maker: Maker, monkeypatch: pytest.MonkeyPa
         for day in range(1, 6)
     ]
     assert numbers == [1, 2, 3, 1, 2]
+
+
+@pytest.mark.usefixtures("building_on")
+@pytest.mark.parametrize("kind", ["studies", "extras", "quarantine"])
+def test_no_file_of_a_part_is_opened_twice(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Reading thirty parts opens some sixty files, not five hundred."""
+    for day in range(1, 6):
+        manifest = maker.snapshot(day, study(ONE, title=str(day)), study(TWO))
+    opened: Counter[str] = Counter()
+
+    def counted(storage: Storage, path: str) -> AbstractContextManager[pq.ParquetFile]:
+        opened[path] += 1
+        return open_sealed(storage, path)
+
+    monkeypatch.setattr(store, "open_sealed", counted)
+    read = {
+        "studies": lambda: list(maker.snapshots.batches(manifest.snapshot_id)),
+        "extras": lambda: list(maker.snapshots.extras(manifest.snapshot_id)),
+        "quarantine": lambda: maker.snapshots.quarantine(manifest.snapshot_id),
+    }
+    read[kind]()
+    assert len(manifest.parts) == 5
+    assert sorted(opened.values()) == [1] * 9
 
 
 @pytest.mark.usefixtures("building_on")
