@@ -252,7 +252,7 @@ class SnapshotParts:
         """Read the parts of these names."""
         self._storage = storage
         self._names = list(names)
-        self._replaced_by: dict[int, pl.Series] = {}
+        self._replaced_ids: dict[int, pa.ChunkedArray] = {}
 
     def within(self, ranges: IdRanges, columns: Sequence[str] | None = None) -> pa.Table:
         """The studies whose ids lie in some ranges, in no order; little else is read. `columns` as in `batches`."""
@@ -272,7 +272,7 @@ class SnapshotParts:
                     group for group in range(file.num_row_groups) if _may_be_in(file, group, ranges)
                 ]
                 if groups:
-                    rows = _read_without(file, groups, columns, self.replaced(number + 1))
+                    rows = _read_without(file, groups, columns, self._replaced_from(number + 1))
                     mask = ranges.cover(pl.Series(rows["nct_id"]))
                     found.append(rows.filter(mask.to_arrow()))
         if found:
@@ -287,7 +287,7 @@ class SnapshotParts:
     ) -> Iterator[pa.Table]:
         """As `SnapshotStore.batches`; only what is in parts from `first_part` on (counted from 0)."""
         for number in range(first_part, len(self._names)):
-            replaced = self.replaced(number + 1)
+            replaced = self._replaced_from(number + 1)
             with self._open(number, STUDIES_FILE) as file:
                 groups = range(file.num_row_groups)
                 for start in range(0, len(groups), row_groups):
@@ -297,7 +297,7 @@ class SnapshotParts:
     def extras(self, *, first_part: int = 0) -> Iterator[pa.Table]:
         """As `SnapshotStore.extras`; only what is in parts from `first_part` on."""
         for number in range(first_part, len(self._names)):
-            replaced = self.replaced(number + 1)
+            replaced = self._replaced_from(number + 1)
             with self._open(number, EXTRAS_FILE) as file:
                 for group in range(file.num_row_groups):
                     yield _read_without(file, [group], None, replaced)
@@ -307,7 +307,7 @@ class SnapshotParts:
         columns = None if with_studies else [n for n in QUARANTINE_SCHEMA.names if n != "study"]
         found = []
         for number in range(len(self._names)):
-            replaced = self.replaced(number + 1)
+            replaced = self._replaced_from(number + 1)
             with self._open(number, QUARANTINE_FILE) as file:
                 rows = file.read(columns=[*(columns or QUARANTINE_SCHEMA.names), HISTORY_ID])
                 kept = rows.filter(_is_not_in(rows[HISTORY_ID], replaced))
@@ -316,16 +316,22 @@ class SnapshotParts:
 
     def replaced(self, first_part: int) -> list[str]:
         """The ids of studies that parts from `first_part` on (at least 1) replace or remove, sorted."""
-        none = pl.Series(dtype=pl.String)
-        found = [self._replaced_by_part(part) for part in range(first_part, len(self._names))]
-        return pl.concat([none, *found]).unique().sort().to_list()
+        return sorted(self._replaced_from(first_part).to_pylist())
 
-    def _replaced_by_part(self, number: int) -> pl.Series:
+    def _replaced_from(self, first_part: int) -> pa.Array:
+        chunks = [
+            chunk
+            for number in range(first_part, len(self._names))
+            for chunk in self._replaced_by(number).chunks
+        ]
+        return pa.chunked_array(chunks, pa.string()).unique()
+
+    def _replaced_by(self, number: int) -> pa.ChunkedArray:
         # Read once: whoever reads all parts asks for those of each part after it, 435 times for 30 parts.
-        if number not in self._replaced_by:
+        if number not in self._replaced_ids:
             with self._open(number, REPLACED_FILE) as file:
-                self._replaced_by[number] = pl.Series(file.read()["nct_id"])
-        return self._replaced_by[number]
+                self._replaced_ids[number] = file.read()["nct_id"]
+        return self._replaced_ids[number]
 
     @contextlib.contextmanager
     def _open(self, number: int, name: str) -> Iterator[pq.ParquetFile]:
@@ -337,10 +343,10 @@ def _read_without(
     file: pq.ParquetFile,
     groups: Sequence[int],
     columns: Sequence[str] | None,
-    replaced: Sequence[str],
+    replaced: pa.Array,
 ) -> pa.Table:
     """Some row groups of a file but for the rows of some studies."""
-    if not replaced:
+    if not len(replaced):
         return file.read_row_groups(
             list(groups), columns=None if columns is None else list(columns)
         )
@@ -361,8 +367,8 @@ def _may_be_in(file: pq.ParquetFile, group: int, ranges: IdRanges) -> bool:
     return ranges.touch(bounds.min, bounds.max)
 
 
-def _is_not_in(ids: pa.ChunkedArray, some: Sequence[str]) -> pa.ChunkedArray:
-    return pc.invert(pc.is_in(ids, pa.array(some, pa.string())))
+def _is_not_in(ids: pa.ChunkedArray, some: pa.Array) -> pa.ChunkedArray:
+    return pc.invert(pc.is_in(ids, some))
 
 
 def snapshot_path(snapshot_id: str, name: str) -> str:
