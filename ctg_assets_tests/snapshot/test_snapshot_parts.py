@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -164,12 +165,12 @@ def test_no_file_of_a_part_is_opened_twice(
         return open_sealed(storage, path)
 
     monkeypatch.setattr(store, "open_sealed", counted)
-    read = {
-        "studies": lambda: list(maker.snapshots.batches(manifest.snapshot_id)),
-        "extras": lambda: list(maker.snapshots.extras(manifest.snapshot_id)),
-        "quarantine": lambda: maker.snapshots.quarantine(manifest.snapshot_id),
+    read: dict[str, Callable[[str], Iterable[object]]] = {
+        "studies": maker.snapshots.batches,
+        "extras": maker.snapshots.extras,
+        "quarantine": maker.snapshots.quarantine,
     }
-    read[kind]()
+    list(read[kind](manifest.snapshot_id))
     assert len(manifest.parts) == 5
     assert sorted(opened.values()) == [1] * 9
 
