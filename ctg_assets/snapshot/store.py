@@ -252,7 +252,7 @@ class SnapshotParts:
         """Read the parts of these names."""
         self._storage = storage
         self._names = list(names)
-        self._replaced_ids: dict[int, pa.ChunkedArray] = {}
+        self._replaced_ids: dict[int, pa.Array] = {}
 
     def within(self, ranges: IdRanges, columns: Sequence[str] | None = None) -> pa.Table:
         """The studies whose ids lie in some ranges, in no order; little else is read. `columns` as in `batches`."""
@@ -319,19 +319,16 @@ class SnapshotParts:
         return sorted(self._replaced_from(first_part).to_pylist())
 
     def _replaced_from(self, first_part: int) -> pa.Array:
-        chunks = [
-            chunk
-            for number in range(first_part, len(self._names))
-            for chunk in self._replaced_by(number).chunks
-        ]
-        return pa.chunked_array(chunks, pa.string()).unique()
-
-    def _replaced_by(self, number: int) -> pa.ChunkedArray:
-        # Read once: whoever reads all parts asks for those of each part after it, 435 times for 30 parts.
-        if number not in self._replaced_ids:
-            with self._open(number, REPLACED_FILE) as file:
-                self._replaced_ids[number] = file.read()["nct_id"]
-        return self._replaced_ids[number]
+        """As `replaced`, in no order; each part's file is read once, whichever parts are asked for."""
+        if first_part >= len(self._names):
+            return pa.array([], pa.string())
+        if first_part not in self._replaced_ids:
+            with self._open(first_part, REPLACED_FILE) as file:
+                own = file.read()["nct_id"]
+            later = self._replaced_from(first_part + 1)
+            both = pa.chunked_array([*own.chunks, later], pa.string())
+            self._replaced_ids[first_part] = both.unique()
+        return self._replaced_ids[first_part]
 
     @contextlib.contextmanager
     def _open(self, number: int, name: str) -> Iterator[pq.ParquetFile]:
